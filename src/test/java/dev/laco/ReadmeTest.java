@@ -43,9 +43,6 @@ final class ReadmeTest {
   }
 
   private static String rules(Architecture architecture) {
-    if (architecture.whyNoReconstruction() != null) {
-      return "merge";
-    }
     if (architecture.whyNoFit() != null) {
       return "merge, reconstruct";
     }

@@ -4,6 +4,7 @@ import dev.laco.JobProgress;
 import dev.laco.analysis.SimilarityResult.Parameters;
 import dev.laco.backend.ScoringOps;
 import dev.laco.backend.Tensor;
+import dev.laco.model.LayerPart;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorGroup;
@@ -42,15 +43,6 @@ final class ParameterSimilarity {
   /** The rows of a stored tensor that have one role in one layer. */
   private record Matrix(int layer, TensorSpec spec, TensorSpec.Part part) {}
 
-  /** What is compared: a role, and an expert or {@link TensorSpec#NO_EXPERT}. */
-  private record Slot(LayerRole role, int expert) implements Comparable<Slot> {
-    @Override
-    public int compareTo(Slot other) {
-      int byRole = role.compareTo(other.role);
-      return byRole != 0 ? byRole : Integer.compare(expert, other.expert);
-    }
-  }
-
   /** Elements of all matrices that {@link #measure} reads. */
   static long elements(ModelConfig config) {
     long elements = 0;
@@ -65,17 +57,17 @@ final class ParameterSimilarity {
   }
 
   SequencedMap<String, Parameters> measure(JobProgress.Stage progress) {
-    Map<Slot, List<Matrix>> slots = slots();
-    List<List<Matrix>> inOrder = List.copyOf(slots.values());
+    Map<LayerPart, List<Matrix>> parts = parts();
+    List<List<Matrix>> inOrder = List.copyOf(parts.values());
     SequencedMap<String, Products> byRole = new LinkedHashMap<>();
     int done = 0;
-    for (Map.Entry<Slot, List<Matrix>> slot : slots.entrySet()) {
+    for (Map.Entry<LayerPart, List<Matrix>> part : parts.entrySet()) {
       Products products =
-          byRole.computeIfAbsent(label(slot.getKey().role()), role -> new Products(depth));
-      weights.prefetch(names(slot.getValue()));
+          byRole.computeIfAbsent(label(part.getKey().role()), role -> new Products(depth));
+      weights.prefetch(names(part.getValue()));
       Map<List<Long>, List<Matrix>> byShape = new LinkedHashMap<>();
       Map<Matrix, Tensor> tensors = new LinkedHashMap<>();
-      for (Matrix matrix : slot.getValue()) {
+      for (Matrix matrix : part.getValue()) {
         Tensor tensor = tensor(matrix);
         tensors.put(matrix, tensor);
         byShape
@@ -100,20 +92,20 @@ final class ParameterSimilarity {
     return found;
   }
 
-  private Map<Slot, List<Matrix>> slots() {
-    Map<Slot, List<Matrix>> slots = new TreeMap<>();
+  private Map<LayerPart, List<Matrix>> parts() {
+    Map<LayerPart, List<Matrix>> parts = new TreeMap<>();
     for (int layer = 0; layer < depth; layer++) {
       for (TensorSpec spec : layers.specs(layer)) {
         if (spec.group() != TensorGroup.NORMS) {
           for (TensorSpec.Part part : spec.parts()) {
-            slots
-                .computeIfAbsent(new Slot(part.role(), part.expert()), slot -> new ArrayList<>())
+            parts
+                .computeIfAbsent(part.layerPart(), layerPart -> new ArrayList<>())
                 .add(new Matrix(layer, spec, part));
           }
         }
       }
     }
-    return slots;
+    return parts;
   }
 
   private List<String> names(List<Matrix> matrices) {

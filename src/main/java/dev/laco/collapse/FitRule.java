@@ -86,9 +86,9 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
     return new FitRule(label, gap, align, false, reconstructs && !solves());
   }
 
-  /** The rule that does most of those that hold for a model; null where none holds. */
-  public static @Nullable FitRule best(ModelConfig config) {
-    return holding(config).stream().findFirst().orElse(null);
+  /** The rule that does most of those that hold for a model. */
+  public static FitRule best(ModelConfig config) {
+    return holding(config).getFirst();
   }
 
   /** The rules that hold for a model, from the one that does most. */
@@ -112,7 +112,7 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
   /** Why the rule does not hold for a model, as the end of a sentence; null where it holds. */
   public @Nullable String whyNot(ModelConfig config) {
     if (gap == Gap.NONE) {
-      return config.whyNoReconstruction();
+      return null;
     }
     boolean more = gap == Gap.CHANNELS || later;
     String why = config.whyNoFit();

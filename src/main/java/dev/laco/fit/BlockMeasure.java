@@ -32,10 +32,10 @@ import java.util.function.DoubleConsumer;
  * Measures in closed form what the removal of every block of layers costs (docs/method.md, "The
  * choice in closed form"). One walk over the original gives the second moments from which, for all
  * blocks behind a layer, a down projection of this layer is fitted to the hidden states behind the
- * block.
+ * block; in models with mixtures of experts a map of the hidden states in front of the block.
  */
 public final class BlockMeasure implements AutoCloseable {
-  /** Tokens that down projections are fitted to. */
+  /** Tokens that down projections, or maps, are fitted to. */
   private static final int SEEN = 8_192;
 
   /** Chunks of documents held out, on whose beginnings they are measured. */
@@ -108,9 +108,9 @@ public final class BlockMeasure implements AutoCloseable {
     original = new Original(model, layers, blocks, streams);
     work = new Workspace(backend, config, blocks.largest());
     long width = config.hiddenSize();
-    long channels = config.intermediateSize();
+    long features = features(config);
     long count = directions(config);
-    system = backend.solver().system(channels, Math.max(longest * count, width));
+    system = backend.solver().system(features, Math.max(longest * count, width));
     arena = backend.arena();
     for (int i = 0; i < longest + 2; i++) {
       states.add(arena.allocate(DType.F32, blocks.tokens(), width));
@@ -134,28 +134,33 @@ public final class BlockMeasure implements AutoCloseable {
     long tokens = chunks.stream().mapToLong(FitText.Chunk::length).sum();
     int block = FitBlocks.largest(chunks);
     long width = config.hiddenSize();
-    long channels = config.intermediateSize();
+    long features = features(config);
     long targets = longest(config, settings) * directions(config);
     return Streams.bytes(config, tokens, FitBlocks.widest(backend, config, chunks))
         + Workspace.bytes(config, block)
-        + backend.solver().bytes(channels, Math.max(targets, width))
+        + backend.solver().bytes(features, Math.max(targets, width))
         // What a device rounds the factors of cross products to.
-        + block * (channels + width) * DType.BF16.byteSize()
+        + block * (features + width) * DType.BF16.byteSize()
         + ((longest(config, settings) + 3) * tokens * width
-                + channels * (channels + 2 * targets + 2 * width)
+                + features * (features + 2 * targets + 2 * width)
                 + directions(config) * (width + 2L * block)
                 + 2L * block * width
                 + tokens)
             * DType.F32.byteSize();
   }
 
-  /** Tokens that down projections are fitted to. */
+  /** Tokens that down projections, or maps, are fitted to. */
   public static int tokens(FitText text) {
     return new FitText(text.name(), seen(text)).tokens();
   }
 
   private static int longest(ModelConfig config, BlockSettings settings) {
     return Math.min(settings.removed(), config.numHiddenLayers() - 1);
+  }
+
+  /** Numbers of each token that are mapped to what removed layers add. */
+  public static long features(ModelConfig config) {
+    return config.mixture() == null ? config.intermediateSize() : config.hiddenSize();
   }
 
   /** Directions in which the hidden states of a model are compared. */
@@ -203,14 +208,14 @@ public final class BlockMeasure implements AutoCloseable {
     List<Unexplained> all = new ArrayList<>();
     // Nats of divergence for each unit of the unexplained share, by the layer behind the block.
     Map<Integer, Double> price = new HashMap<>();
-    long channels = config.intermediateSize();
+    long features = features(config);
     int last = settings.highest() - settings.align();
     for (int from = settings.lowest() + 1; from <= last; from++) {
       List<Block> here = settings.from(from);
       advance(here.getLast().to());
       weigh(from, here.getLast().to());
       try (TensorArena scratch = backend.arena()) {
-        Tensor gram = scratch.allocate(DType.F32, channels, channels);
+        Tensor gram = scratch.allocate(DType.F32, features, features);
         for (Unexplained unexplained : unexplained(from, here, gram, scratch)) {
           all.add(unexplained);
           if (settings.isLongest(unexplained.block)) {
@@ -234,7 +239,7 @@ public final class BlockMeasure implements AutoCloseable {
         .toList();
   }
 
-  /** The share of the hidden states behind a block that a fitted down projection cannot make. */
+  /** The share of the hidden states behind a block that the fitted map cannot make. */
   private record Unexplained(Block block, double share) {}
 
   private Tensor state(int index) {
@@ -289,17 +294,26 @@ public final class BlockMeasure implements AutoCloseable {
     backend.upload(least, scale);
   }
 
-  /** The channels of the layer in front of the blocks that begin at {@code from}. */
-  private Tensor channels(int from, LayerWeights weights, FitBlocks.Block block) {
+  /**
+   * What is mapped to what removed layers add: the channels of the layer in front of the blocks
+   * that begin at {@code from}; in models with mixtures the hidden states behind that layer, of
+   * equal length.
+   */
+  private Tensor features(int from, FitBlocks.Block block) {
     Tensor inside = streams.pruned(block);
+    if (config.mixture() != null) {
+      backend.copy(rows(state(from), block), inside);
+      return streams.normed(block);
+    }
+    LayerWeights weights = original.layer(from - 1);
     backend.copy(rows(state(from - 1), block), inside);
     streams.attention(weights, layers.attention(from - 1), inside, block);
     return streams.channels(weights, block);
   }
 
   /** The same, each row times the root of its weight. */
-  private Tensor features(int from, LayerWeights weights, FitBlocks.Block block) {
-    Tensor features = channels(from, weights, block);
+  private Tensor weighted(int from, FitBlocks.Block block) {
+    Tensor features = features(from, block);
     backend.scaledDifference(features, null, rows(scale, block), features);
     return features;
   }
@@ -328,14 +342,13 @@ public final class BlockMeasure implements AutoCloseable {
     return all.slice(index * count, (index + 1) * count);
   }
 
-  /** Fits a down projection for each of the blocks that begin at a layer, and measures it. */
+  /** Fits a map for each of the blocks that begin at a layer, and measures it. */
   private List<Unexplained> unexplained(
       int from, List<Block> removals, Tensor gram, TensorArena scratch) {
     long targets = removals.size() * directions.rows();
     Tensor cross = scratch.allocate(DType.F32, targets, gram.columns());
-    LayerWeights weights = original.layer(from - 1);
     for (FitBlocks.Block block : seen) {
-      Tensor features = features(from, weights, block);
+      Tensor features = weighted(from, block);
       backend.addGram(features, gram);
       for (int i = 0; i < removals.size(); i++) {
         backend.crossProduct(projected(removals.get(i), block), features, of(i, cross));
@@ -346,7 +359,7 @@ public final class BlockMeasure implements AutoCloseable {
     double[] left = new double[removals.size()];
     double[] energy = left.clone();
     for (FitBlocks.Block block : heldOut) {
-      Tensor features = features(from, weights, block);
+      Tensor features = weighted(from, block);
       for (int i = 0; i < left.length; i++) {
         Tensor goal = projected(removals.get(i), block);
         if (solved) {
@@ -375,9 +388,8 @@ public final class BlockMeasure implements AutoCloseable {
   private double divergence(Block removed, Tensor gram, TensorArena scratch) {
     int from = removed.from();
     Tensor cross = scratch.allocate(DType.F32, config.hiddenSize(), gram.columns());
-    LayerWeights weights = original.layer(from - 1);
     for (FitBlocks.Block block : seen) {
-      Tensor features = features(from, weights, block);
+      Tensor features = weighted(from, block);
       backend.crossProduct(difference(removed, block), features, cross);
     }
     Tensor map = scratch.allocate(DType.F32, cross.rows(), gram.columns());
@@ -388,7 +400,7 @@ public final class BlockMeasure implements AutoCloseable {
       Tensor out = reached.slice(0, block.tokens());
       backend.copy(rows(state(from), block), x);
       if (solved) {
-        backend.linear(channels(from, original.layer(from - 1), block), map, null, out);
+        backend.linear(features(from, block), map, null, out);
         backend.add(x, out);
       }
       model.finish(removed.to(), x, block.batch(), work, out);

@@ -102,9 +102,11 @@ public final class CarryOver implements AutoCloseable {
     return (long) config.numAttentionHeads() * config.headDim();
   }
 
-  /** The most inputs that a fitted matrix has. */
+  /** The most inputs that a matrix has which is solved for, or whose inputs are whitened. */
   private static long mostInputs(ModelConfig config) {
-    return Math.max(Math.max(config.intermediateSize(), heads(config)), config.hiddenSize());
+    return config.whyNoFit() == null
+        ? Math.max(Math.max(config.intermediateSize(), heads(config)), config.hiddenSize())
+        : config.hiddenSize();
   }
 
   /**
@@ -186,6 +188,11 @@ public final class CarryOver implements AutoCloseable {
     return rule.reconstructs()
         ? solving * Math.min(1, (double) SOLVED / tokens) + Reconstruction.layerPasses(tokens)
         : solving;
+  }
+
+  /** How often a fit changes every weight of a layer that it trains; 0 where it trains none. */
+  public static double steps(FitRule rule, int tokens) {
+    return rule.reconstructs() ? Reconstruction.steps(tokens) : 0;
   }
 
   /**

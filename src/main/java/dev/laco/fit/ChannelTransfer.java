@@ -4,6 +4,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
+import dev.laco.model.LayerPart;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.LayerWeights;
@@ -76,11 +77,11 @@ final class ChannelTransfer {
       LayerWeights aligned =
           own.with(
               Map.of(
-                  LayerRole.GATE,
+                  LayerPart.of(LayerRole.GATE),
                       matrices.narrow(matrices.mapped(gate, map, scratch), gate.dtype(), scratch),
-                  LayerRole.UP,
+                  LayerPart.of(LayerRole.UP),
                       matrices.narrow(matrices.mapped(up, map, scratch), up.dtype(), scratch),
-                  LayerRole.FEED_FORWARD_INPUT_NORM, unit));
+                  LayerPart.of(LayerRole.FEED_FORWARD_INPUT_NORM), unit));
       Tensor power = scratch.allocate(DType.F32, 1, config.intermediateSize());
       for (FitBlocks.Block block : blocks) {
         Tensor channels = streams.channels(aligned, block);
@@ -156,7 +157,7 @@ final class ChannelTransfer {
     if (before == null) {
       return;
     }
-    Tensor taken = layer.replace(role, before.dtype(), before);
+    Tensor taken = layer.replace(LayerPart.of(role), before.dtype(), before);
     eachLayer(
         selection,
         (follower, from, to, scratch) -> {

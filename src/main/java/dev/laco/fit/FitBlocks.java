@@ -23,7 +23,7 @@ final class FitBlocks implements AutoCloseable {
   private static final int HELD_OUT = 8;
 
   /** Tokens of a step of training. */
-  private static final int STEP_TOKENS = 512;
+  static final int STEP_TOKENS = 512;
 
   private final CausalLm model;
   private final List<FitText.Chunk> seen;

@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LayerPart;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
@@ -15,7 +16,7 @@ import dev.laco.transformer.PlannedLayers;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.EnumMap;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
@@ -32,10 +33,10 @@ final class NewLayer implements AutoCloseable {
   private final int index;
 
   /** The new tensors. */
-  private final Map<LayerRole, Made> made = new EnumMap<>(LayerRole.class);
+  private final Map<LayerPart, Made> made = new HashMap<>();
 
-  /** For each role, the new tensor before the current one, which the caller may still use. */
-  private final Map<LayerRole, Made> before = new EnumMap<>(LayerRole.class);
+  /** For each of them the new tensor before the current one, which the caller may still use. */
+  private final Map<LayerPart, Made> before = new HashMap<>();
 
   private boolean finite = true;
   private final PlannedLayers layers;
@@ -69,11 +70,11 @@ final class NewLayer implements AutoCloseable {
 
   /**
    * The layer's current weights; valid until the weights of another layer are asked for, or {@link
-   * #use} has been called twice for one role.
+   * #use} has been called twice for one tensor.
    */
   LayerWeights weights() {
-    Map<LayerRole, Tensor> own = new EnumMap<>(LayerRole.class);
-    made.forEach((role, last) -> own.put(role, last.tensor));
+    Map<LayerPart, Tensor> own = new HashMap<>();
+    made.forEach((part, last) -> own.put(part, last.tensor));
     return layers.layer(index, tokens).with(own);
   }
 
@@ -94,27 +95,25 @@ final class NewLayer implements AutoCloseable {
     before.values().forEach(old -> old.memory.close());
     before.clear();
     List<HostTensor> all = new ArrayList<>();
-    for (TensorSpec spec : made.keySet().stream().map(this::spec).distinct().toList()) {
-      HostTensor stored = stored(spec);
-      finite &= NonFinite.first(stored.dtype(), stored.data()) < 0;
-      all.add(stored);
+    for (TensorSpec spec : config.architecture().layerTensors(config, layers.base(index))) {
+      if (spec.parts().stream().anyMatch(part -> made.containsKey(part.layerPart()))) {
+        HostTensor stored = stored(spec);
+        finite &= NonFinite.first(stored.dtype(), stored.data()) < 0;
+        all.add(stored);
+      }
     }
     if (!finite) {
       backend.release(all);
       return others;
     }
-    NewWeights more = others;
-    for (HostTensor stored : all) {
-      more = more.with(stored);
-    }
-    return more;
+    return others.with(all);
   }
 
   /** A tensor as it will be written; rows without new values are those of the plan. */
   private HostTensor stored(TensorSpec spec) {
     DType dtype =
         spec.parts().stream()
-            .flatMap(part -> Stream.ofNullable(made.get(part.role())))
+            .flatMap(part -> Stream.ofNullable(made.get(part.layerPart())))
             .findFirst()
             .orElseThrow()
             .tensor
@@ -123,10 +122,11 @@ final class NewLayer implements AutoCloseable {
         HostTensor.allocate(
             memory, config.architecture().tensorName(index, spec), dtype, spec.shape());
     Tensor elements = backend.newWeight(whole).reshape(whole.elements(), 1);
-    long row = whole.elements() / whole.shape().getFirst();
+    long row = whole.elements() / spec.parts().getLast().to();
     for (TensorSpec.Part part : spec.parts()) {
-      Made last = made.get(part.role());
-      Tensor values = last != null ? last.tensor : layers.layer(index, tokens).get(part.role());
+      Made last = made.get(part.layerPart());
+      Tensor values =
+          last != null ? last.tensor : layers.layer(index, tokens).get(part.layerPart());
       Tensor place =
           elements
               .slice(part.from() * row, part.to() * row)
@@ -141,14 +141,14 @@ final class NewLayer implements AutoCloseable {
     return whole;
   }
 
-  /** The tensor of a checkpoint that holds a role's. */
-  private TensorSpec spec(LayerRole role) {
-    return config.architecture().layerTensor(config, layers.base(index), role);
-  }
-
   /** Replaces the tensor of a role by a device matrix in f32, each value rounded once. */
   void use(LayerRole role, DType dtype, Tensor values) {
-    matrices.round(values, replace(role, dtype, values));
+    use(LayerPart.of(role), dtype, values);
+  }
+
+  /** Replaces a tensor by a device matrix in f32, each value rounded once. */
+  void use(LayerPart part, DType dtype, Tensor values) {
+    matrices.round(values, replace(part, dtype, values));
   }
 
   /** Replaces the tensor of a role that is a vector, each value rounded once. */
@@ -161,15 +161,15 @@ final class NewLayer implements AutoCloseable {
   }
 
   /**
-   * Replaces the tensor of a role by one whose values the caller writes; zeros for now.
+   * Replaces a tensor by one whose values the caller writes; zeros for now.
    *
    * @param like has the shape of the new tensor
    */
-  Tensor replace(LayerRole role, DType dtype, Tensor like) {
+  Tensor replace(LayerPart part, DType dtype, Tensor like) {
     TensorArena arena = backend.arena();
     Tensor tensor = arena.allocate(dtype, like.rows(), like.columns());
-    Made last = made.put(role, new Made(tensor, arena));
-    Made old = last == null ? null : before.put(role, last);
+    Made last = made.put(part, new Made(tensor, arena));
+    Made old = last == null ? null : before.put(part, last);
     if (old != null) {
       old.memory.close();
     }

@@ -7,15 +7,18 @@ import dev.laco.backend.TensorMix;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.DType;
 import dev.laco.model.LayerAttention;
+import dev.laco.model.LayerPart;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.DecoderGradient;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.TrainedTensor;
-import java.util.EnumMap;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.stream.IntStream;
 
 /**
@@ -118,7 +121,7 @@ final class Reconstruction implements AutoCloseable {
    * @param step tokens of the largest step
    */
   static long bytes(Backend backend, ModelConfig config, int step) {
-    return isPossible(backend, config)
+    return backend.missingForTraining() == null
         ? DecoderGradient.bytes(config, step)
             // Output, metric, moments and their inverses.
             + (2L * step + 5L * config.hiddenSize()) * config.hiddenSize() * DType.F32.byteSize()
@@ -128,24 +131,20 @@ final class Reconstruction implements AutoCloseable {
 
   /** Bytes of the tensors of one layer while it is trained; none where layers cannot be trained. */
   static long layerBytes(Backend backend, ModelConfig config) {
-    long parameters =
-        IntStream.range(0, config.numHiddenLayers())
-            .mapToLong(config::layerParameters)
-            .max()
-            .orElse(0);
-    return isPossible(backend, config)
+    return backend.missingForTraining() == null
         // The weight beside its copy in f32 takes no more than f32.
-        ? parameters * (TrainedTensor.BYTES + DType.F32.byteSize())
+        ? config.layerParameters() * (TrainedTensor.BYTES + DType.F32.byteSize())
         : 0;
-  }
-
-  private static boolean isPossible(Backend backend, ModelConfig config) {
-    return config.whyNoReconstruction() == null && backend.missingForTraining() == null;
   }
 
   /** How often a layer sees a fit text of so many tokens. */
   private static int passes(int tokens) {
     return tokens < LONG ? 2 : 1;
+  }
+
+  /** The steps of a layer's training. */
+  static double steps(int tokens) {
+    return (double) tokens * passes(tokens) / FitBlocks.STEP_TOKENS;
   }
 
   /** The time of a layer's training, in forward passes of the layer over all tokens. */
@@ -172,17 +171,17 @@ final class Reconstruction implements AutoCloseable {
     double before = error(start, attention, judges);
     double change = 1;
     try (TensorArena scratch = backend.arena()) {
-      Map<LayerRole, TrainedTensor> tensors = new EnumMap<>(LayerRole.class);
+      SortedMap<LayerPart, TrainedTensor> tensors = new TreeMap<>();
       start
-          .tensors()
+          .parts()
           .forEach(
-              (role, weight) ->
+              (part, weight) ->
                   tensors.put(
-                      role,
+                      part,
                       TrainedTensor.of(
                           backend,
                           scratch,
-                          role.name(),
+                          part.toString(),
                           List.of(weight.rows(), weight.columns()),
                           weight)));
       setWhitenings(start, attention, judges);
@@ -190,7 +189,7 @@ final class Reconstruction implements AutoCloseable {
       if (after < before) {
         change = after / before;
         tensors.forEach(
-            (role, tensor) -> layer.use(role, tensor.weight().dtype(), tensor.master()));
+            (part, tensor) -> layer.use(part, tensor.weight().dtype(), tensor.master()));
       }
     }
     LayerWeights chosen = layer.weights();
@@ -209,26 +208,26 @@ final class Reconstruction implements AutoCloseable {
 
   /** Trains the tensors of a layer, and returns the layer as it is afterwards. */
   private LayerWeights trained(
-      Map<LayerRole, TrainedTensor> tensors,
+      SortedMap<LayerPart, TrainedTensor> tensors,
       LayerAttention attention,
       List<FitBlocks.Block> steps,
       TensorArena scratch) {
-    Map<LayerRole, Tensor> weights = new EnumMap<>(LayerRole.class);
-    Map<LayerRole, Tensor> gradients = new EnumMap<>(LayerRole.class);
-    Map<LayerRole, Double> sizes = sizes(tensors);
+    Map<LayerPart, Tensor> weights = new HashMap<>();
+    SortedMap<LayerPart, Tensor> gradients = new TreeMap<>();
+    Map<LayerPart, Double> sizes = sizes(tensors);
     tensors.forEach(
-        (role, tensor) -> {
-          weights.put(role, tensor.weight());
-          gradients.put(role, tensor.gradient());
+        (part, tensor) -> {
+          weights.put(part, tensor.weight());
+          gradients.put(part, tensor.gradient());
         });
-    LayerWeights layer = new LayerWeights(weights, List.of());
+    LayerWeights layer = LayerWeights.ofParts(weights);
     if (!sizes.values().stream().allMatch(Double::isFinite)) {
       // Elements of a damaged or huge layer: its error does not fall.
       return layer;
     }
     Tensor running = scratch.allocate(DType.F32, tensors.size(), 2);
     Tensor dampings = scratch.allocate(DType.F32, tensors.size(), 1);
-    LayerWeights layerGradients = new LayerWeights(gradients, List.of());
+    LayerWeights layerGradients = LayerWeights.ofParts(gradients);
     int of = passes(FitBlocks.tokens(steps)) * steps.size();
     for (int number = 1; number <= of; number++) {
       FitBlocks.Block step = steps.get((number - 1) % steps.size());
@@ -252,7 +251,7 @@ final class Reconstruction implements AutoCloseable {
           running,
           dampings);
       int next = 0;
-      for (Map.Entry<LayerRole, TrainedTensor> entry : tensors.entrySet()) {
+      for (Map.Entry<LayerPart, TrainedTensor> entry : tensors.entrySet()) {
         double rate = share * RATE * Objects.requireNonNull(sizes.get(entry.getKey()));
         // A tensor whose gradient was damaged or huge once is not trained any further.
         entry
@@ -320,16 +319,16 @@ final class Reconstruction implements AutoCloseable {
    * The root mean square of each tensor's elements; of a norm's weight that of the factors by which
    * the norm multiplies.
    */
-  private Map<LayerRole, Double> sizes(Map<LayerRole, TrainedTensor> tensors) {
+  private Map<LayerPart, Double> sizes(SortedMap<LayerPart, TrainedTensor> tensors) {
     double[] squares =
         training.sumsOfSquares(tensors.values().stream().map(TrainedTensor::master).toList());
-    Map<LayerRole, Double> sizes = new EnumMap<>(LayerRole.class);
-    for (Map.Entry<LayerRole, TrainedTensor> entry : tensors.entrySet()) {
-      LayerRole role = entry.getKey();
+    Map<LayerPart, Double> sizes = new HashMap<>();
+    for (Map.Entry<LayerPart, TrainedTensor> entry : tensors.entrySet()) {
+      LayerPart part = entry.getKey();
       Tensor master = entry.getValue().master();
-      double offset = role.isNorm() ? config.norm().offset() : 0;
+      double offset = part.role().isNorm() ? config.norm().offset() : 0;
       double sum = offset == 0 ? squares[sizes.size()] : squares(offset, master);
-      sizes.put(role, Math.sqrt(sum / master.elements()));
+      sizes.put(part, Math.sqrt(sum / master.elements()));
     }
     return sizes;
   }

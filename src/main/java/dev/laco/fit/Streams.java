@@ -116,7 +116,7 @@ final class Streams implements AutoCloseable {
       decoder.run(weights, attention, y, block.batch(), buffers);
       return;
     }
-    backend.add(y, decoder.feedForward(weights, y, buffers).states());
+    decoder.addFeedForward(weights, y, buffers);
   }
 
   /** Runs a whole layer on rows {@code x} of a block's tokens, in place. */

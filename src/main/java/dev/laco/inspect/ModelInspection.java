@@ -139,7 +139,7 @@ public record ModelInspection(
   private static List<String> rules(ModelConfig config, Map<String, String> refused) {
     List<String> rules = new ArrayList<>(List.of("drop"));
     hold(rules, List.of("replace", "rdsc", "mean"), config.whyNoMerge(), refused);
-    hold(rules, List.of("reconstruct"), config.whyNoReconstruction(), refused);
+    rules.add("reconstruct");
     hold(rules, List.of("fit"), config.whyNoFit(), refused);
     if (config.whyOnlyDown() != null) {
       hold(rules, List.of("refine"), config.whyOnlyDown(), refused);

@@ -496,23 +496,12 @@ public final class Architecture {
   }
 
   /**
-   * Why layers of this family cannot be trained one by one, as the end of a sentence; null where
-   * they can.
-   */
-  public @Nullable String whyNoReconstruction() {
-    return parts.mixture.isPresent()
-        ? "its layers have mixtures of experts, not one feed-forward network to fit"
-        : null;
-  }
-
-  /**
    * Why rules that solve for weights do not hold for models of this family, as the end of a
    * sentence; null where they hold.
    */
   public @Nullable String whyNoFit() {
-    String why = whyNoReconstruction();
-    if (why != null) {
-      return why;
+    if (parts.mixture.isPresent()) {
+      return "its layers have mixtures of experts, not one feed-forward network to solve for";
     }
     return normsOutputs()
         ? "norms follow its down projections, so that what layers add is not linear in them"
@@ -929,11 +918,11 @@ public final class Architecture {
     }
 
     void vector(LayerRole role, long elements) {
-      add(role, TensorSpec.NO_EXPERT, elements, List.of());
+      add(role, LayerPart.NO_EXPERT, elements, List.of());
     }
 
     void matrix(LayerRole role, long rows, long columns) {
-      add(role, TensorSpec.NO_EXPERT, rows, List.of(columns));
+      add(role, LayerPart.NO_EXPERT, rows, List.of(columns));
     }
 
     void add(LayerRole role, int expert, long rows, List<Long> columns) {
@@ -943,7 +932,7 @@ public final class Architecture {
       List<Long> shape = new ArrayList<>(columns);
       shape.addFirst(from + rows);
       List<TensorSpec.Part> parts = new ArrayList<>(before == null ? List.of() : before.parts());
-      parts.add(new TensorSpec.Part(role, expert, from, from + rows));
+      parts.add(new TensorSpec.Part(new LayerPart(role, expert), from, from + rows));
       bySuffix.put(suffix, new TensorSpec(suffix, shape, parts));
     }
 
@@ -955,9 +944,7 @@ public final class Architecture {
     private TensorSpec byExpert(TensorSpec spec) {
       TensorSpec.Part last = spec.parts().getLast();
       boolean matrices = last.role().group() != TensorGroup.NORMS;
-      if (last.expert() == TensorSpec.NO_EXPERT
-          || !matrices
-          || !names.isOfAllExperts(last.role())) {
+      if (last.expert() == LayerPart.NO_EXPERT || !matrices || !names.isOfAllExperts(last.role())) {
         return spec;
       }
       long experts = last.expert() + 1L;

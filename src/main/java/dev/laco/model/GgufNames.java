@@ -95,7 +95,7 @@ public final class GgufNames {
       String weight = architecture.tensorName(layer, spec);
       for (Part part : spec.parts()) {
         for (Map.Entry<LayerRole, Rows> held : rows(config, weight, spec, part).entrySet()) {
-          boolean stacked = part.expert() != TensorSpec.NO_EXPERT;
+          boolean stacked = part.expert() != LayerPart.NO_EXPERT;
           String name = inLayer(layer, suffix(config, held.getKey(), stacked));
           tensors.computeIfAbsent(name, n -> new Made(held.getKey(), stacked)).add(held.getValue());
         }

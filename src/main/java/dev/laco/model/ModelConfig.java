@@ -258,11 +258,6 @@ public record ModelConfig(
     return architecture.whyNoFit();
   }
 
-  /** Why layers cannot be trained one by one for this model; null where they can. */
-  public @Nullable String whyNoReconstruction() {
-    return architecture.whyNoReconstruction();
-  }
-
   /**
    * Why of the rules that fit weights only those hold that change down projections alone; null
    * where all hold, or none.
@@ -310,6 +305,14 @@ public record ModelConfig(
     return experts == null
         ? all
         : all - 3L * (experts.experts() - experts.chosen()) * experts.width() * hiddenSize;
+  }
+
+  /** Feed-forward channels that a layer computes for a token. */
+  public long activeChannels(int layer) {
+    Mixture experts = mixture(layer);
+    return experts == null
+        ? intermediateSize
+        : (long) experts.chosen() * experts.width() + experts.sharedWidth();
   }
 
   /** Number of parameters of the largest layer. */

@@ -1,6 +1,7 @@
 package dev.laco.model;
 
 import java.util.Collections;
+import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -38,8 +39,13 @@ public record NewWeights(SortedMap<String, HostTensor> tensors) {
 
   /** These tensors and one more, which replaces a tensor of the same name. */
   public NewWeights with(HostTensor tensor) {
+    return with(List.of(tensor));
+  }
+
+  /** These tensors and more, which replace tensors of the same names. */
+  public NewWeights with(List<HostTensor> others) {
     SortedMap<String, HostTensor> more = new TreeMap<>(tensors);
-    more.put(tensor.name(), tensor);
+    others.forEach(tensor -> more.put(tensor.name(), tensor));
     return new NewWeights(more);
   }
 }

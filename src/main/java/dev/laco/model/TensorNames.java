@@ -146,10 +146,10 @@ record TensorNames(
   /**
    * What stands behind the number of a layer.
    *
-   * @param expert index of an expert, or {@link TensorSpec#NO_EXPERT}
+   * @param expert index of an expert, or {@link LayerPart#NO_EXPERT}
    */
   String suffix(LayerRole role, int expert) {
-    String suffix = expert == TensorSpec.NO_EXPERT ? suffixes.get(role) : experts.get(role);
+    String suffix = expert == LayerPart.NO_EXPERT ? suffixes.get(role) : experts.get(role);
     if (suffix == null) {
       throw new IllegalStateException("no name for " + role);
     }

@@ -12,17 +12,23 @@ import java.util.List;
  * @param parts the roles, all of one {@link TensorGroup}, from the first row to the last
  */
 public record TensorSpec(String suffix, List<Long> shape, List<Part> parts) {
-  /** In the place of an expert's index: the part belongs to the layer itself. */
-  public static final int NO_EXPERT = -1;
-
   /**
    * Rows {@code [from, to)} of a stored tensor; of a vector, its elements. In a tensor of all
    * experts the rows of one expert follow those of another.
    *
-   * @param role what the forward pass uses the rows for
-   * @param expert index of the expert of a mixture whose role it is, or {@link #NO_EXPERT}
+   * @param layerPart what the rows are in the forward pass
    */
-  public record Part(LayerRole role, int expert, long from, long to) {}
+  public record Part(LayerPart layerPart, long from, long to) {
+    /** What the forward pass uses the rows for. */
+    public LayerRole role() {
+      return layerPart.role();
+    }
+
+    /** Index of the expert whose role it is, or {@link LayerPart#NO_EXPERT}. */
+    public int expert() {
+      return layerPart.expert();
+    }
+  }
 
   public TensorSpec {
     shape = List.copyOf(shape);

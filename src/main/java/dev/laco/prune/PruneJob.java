@@ -247,7 +247,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       PruneTexts texts = read.of(search);
       tell(texts.calibrationRead());
       texts.warnings(model).forEach(this::warn);
-      warnUnfitted();
       PruneMemory memory = new PruneMemory(model, device, backend, search, texts);
       SweepOptions sweep = memory.sweep();
       residence = memory.residence(sweep);
@@ -336,16 +335,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
               }
             });
     return stages;
-  }
-
-  /** Tells that weights are left as they are where the default would fit them. */
-  private void warnUnfitted() {
-    boolean byDefault = request.rule() == null || MergeRule.AUTO.equals(request.rule());
-    boolean fitted = given != null && given.plan().tensors() != null;
-    String why = model.config().whyNoReconstruction();
-    if (byDefault && !search.isOneLoop() && !fitted && why != null) {
-      warn("no weights are fitted after layers were removed: " + why);
-    }
   }
 
   /** Tells which layers get attention weights of layers that attend in another way. */

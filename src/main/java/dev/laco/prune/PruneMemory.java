@@ -5,6 +5,8 @@ import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.backend.Backend;
 import dev.laco.collapse.BlockSettings;
+import dev.laco.collapse.FitRule;
+import dev.laco.collapse.MergeRule;
 import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.HeldOutChoice;
@@ -122,13 +124,18 @@ record PruneMemory(
 
   /** What a user can do where that is too much. */
   String helps() {
-    return texts.fit() == null
-        ? "use fewer or shorter calibration sentences"
-        : "use fewer "
-            + Setting.of("fitTokens")
-            + ", or "
-            + Setting.of("rule")
-            + " align or drop, which make fewer weights anew";
+    if (texts.fit() == null) {
+      return "use fewer or shorter calibration sentences";
+    }
+    FitRule quick = FitRule.quick(model.config());
+    String drop = MergeRule.DROP.label();
+    return "use fewer "
+        + Setting.of("fitTokens")
+        + ", or "
+        + Setting.of("rule")
+        + (quick == null
+            ? " " + drop + ", which makes no weights anew"
+            : " " + quick.label() + " or " + drop + ", which make fewer weights anew");
   }
 
   /** Bytes of a mixed layer, at most in f32; none where layers are used as they are. */

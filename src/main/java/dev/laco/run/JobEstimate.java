@@ -42,6 +42,12 @@ public final class JobEstimate {
    */
   private static final double BEHIND = 2.0 / 3;
 
+  /**
+   * How many values a step of training reads and writes for each weight of an expert, beside
+   * products with the tokens that the expert is given.
+   */
+  private static final int UPDATE_VALUES = 7;
+
   /** How much longer operations in f64 take than products of f32. */
   private static final double F64_SLOWER = 3;
 
@@ -52,6 +58,9 @@ public final class JobEstimate {
 
   /** Seconds of one token in one layer. */
   private final double layer;
+
+  /** Seconds in which a step of training changes the weights that its tokens do not meet. */
+  private final double update;
 
   /** Seconds of one token in the output projection. */
   private final double head;
@@ -68,12 +77,13 @@ public final class JobEstimate {
     products = backend.operationsPerSecond(backend.productType(model.weightType()));
     f32Products = backend.operationsPerSecond(DType.F32);
     value = secondsPerValue(backend);
+    int last = config.numHiddenLayers() - 1;
     long layerValues =
         (long) HIDDEN_VALUES * config.hiddenSize()
-            + (long) CHANNEL_VALUES * config.intermediateSize();
-    layer =
-        2.0 * config.activeParameters(config.numHiddenLayers() - 1) / products
-            + layerValues * value;
+            + (long) CHANNEL_VALUES * config.activeChannels(last);
+    long active = config.activeParameters(last);
+    layer = 2.0 * active / products + layerValues * value;
+    update = (double) UPDATE_VALUES * (config.layerParameters(last) - active) * value;
     head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
   }
 
@@ -140,19 +150,20 @@ public final class JobEstimate {
 
   /**
    * Seconds in which a search in closed form measures its blocks: a walk of the original, the
-   * second moments of every layer's channels, and a pass from the end of each block on few tokens.
+   * second moments of what is mapped in every layer, and a pass from the end of each block on few
+   * tokens.
    */
   public double blocks(BlockSettings blocks, FitText text) {
-    long channels = config.intermediateSize();
+    long features = BlockMeasure.features(config);
     long targets = (long) blocks.removed() / blocks.align() * BlockMeasure.directions(config);
     int depth = blocks.highest() - blocks.lowest();
     double tokens = BlockMeasure.tokens(text);
-    double moments = 2.0 * channels * (channels + targets + 2L * config.hiddenSize()) / products;
+    double moments = 2.0 * features * (features + targets + 2L * config.hiddenSize()) / products;
     double passes = BlockMeasure.HELD_OUT_TOKENS * (depth / 2.0 * layer + 2 * head);
     double systems =
-        (channels / 3.0 + 2.0 * (targets + config.hiddenSize()))
-            * channels
-            * channels
+        (features / 3.0 + 2.0 * (targets + config.hiddenSize()))
+            * features
+            * features
             * F64_SLOWER
             / f32Products;
     return depth * (tokens * (2 * layer + moments) + passes + systems);
@@ -199,6 +210,6 @@ public final class JobEstimate {
     double fitted = rule.changesGapsOnly() ? config.numHiddenLayers() - target : BEHIND * target;
     double passes =
         config.numHiddenLayers() + target + fitted * CarryOver.layerPasses(rule, tokens);
-    return tokens * passes * layer;
+    return tokens * passes * layer + fitted * CarryOver.steps(rule, tokens) * update;
   }
 }

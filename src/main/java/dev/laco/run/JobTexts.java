@@ -7,6 +7,7 @@ import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.HeldOutChoice;
+import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.ClozeSet;
@@ -200,7 +201,13 @@ public final class JobTexts {
   }
 
   private static int defaultTokens(ModelConfig config) {
-    long wanted = (long) TOKENS_PER_CHANNEL * config.intermediateSize();
+    Mixture mixture = config.mixture();
+    // An expert is given a share of the tokens.
+    long channels =
+        mixture == null
+            ? config.intermediateSize()
+            : (long) mixture.width() * mixture.experts() / mixture.chosen();
+    long wanted = TOKENS_PER_CHANNEL * channels;
     return Math.clamp(wanted, LEAST_TOKENS, MOST_TOKENS);
   }
 }

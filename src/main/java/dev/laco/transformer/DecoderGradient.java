@@ -37,7 +37,7 @@ public final class DecoderGradient implements AutoCloseable {
   /**
    * Gradients by results of the forward pass.
    *
-   * @param source a copy of the gradient by the layer's output, {@code [T, d]}
+   * @param source a copy of the gradient by the layer's output, {@code [T, d]}; memory of experts
    * @param middle the hidden states between attention and feed-forward part, {@code [T, d]}
    * @param input by the input of projections, {@code [T, d]}
    * @param scratch {@code [T, d]}
@@ -130,7 +130,7 @@ public final class DecoderGradient implements AutoCloseable {
    * Symmetric matrices {@code [d, d]} by which gradients of weights are multiplied from the right.
    *
    * @param attention for the projections of queries, keys and values
-   * @param feedForward for the gate and up projections
+   * @param feedForward for the gate and up projections, and for routers
    */
   public record Whitening(Tensor attention, Tensor feedForward) {}
 
@@ -164,9 +164,9 @@ public final class DecoderGradient implements AutoCloseable {
   }
 
   /**
-   * Runs a layer with one feed-forward network, computes the gradient of a loss by its output, and
-   * goes on as {@link #run(LayerWeights, LayerAttention, Tensor, TokenBatch, Tensor, LayerWeights)}
-   * does: for a loss of this layer alone, so that the forward pass is run only once.
+   * Runs a layer, computes the gradient of a loss by its output, and goes on as {@link
+   * #run(LayerWeights, LayerAttention, Tensor, TokenBatch, Tensor, LayerWeights)} does: for a loss
+   * of this layer alone, so that the forward pass is run only once; that of experts twice.
    *
    * @param gradient {@code [T, d]}: gets the output, then the gradients
    * @param whitening by what gradients of weights are multiplied
@@ -261,14 +261,21 @@ public final class DecoderGradient implements AutoCloseable {
         }
         feedForward(middle, channels, gradient);
       } else {
+        if (loss != null) {
+          backend.copy(room.middle(), gradient);
+          decoder.addExperts(weights, middle, gradient, kept);
+          loss.differentiate(gradient);
+        }
         new ExpertGradient(backend, training, config, kept)
             .run(
                 weights,
                 sums,
-                middle.states(),
-                gradient,
-                room.input(),
-                new ExpertGradient.Scratch(room.scratch(), room.channels()));
+                new ExpertGradient.States(
+                    middle.states(),
+                    whitening == null ? null : whitened(middle.states(), whitening.feedForward()),
+                    gradient,
+                    room.input()),
+                new ExpertGradient.Scratch(room.scratch(), room.source(), room.channels()));
       }
       addThroughNorm(
           LayerRole.FEED_FORWARD_INPUT_NORM, LayerRole.FEED_FORWARD_INPUT_NORM_BIAS, room.middle());
@@ -329,11 +336,10 @@ public final class DecoderGradient implements AutoCloseable {
       training.gatedGradients(
           config.hiddenAct(), kept.gate, gated ? kept.up : null, room.channels());
       Tensor byUp = gated ? kept.up : kept.gate;
-      Tensor whitened =
-          whitened(input.states(), whitening == null ? null : whitening.feedForward());
-      linear(LayerRole.UP, LayerRole.UP_BIAS, whitened, byUp, false, room.input());
+      Tensor factor = factor(input.states(), whitening == null ? null : whitening.feedForward());
+      linear(LayerRole.UP, LayerRole.UP_BIAS, factor, byUp, false, room.input());
       if (gated) {
-        linear(LayerRole.GATE, LayerRole.GATE_BIAS, whitened, kept.gate, true, room.input());
+        linear(LayerRole.GATE, LayerRole.GATE_BIAS, factor, kept.gate, true, room.input());
       }
     }
 
@@ -385,7 +391,7 @@ public final class DecoderGradient implements AutoCloseable {
       addSinks(attended);
       turnBack(LayerRole.QUERY_NORM, kept.queryProjected(), byQuery);
       turnBack(LayerRole.KEY_NORM, kept.keyProjected(KeyValues.of(kept)), byKey);
-      Tensor whitened = whitened(input.states(), whitening == null ? null : whitening.attention());
+      Tensor factor = factor(input.states(), whitening == null ? null : whitening.attention());
       if (config.headsInterleaved()) {
         Tensor fused = kept.queryKeyValue();
         long heads = elements.rows() / config.headDim();
@@ -396,14 +402,14 @@ public final class DecoderGradient implements AutoCloseable {
         linear(
             LayerRole.QUERY_KEY_VALUE,
             LayerRole.QUERY_KEY_VALUE_BIAS,
-            whitened,
+            factor,
             fused,
             add,
             room.input());
       } else {
-        linear(LayerRole.QUERY, LayerRole.QUERY_BIAS, whitened, byQuery, add, room.input());
-        linear(LayerRole.KEY, LayerRole.KEY_BIAS, whitened, byKey, true, room.input());
-        linear(LayerRole.VALUE, LayerRole.VALUE_BIAS, whitened, byValue, true, room.input());
+        linear(LayerRole.QUERY, LayerRole.QUERY_BIAS, factor, byQuery, add, room.input());
+        linear(LayerRole.KEY, LayerRole.KEY_BIAS, factor, byKey, true, room.input());
+        linear(LayerRole.VALUE, LayerRole.VALUE_BIAS, factor, byValue, true, room.input());
       }
     }
 
@@ -470,16 +476,21 @@ public final class DecoderGradient implements AutoCloseable {
      * The input of projections, times its whitening where there is one: rounded once where the
      * products by it would round it.
      */
-    private Tensor whitened(Tensor input, @Nullable Tensor by) {
+    private Tensor factor(Tensor input, @Nullable Tensor by) {
       if (by == null) {
         return input;
       }
-      backend.linear(input, by, null, room.whitened());
+      Tensor whitened = whitened(input, by);
       if (backend.productType(DType.BF16) == DType.F32) {
-        return room.whitened();
+        return whitened;
       }
-      backend.copy(room.whitened(), room.roundedInput());
+      backend.copy(whitened, room.roundedInput());
       return room.roundedInput();
+    }
+
+    private Tensor whitened(Tensor input, Tensor by) {
+      backend.linear(input, by, null, room.whitened());
+      return room.whitened();
     }
 
     /**

@@ -110,11 +110,25 @@ public final class DecoderLayer {
     }
     Normed normed = addAndNormalise(weights, project(weights, attended, buffers), x, buffers);
     copy(x, inside);
+    addFeedForward(weights, normed, x, buffers);
+  }
+
+  /** Adds what the feed-forward part returns for {@code input} to {@code x}, in place. */
+  private void addFeedForward(
+      LayerWeights weights, Normed input, Tensor x, Workspace.Buffers buffers) {
     if (weights.experts().isEmpty()) {
-      backend.add(x, contribute(weights, inputOfDown(weights, normed, buffers), buffers).states());
+      backend.add(x, contribute(weights, inputOfDown(weights, input, buffers), buffers).states());
     } else {
-      addExperts(weights, normed, x, buffers);
+      addExperts(weights, input, x, buffers);
     }
+  }
+
+  /**
+   * Adds what the feed-forward part returns at {@code y}, the residual stream after attention, to
+   * {@code y} in place; also for mixtures of experts.
+   */
+  public void addFeedForward(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
+    addFeedForward(weights, feedForwardInput(weights, y, buffers), y, buffers);
   }
 
   private void copy(Tensor x, @Nullable Tensor to) {
@@ -124,7 +138,7 @@ public final class DecoderLayer {
   }
 
   /** Adds to each row of {@code x} what its experts return, in the order of the experts. */
-  private void addExperts(LayerWeights weights, Normed input, Tensor x, Workspace.Buffers buffers) {
+  void addExperts(LayerWeights weights, Normed input, Tensor x, Workspace.Buffers buffers) {
     Workspace.Experts room = buffers.experts();
     linear(weights, input.states(), LayerRole.ROUTER, LayerRole.ROUTER_BIAS, room.logits());
     Routing routing = new Routing(backend, room.mixture(), room.logits());

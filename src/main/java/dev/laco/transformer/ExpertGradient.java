@@ -11,6 +11,7 @@ import dev.laco.model.ModelConfig;
 import java.util.Arrays;
 import java.util.Objects;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The gradients of a mixture of experts. The choice of experts has none: it changes in steps. Each
@@ -26,9 +27,10 @@ final class ExpertGradient {
    * Memory for gradients.
    *
    * @param output by what an expert returns, {@code [T, d]}
+   * @param whitened no gradient, but the rows of an expert of the whitened input, {@code [T, d]}
    * @param channels by the channels of an expert, {@code [T, k]}
    */
-  record Scratch(Tensor output, Tensor channels) {}
+  record Scratch(Tensor output, Tensor whitened, Tensor channels) {}
 
   ExpertGradient(
       Backend backend, TrainingOps training, ModelConfig config, Workspace.Buffers buffers) {
@@ -39,19 +41,25 @@ final class ExpertGradient {
   }
 
   /**
-   * Writes the gradient by the input of the mixture, and adds those by its weights.
+   * What goes in and out of a mixture, {@code [T, d]} each.
    *
-   * @param input of the mixture, {@code [T, d]}
-   * @param gradient by the sum of what the experts return, {@code [T, d]}; stays as it is
+   * @param input of the mixture
+   * @param whitened the product of the input with a {@link DecoderGradient.Whitening}, in the place
+   *     of the input in the gradients by the weights that multiply it; null where there is none
+   * @param gradient by the sum of what the experts return; stays as it is
    * @param byInput gets the gradient by {@code input}
    */
-  void run(
-      LayerWeights weights,
-      LayerWeights sums,
-      Tensor input,
-      Tensor gradient,
-      Tensor byInput,
-      Scratch scratch) {
+  record States(Tensor input, @Nullable Tensor whitened, Tensor gradient, Tensor byInput) {
+    /** The factor of the gradients by the weights that multiply the input. */
+    private Tensor factor() {
+      return whitened == null ? input : whitened;
+    }
+  }
+
+  /** Writes the gradient by the input of the mixture, and adds those by its weights. */
+  void run(LayerWeights weights, LayerWeights sums, States all, Scratch scratch) {
+    Tensor input = all.input;
+    Tensor byInput = all.byInput;
     Workspace.Experts room = buffers.experts();
     Mixture mixture = room.mixture();
     backend.linear(
@@ -73,16 +81,15 @@ final class ExpertGradient {
                     LayerRole.UP,
                     LayerRole.DOWN)
                 : new ClampedExpert(weights.experts().get(e), sums.experts().get(e));
-        float[] products =
-            expert(expert, rows, routing.shares(e), input, gradient, byInput, scratch);
+        float[] products = expert(expert, rows, routing.shares(e), all, scratch);
         for (int i = 0; i < rows.length; i++) {
           byShare[rows[i]][e] = products[i];
         }
       }
     }
-    router(weights, sums, input, byInput, routing, byShare);
+    router(weights, sums, all, routing, byShare);
     if (mixture.sharedWidth() > 0) {
-      shared(weights, sums, input, gradient, byInput, scratch);
+      shared(weights, sums, all, scratch);
     }
   }
 
@@ -98,11 +105,12 @@ final class ExpertGradient {
     /**
      * Adds the gradients by the weights.
      *
+     * @param factor the states, whitened where they are to be
      * @param byOutput by what the network returned
      * @param channels memory, {@code [R, k]}
      * @param byStates gets the gradient by the states
      */
-    void differentiate(Tensor states, Tensor byOutput, Tensor channels, Tensor byStates);
+    void differentiate(Tensor factor, Tensor byOutput, Tensor channels, Tensor byStates);
   }
 
   /** An expert of two matrices of channels, {@code activation(gate) * up}. */
@@ -145,16 +153,16 @@ final class ExpertGradient {
     }
 
     @Override
-    public void differentiate(Tensor states, Tensor byOutput, Tensor memory, Tensor byStates) {
-      long rows = states.rows();
+    public void differentiate(Tensor factor, Tensor byOutput, Tensor memory, Tensor byStates) {
+      long rows = factor.rows();
       Tensor gates = gates(rows);
       Tensor ups = ups(rows);
       Tensor by = Workspace.Buffers.narrow(memory, rows, gateWeight.rows());
       backend.crossProduct(byOutput, channels(rows, gateWeight.rows()), sums.get(down));
       training.linearGradient(byOutput, downWeight, false, by);
       training.gatedGradients(config.hiddenAct(), gates, ups, by);
-      backend.crossProduct(gates, states, sums.get(gate));
-      backend.crossProduct(ups, states, sums.get(up));
+      backend.crossProduct(gates, factor, sums.get(gate));
+      backend.crossProduct(ups, factor, sums.get(up));
       training.linearGradient(gates, gateWeight, false, byStates);
       training.linearGradient(ups, upWeight, true, byStates);
     }
@@ -200,15 +208,15 @@ final class ExpertGradient {
     }
 
     @Override
-    public void differentiate(Tensor states, Tensor byOutput, Tensor memory, Tensor byStates) {
-      long rows = states.rows();
+    public void differentiate(Tensor factor, Tensor byOutput, Tensor memory, Tensor byStates) {
+      long rows = factor.rows();
       Tensor gateUp = gateUp(rows);
       Tensor by = Workspace.Buffers.narrow(memory, rows, width);
       backend.crossProduct(channels(rows, width), byOutput, sums.get(LayerRole.DOWN_TRANSPOSED));
       training.addColumns(byOutput, sums.get(LayerRole.DOWN_BIAS));
       backend.linear(byOutput, weights.get(LayerRole.DOWN_TRANSPOSED), null, by);
       training.clampedGateGradients(gateUp, gate, by);
-      backend.crossProduct(states, gateUp, sums.get(LayerRole.GATE_UP_TRANSPOSED));
+      backend.crossProduct(factor, gateUp, sums.get(LayerRole.GATE_UP_TRANSPOSED));
       training.addColumns(gateUp, sums.get(LayerRole.GATE_UP_BIAS));
       backend.linear(gateUp, weights.get(LayerRole.GATE_UP_TRANSPOSED), null, byStates);
     }
@@ -224,23 +232,21 @@ final class ExpertGradient {
    *
    * @return for each of its tokens the gradient by the token's share
    */
-  private float[] expert(
-      Expert expert,
-      int[] rows,
-      float[] shares,
-      Tensor input,
-      Tensor gradient,
-      Tensor byInput,
-      Scratch scratch) {
+  private float[] expert(Expert expert, int[] rows, float[] shares, States all, Scratch scratch) {
     Workspace.Experts room = buffers.experts();
     long count = rows.length;
     Tensor states = room.input().slice(0, count);
     Tensor output = room.output().slice(0, count);
-    backend.gather(input, rows, states);
+    backend.gather(all.input, rows, states);
     expert.run(states, output);
+    Tensor factor = states;
+    if (all.whitened != null) {
+      factor = scratch.whitened.slice(0, count);
+      backend.gather(all.whitened, rows, factor);
+    }
 
     Tensor byOutput = scratch.output.slice(0, count);
-    backend.gather(gradient, rows, byOutput);
+    backend.gather(all.gradient, rows, byOutput);
     Tensor column = room.sharedLogits().slice(0, count);
     training.rowProducts(byOutput, output, column);
     float[] products = new float[rows.length];
@@ -248,43 +254,32 @@ final class ExpertGradient {
     backend.upload(shares, column);
     backend.scaledDifference(byOutput, null, column, byOutput);
 
-    expert.differentiate(states, byOutput, scratch.channels, output);
+    expert.differentiate(factor, byOutput, scratch.channels, output);
     float[] ones = new float[rows.length];
     Arrays.fill(ones, 1);
-    backend.addRows(byInput, rows, ones, output);
+    backend.addRows(all.byInput, rows, ones, output);
     return products;
   }
 
   /** The gradients of the router, through the softmax of its logits. */
   private void router(
-      LayerWeights weights,
-      LayerWeights sums,
-      Tensor input,
-      Tensor byInput,
-      Routing routing,
-      double[][] byShare) {
+      LayerWeights weights, LayerWeights sums, States all, Routing routing, double[][] byShare) {
     Tensor logits = buffers.experts().logits();
     float[] values = new float[Math.toIntExact(logits.elements())];
     backend.download(logits, values);
     backend.upload(routing.byLogits(values, byShare), logits);
-    backend.crossProduct(logits, input, sums.get(LayerRole.ROUTER));
+    backend.crossProduct(logits, all.factor(), sums.get(LayerRole.ROUTER));
     Tensor biasSum = sums.find(LayerRole.ROUTER_BIAS);
     if (biasSum != null) {
       training.addColumns(logits, biasSum);
     }
-    training.linearGradient(logits, weights.get(LayerRole.ROUTER), true, byInput);
+    training.linearGradient(logits, weights.get(LayerRole.ROUTER), true, all.byInput);
   }
 
   /** The gradients of the expert of all tokens, and of its router. */
-  private void shared(
-      LayerWeights weights,
-      LayerWeights sums,
-      Tensor input,
-      Tensor gradient,
-      Tensor byInput,
-      Scratch scratch) {
+  private void shared(LayerWeights weights, LayerWeights sums, States all, Scratch scratch) {
     Tensor logits = buffers.experts().sharedLogits();
-    backend.linear(input, weights.get(LayerRole.SHARED_ROUTER), null, logits);
+    backend.linear(all.input, weights.get(LayerRole.SHARED_ROUTER), null, logits);
     float[] shares = Routing.sharedShares(backend, logits);
     float[] products =
         expert(
@@ -292,15 +287,13 @@ final class ExpertGradient {
                 weights, sums, LayerRole.SHARED_GATE, LayerRole.SHARED_UP, LayerRole.SHARED_DOWN),
             IntStream.range(0, shares.length).toArray(),
             shares,
-            input,
-            gradient,
-            byInput,
+            all,
             scratch);
     for (int t = 0; t < shares.length; t++) {
       products[t] *= shares[t] * (1 - shares[t]);
     }
     backend.upload(products, logits);
-    backend.crossProduct(logits, input, sums.get(LayerRole.SHARED_ROUTER));
-    training.linearGradient(logits, weights.get(LayerRole.SHARED_ROUTER), true, byInput);
+    backend.crossProduct(logits, all.factor(), sums.get(LayerRole.SHARED_ROUTER));
+    training.linearGradient(logits, weights.get(LayerRole.SHARED_ROUTER), true, all.byInput);
   }
 }

@@ -55,9 +55,9 @@ class BlockMeasureTest {
     return new FitText("random", chunks);
   }
 
-  /** Gated and without a gate, and with attention beside the feed-forward network. */
+  /** Gated, without a gate, with attention beside the network, and with mixtures in some layers. */
   @ParameterizedTest
-  @ValueSource(strings = {"llama_untied_gqa", "qwen3_qknorm", "gpt_neox"})
+  @ValueSource(strings = {"llama_untied_gqa", "qwen3_qknorm", "gpt_neox", "qwen3_moe"})
   void theProcessorMeasuresWhatTheReferenceDoes(String name) {
     try (Checkpoint model = Checkpoint.open(Fixtures.model(name));
         Backend reference = new ReferenceBackend(Compute.F32);

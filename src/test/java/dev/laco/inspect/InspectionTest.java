@@ -104,7 +104,7 @@ class InspectionTest {
     assertEquals(List.of(Loader.values()), llama.loaders());
     assertEquals(Map.of(), llama.refused());
     ModelInspection mixed = ModelInspection.of(Fixtures.model("qwen3_moe"));
-    assertEquals(List.of("drop"), mixed.rules());
+    assertEquals(List.of("drop", "reconstruct"), mixed.rules());
     assertTrue(mixed.refused().get("rdsc").contains("mixtures"), mixed::toString);
     ModelInspection baichuan = ModelInspection.of(Fixtures.model("baichuan2_13b"));
     assertEquals(List.of(Loader.TRANSFORMERS), baichuan.loaders());

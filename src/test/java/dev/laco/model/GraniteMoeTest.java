@@ -30,10 +30,11 @@ class GraniteMoeTest {
     assertEquals(List.of((long) experts, 64L, 40L), down.shape());
     long last = experts - 1;
     assertEquals(
-        new TensorSpec.Part(LayerRole.UP, experts - 1, last * 80 + 40, last * 80 + 80),
+        new TensorSpec.Part(
+            new LayerPart(LayerRole.UP, experts - 1), last * 80 + 40, last * 80 + 80),
         gateUp.parts().getLast());
     assertEquals(
-        new TensorSpec.Part(LayerRole.DOWN, experts - 1, last * 64, last * 64 + 64),
+        new TensorSpec.Part(new LayerPart(LayerRole.DOWN, experts - 1), last * 64, last * 64 + 64),
         down.parts().getLast());
   }
 }

@@ -37,6 +37,8 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** A prune without a command line. */
 final class PruneJobTest {
@@ -78,27 +80,18 @@ final class PruneJobTest {
         kinds.toString());
   }
 
-  @Test
-  void saysThatNothingIsFittedWhereLayersHaveMixtures() {
-    PruneRequest request = request("mixtral", 6);
+  /** Layers with norms behind their projections, and with mixtures of experts. */
+  @ParameterizedTest
+  @CsvSource({"gemma2_std, 6", "mixtral, 4"})
+  void layersForWhichNothingIsSolvedAreReconstructedUnlessItIsToBeFast(String name, int layers) {
+    FitSettings text = new FitSettings(Fixtures.tokens(folder, name, "calib"), null);
+    PruneRequest request = request(name, layers).withFit(text);
     List<String> warnings = new ArrayList<>();
-    PruneReport report = pruned("mixtral", request, warnings);
-    assertNull(report.fit());
-    assertEquals(6, report.plan().depth());
-    String start = "no weights are fitted after layers were removed: its layers have mixtures";
-    assertTrue(warnings.stream().anyMatch(w -> w.startsWith(start)), warnings.toString());
-  }
-
-  @Test
-  void layersWithNormsBehindTheirProjectionsAreReconstructedUnlessItIsToBeFast() {
-    FitSettings text = new FitSettings(Fixtures.tokens(folder, "gemma2_std", "calib"), null);
-    PruneRequest request = request("gemma2_std", 6).withFit(text);
-    List<String> warnings = new ArrayList<>();
-    PruneReport report = pruned("gemma2_std", request, warnings);
+    PruneReport report = pruned(name, request, warnings);
     assertEquals(FitRule.RECONSTRUCT, Objects.requireNonNull(report.fit()).rule());
     assertTrue(report.settings().search() instanceof PruneSettings.Blocks);
     PruneRequest fast = request.withEffort(PruneRequest.Effort.FAST);
-    assertNull(pruned("gemma2_std", fast, warnings).fit());
+    assertNull(pruned(name, fast, warnings).fit());
   }
 
   /** Models of no fit are compared once more, on a text that the search has not seen. */

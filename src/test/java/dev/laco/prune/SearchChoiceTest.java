@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** What a request that leaves things open asks of a model of twelve layers. */
 final class SearchChoiceTest {
@@ -163,8 +163,14 @@ final class SearchChoiceTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"olmo2", "gemma2_std", "gemma3_std"})
-  void modelsWithNormsBehindProjectionsAreMergedOrReconstructed(String name) {
+  @CsvSource({
+    "olmo2, norms follow its down projections",
+    "gemma2_std, norms follow its down projections",
+    "gemma3_std, norms follow its down projections",
+    "mixtral, its layers have mixtures of experts",
+    "gpt_oss, its layers have mixtures of experts"
+  })
+  void modelsForWhichNothingIsSolvedAreMergedOrReconstructed(String name, String why) {
     try (Model normed = Model.open(Fixtures.model(name))) {
       PruneRequest reconstructed = PruneRequest.of(Goal.QUARTER).withRule("reconstruct");
       assertEquals(FitRule.RECONSTRUCT, SearchChoice.of(reconstructed, normed).fit());
@@ -187,7 +193,8 @@ final class SearchChoiceTest {
                   + rule.label()
                   + " does not hold for this "
                   + normed.config().architecture().className()
-                  + ": norms follow its down projections";
+                  + ": "
+                  + why;
           assertTrue(e.getMessage().startsWith(start), e::getMessage);
           assertTrue(e.getMessage().endsWith("leave rule out"), e::getMessage);
         }
@@ -196,29 +203,10 @@ final class SearchChoiceTest {
   }
 
   @Test
-  void mixturesOfExpertsAreMergedAndNotFitted() {
-    try (Model mixture = Model.open(Fixtures.model("mixtral"))) {
-      SearchChoice choice = SearchChoice.of(PruneRequest.of(Goal.QUARTER), mixture);
-      assertNull(choice.fit());
-      assertEquals(1, choice.mergedAtOnce());
-      for (String rule : List.of("drop", "replace", "rdsc", "mean")) {
-        PruneRequest request = PruneRequest.of(Goal.QUARTER).withRule(rule);
-        assertEquals(rule, SearchChoice.of(request, mixture).rule());
-      }
-      for (FitRule rule : FitRule.presets()) {
-        assertRefused(
-            rule.label(),
-            " does not hold for this MixtralForCausalLM: its layers have mixtures of experts",
-            mixture);
-      }
-    }
-  }
-
-  @Test
   void layersOfTwoKindsAreRemovedAndNotMerged() {
     try (Model mixture = Model.open(Fixtures.model("qwen3_moe"))) {
       SearchChoice choice = SearchChoice.of(PruneRequest.of(Goal.QUARTER), mixture);
-      assertNull(choice.fit());
+      assertEquals(FitRule.RECONSTRUCT, choice.fit());
       assertEquals("auto", choice.rule());
       PruneRequest drop = PruneRequest.of(Goal.threshold(0.5)).withRule("drop");
       assertEquals("drop", SearchChoice.of(drop, mixture).rule());

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
 import dev.laco.DeviceInfo;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
@@ -14,14 +15,18 @@ import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.SparseCheckpoint;
+import dev.laco.fit.CarryOver;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
+import dev.laco.text.FitText;
 import dev.laco.transformer.Workspace;
 import java.io.IOException;
 import java.lang.reflect.Proxy;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -129,6 +134,12 @@ final class MemoryPlanTest {
       assertEquals(
           2L * 2048 * (32 + 4) * 128 + 128 * 2048 + 8 * expert,
           mixture.config().activeParameters(0));
+      // A layer that is trained: weights, gradients, and two running means, all in f32.
+      List<FitText.Chunk> text = List.of(new FitText.Chunk(new int[2048], 0, "a text"));
+      try (Backend backend = new ReferenceBackend(Compute.F32)) {
+        long training = CarryOver.bytes(backend, mixture.config(), text);
+        assertTrue(training > 16 * parameters && training < 24 * parameters, training + " bytes");
+      }
       MemoryPlan plan =
           MemoryPlan.of(
               PROCESSOR,

@@ -54,7 +54,7 @@ final class Rules implements Iterable<String> {
         row(
             MergeRule.AUTO,
             cost(FitRule.REFINE),
-            both + ", the better for each span, then refine"));
+            both + " by span, then the last fit above that holds"));
     return rows.toString();
   }
 

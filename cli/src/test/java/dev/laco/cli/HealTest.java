@@ -449,7 +449,7 @@ class HealTest {
   }
 
   @Test
-  void whatCannotBeFittedIsHealedWithinATime() {
+  void whatIsNotFittedIsHealedWithinATime() {
     String name = "mixtral";
     Path text = Fixtures.tokens(folder, name, "calib");
     JsonNode json =
@@ -457,6 +457,8 @@ class HealTest {
                 "prune",
                 Fixtures.model(name),
                 healed,
+                "--rule",
+                "drop",
                 "--within",
                 "4s",
                 "--calibration",
