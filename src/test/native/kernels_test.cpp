@@ -82,7 +82,9 @@ int32_t laco_watch_mappings(void*);
   int32_t laco_distillation_gradient_##tier(float*, const float*, int64_t, int64_t, const double*, \
                                             const int32_t*, double, const float*, double, float);  \
   int32_t laco_adam_w_##tier(float*, float*, float*, float*, void*, int32_t, int64_t, double,      \
-                             double, double, double, double, double, double);                      \
+                             double, double, double, double, double, double, uint64_t);            \
+  int32_t laco_adam_w_8bit_##tier(float*, float*, float*, void*, int32_t, int64_t, double, double, \
+                                  double, double, double, double, double, uint64_t);               \
   int32_t laco_widen_##tier(const void*, int32_t, int64_t, float*);                                \
   int32_t laco_narrow_##tier(const float*, int64_t, void*, int32_t);
 LACO_DECLARE(0)
@@ -130,6 +132,7 @@ struct Kernels {
   decltype(&laco_sum_of_squares_0) sum_of_squares;
   decltype(&laco_distillation_gradient_0) distillation_gradient;
   decltype(&laco_adam_w_0) adam_w;
+  decltype(&laco_adam_w_8bit_0) adam_w_8bit;
   decltype(&laco_widen_0) widen;
   decltype(&laco_narrow_0) narrow;
 };
@@ -149,6 +152,7 @@ struct Kernels {
         laco_kl_divergence_##tier, laco_inverse_rms_##tier, laco_scaled_difference_##tier,         \
         laco_add_columns_##tier, laco_add_squares_##tier, laco_row_products_##tier,                \
         laco_sum_of_squares_##tier, laco_distillation_gradient_##tier, laco_adam_w_##tier,         \
+        laco_adam_w_8bit_##tier,                                                                   \
         laco_widen_##tier, laco_narrow_##tier                                                      \
   }
 
@@ -907,7 +911,7 @@ void test_adam_w(const Kernels& k) {
     Floats gradient(n, side), mean(n, side), square(n, side, [] { return std::abs(normal()); }), master(n, side);
     Weight weight(dtype, n, side, shift);
     check(k.adam_w(gradient.data(), mean.data(), square.data(), master.data(), const_cast<void*>(weight.data()), dtype,
-                   n, 0.5, 0.9, 0.95, 0.99, 0.1, 0.25, 1e-3) == 0,
+                   n, 0.5, 0.9, 0.95, 0.99, 0.1, 0.25, 1e-3, 7) == 0,
           "status");
     const double epsilon = dtype == 0 ? 0 : dtype == 1 ? 0x1p-11 : 0x1p-8;
     for (int64_t i = 0; i < n; i++) {
@@ -919,6 +923,68 @@ void test_adam_w(const Kernels& k) {
       close(square[i], s, 2e-6, i);
       close(master[i], 0.99 * master.before(i) - moved, 1e-5, i);
       close(weight[i], master[i], epsilon * std::abs(master[i]) + 0x1p-25, i);
+    }
+  });
+}
+
+// What a code stands for, relative to the scale of its block.
+double moment(const float* row, bool square, int64_t i) {
+  unsigned char code;
+  std::memcpy(&code, reinterpret_cast<const unsigned char*>(row) + (square ? 264 : 8) + i, 1);
+  const int bits = square ? 8 : 7, magnitude = code & ((1 << bits) - 1);
+  if (magnitude == 0) {
+    return 0;
+  }
+  const int e = 31 - __builtin_clz(static_cast<unsigned>(magnitude));
+  const double share = std::ldexp(magnitude + 0.5, -e) - 1;
+  return (code == magnitude ? 1 : -1) * static_cast<double>(row[square]) * std::pow(10, e - bits + 1) *
+         (0.1 + 0.9 * share);
+}
+
+// Without masters, whose bits the tests of the backends compare, weights lie next to the exact number.
+void test_adam_w_8bit(const Kernels& k) {
+  each("adam_w_8bit", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    for (bool masters : {true, false}) {
+      Floats gradient(n, side), master(n, side);
+      Weight weight(dtype, n, side, shift);
+      std::vector<double> before;
+      for (int64_t i = 0; i < n; i++) {
+        before.push_back(masters ? master.before(i) : weight[i]);
+      }
+      const int64_t blocks = (n + 255) / 256;
+      Floats moments(130 * blocks, side, [] {
+        const uint32_t codes = static_cast<uint32_t>(generator());
+        float word;
+        std::memcpy(&word, &codes, 4);
+        return word;
+      });
+      for (int64_t block = 0; block < blocks; block++) {
+        moments.data()[130 * block] = 2;
+        moments.data()[130 * block + 1] = 0.5f;
+      }
+      const std::vector<float> old(moments.data(), moments.data() + 130 * blocks);
+      check(k.adam_w_8bit(gradient.data(), moments.data(), masters ? master.data() : nullptr,
+                          const_cast<void*>(weight.data()), dtype, n, 0.5, 0.9, 0.95, 0.99, 0.1, 0.25, 1e-3, 7) == 0,
+            "status");
+      const double epsilon = dtype == 0 ? 0 : dtype == 1 ? 0x1p-11 : 0x1p-8;
+      for (int64_t i = 0; i < n; i++) {
+        const float* from = old.data() + 130 * (i / 256);
+        const float* to = moments.data() + 130 * (i / 256);
+        const double g = 0.5 * gradient.before(i);
+        const double m = 0.9 * moment(from, false, i % 256) + 0.1 * g;
+        const double s = 0.95 * moment(from, true, i % 256) + 0.05 * g * g;
+        const double w = 0.99 * before[static_cast<size_t>(i)] - 0.1 * m / (std::sqrt(s) / 0.25 + 1e-3);
+        close(gradient[i], 0, 0, i);
+        if (masters) {
+          close(master[i], w, 1e-5, i);
+          close(weight[i], master[i], epsilon * std::abs(master[i]) + 0x1p-25, i);
+        } else {
+          close(weight[i], w, 2 * epsilon * std::abs(w) + 1e-5, i);
+        }
+        close(moment(to, false, i % 256), m, 0.6 * std::abs(m) + 1.2e-5 * static_cast<double>(to[0]), i);
+        close(moment(to, true, i % 256), s, 0.6 * s + 1.2e-6 * static_cast<double>(to[1]), i);
+        check(static_cast<double>(to[0]) >= 0.999999 * std::abs(m) && static_cast<double>(to[1]) >= 0.999999 * s, "scale");
+      }
     }
   });
 }
@@ -1175,6 +1241,7 @@ int main() {
     test_norm_gradient(k);
     test_distillation_gradient(k);
     test_adam_w(k);
+    test_adam_w_8bit(k);
     test_clamped_gate(k);
     test_attention(k);
     test_attention_gradient(k);

@@ -167,7 +167,9 @@ final class RequestTest {
         sometimes(() -> oneOf(0.0, 0.25, 1.0)),
         sometimes(random::nextLong),
         lora,
-        lora == null ? null : sometimes(() -> oneOf(1.0, 32.0)));
+        lora == null ? null : sometimes(() -> oneOf(1.0, 32.0)),
+        lora == null ? sometimes(() -> oneOf(HealSettings.Optimizer.values())) : null,
+        lora == null ? sometimes(() -> oneOf(HealSettings.Masters.values())) : null);
   }
 
   private TextSettings texts() {

@@ -500,7 +500,7 @@ public final class OpChecks {
       Tensor gradient,
       Tensor mean,
       Tensor square,
-      Tensor master,
+      @Nullable Tensor master,
       Tensor weight) {
     if (damping != null) {
       activation("damping", damping);
@@ -509,7 +509,22 @@ public final class OpChecks {
     activation("gradient", gradient);
     sameShape("mean", mean, gradient);
     sameShape("square", square, gradient);
-    sameShape("master", master, gradient);
+    trained(gradient, master, weight);
+  }
+
+  /** See {@link TrainingOps#adamW8Bit}. */
+  public static void adamW8Bit(
+      Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight) {
+    activation("gradient", gradient);
+    activation("moments", moments);
+    shape("moments", moments, EightBitMoments.blocks(gradient.elements()), EightBitMoments.ROW);
+    trained(gradient, master, weight);
+  }
+
+  private static void trained(Tensor gradient, @Nullable Tensor master, Tensor weight) {
+    if (master != null) {
+      sameShape("master", master, gradient);
+    }
     shape("weight", weight, gradient.rows(), gradient.columns());
   }
 

@@ -220,7 +220,8 @@ public interface TrainingOps {
    * @param gradient {@code [m, n]}
    * @param mean {@code [m, n]}: running mean of gradients
    * @param square {@code [m, n]}: running mean of their squares
-   * @param master {@code [m, n]}: the weight in f32
+   * @param master {@code [m, n]}: the weight in f32; null for none: {@code weight} is moved in its
+   *     place, and rounded by {@link StochasticRounding} with the {@link AdamW#key}
    * @param weight {@code [m, n]} of any dtype: {@code master}, rounded
    */
   void adamW(
@@ -229,8 +230,21 @@ public interface TrainingOps {
       Tensor gradient,
       Tensor mean,
       Tensor square,
-      Tensor master,
+      @Nullable Tensor master,
       Tensor weight);
+
+  /**
+   * One step of {@link #adamW}, with running means that have 8 bits an element between steps. The
+   * step itself is computed in f32, with the running means of this step before they are rounded.
+   *
+   * @param gradient {@code [m, n]}
+   * @param moments {@code [ceil(m n / 256), 130]}, whose elements are no numbers: {@link
+   *     EightBitMoments}; zeros before the first step
+   * @param master {@code [m, n]}: the weight in f32; null for none
+   * @param weight {@code [m, n]} of any dtype
+   */
+  void adamW8Bit(
+      AdamW step, Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight);
 
   /**
    * The numbers of {@link #dampings} for one step: {@code running = beta running + (1 - beta)
@@ -271,6 +285,7 @@ public interface TrainingOps {
    * @param number of the step, from 1
    * @param rate learning rate
    * @param gradientScale below 1 where the norm of all gradients is clipped
+   * @param key of the random numbers by which a weight without a master is rounded
    */
   record AdamW(
       int number,
@@ -279,7 +294,8 @@ public interface TrainingOps {
       double beta2,
       double epsilon,
       double decay,
-      double gradientScale) {
+      double gradientScale,
+      long key) {
     public AdamW {
       if (number < 1
           || !(rate >= 0)

@@ -12,7 +12,6 @@ import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.DecoderGradient;
 import dev.laco.transformer.LayerWeights;
-import dev.laco.transformer.TrainedTensor;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -78,6 +77,41 @@ final class Reconstruction implements AutoCloseable {
   /** Share of the channels' mean energy that is added to the energy of each. */
   private static final double FLOOR = 1;
 
+  /**
+   * A tensor of a layer, and what AdamW holds of it.
+   *
+   * @param weight as the layer uses it
+   * @param master the weight in f32
+   * @param gradient f32
+   * @param mean running mean of gradients, f32
+   * @param square running mean of their squares, f32
+   */
+  private record Trained(
+      Tensor weight, Tensor master, Tensor gradient, Tensor mean, Tensor square) {
+    /** Bytes of f32 that each element has beside its weight. */
+    static final int BYTES = 4 * Float.BYTES;
+
+    /** A copy of a tensor. */
+    static Trained of(Backend backend, TensorArena arena, Tensor start) {
+      long rows = start.rows();
+      long columns = start.columns();
+      Tensor weight = arena.allocate(start.dtype(), rows, columns);
+      backend.copy(start, weight);
+      Tensor master = arena.allocate(DType.F32, rows, columns);
+      backend.mix(List.of(new TensorMix(master, new double[] {1}, List.of(start))));
+      return new Trained(
+          weight,
+          master,
+          arena.allocate(DType.F32, rows, columns),
+          arena.allocate(DType.F32, rows, columns),
+          arena.allocate(DType.F32, rows, columns));
+    }
+
+    void step(TrainingOps training, TrainingOps.AdamW step, Tensor damping) {
+      training.adamW(step, damping, gradient, mean, square, master, weight);
+    }
+  }
+
   private final Backend backend;
   private final TrainingOps training;
   private final ModelConfig config;
@@ -133,7 +167,7 @@ final class Reconstruction implements AutoCloseable {
   static long layerBytes(Backend backend, ModelConfig config) {
     return backend.missingForTraining() == null
         // The weight beside its copy in f32 takes no more than f32.
-        ? config.layerParameters() * (TrainedTensor.BYTES + DType.F32.byteSize())
+        ? config.layerParameters() * (Trained.BYTES + DType.F32.byteSize())
         : 0;
   }
 
@@ -171,19 +205,10 @@ final class Reconstruction implements AutoCloseable {
     double before = error(start, attention, judges);
     double change = 1;
     try (TensorArena scratch = backend.arena()) {
-      SortedMap<LayerPart, TrainedTensor> tensors = new TreeMap<>();
+      SortedMap<LayerPart, Trained> tensors = new TreeMap<>();
       start
           .parts()
-          .forEach(
-              (part, weight) ->
-                  tensors.put(
-                      part,
-                      TrainedTensor.of(
-                          backend,
-                          scratch,
-                          part.toString(),
-                          List.of(weight.rows(), weight.columns()),
-                          weight)));
+          .forEach((part, weight) -> tensors.put(part, Trained.of(backend, scratch, weight)));
       setWhitenings(start, attention, judges);
       double after = error(trained(tensors, attention, steps, scratch), attention, judges);
       if (after < before) {
@@ -208,7 +233,7 @@ final class Reconstruction implements AutoCloseable {
 
   /** Trains the tensors of a layer, and returns the layer as it is afterwards. */
   private LayerWeights trained(
-      SortedMap<LayerPart, TrainedTensor> tensors,
+      SortedMap<LayerPart, Trained> tensors,
       LayerAttention attention,
       List<FitBlocks.Block> steps,
       TensorArena scratch) {
@@ -247,18 +272,18 @@ final class Reconstruction implements AutoCloseable {
       double share = share((double) number / of);
       training.dampings(
           new TrainingOps.Damping(number, BETA2, DAMPING, EPSILON),
-          List.copyOf(gradients.values()),
+          tensors.values().stream().map(Trained::gradient).toList(),
           running,
           dampings);
       int next = 0;
-      for (Map.Entry<LayerPart, TrainedTensor> entry : tensors.entrySet()) {
+      for (Map.Entry<LayerPart, Trained> entry : tensors.entrySet()) {
         double rate = share * RATE * Objects.requireNonNull(sizes.get(entry.getKey()));
         // A tensor whose gradient was damaged or huge once is not trained any further.
         entry
             .getValue()
             .step(
                 training,
-                new TrainingOps.AdamW(number, rate, BETA1, BETA2, EPSILON, 0, 1),
+                new TrainingOps.AdamW(number, rate, BETA1, BETA2, EPSILON, 0, 1, 0),
                 dampings.slice(next, next + 1));
         next++;
       }
@@ -319,11 +344,11 @@ final class Reconstruction implements AutoCloseable {
    * The root mean square of each tensor's elements; of a norm's weight that of the factors by which
    * the norm multiplies.
    */
-  private Map<LayerPart, Double> sizes(SortedMap<LayerPart, TrainedTensor> tensors) {
+  private Map<LayerPart, Double> sizes(SortedMap<LayerPart, Trained> tensors) {
     double[] squares =
-        training.sumsOfSquares(tensors.values().stream().map(TrainedTensor::master).toList());
+        training.sumsOfSquares(tensors.values().stream().map(Trained::master).toList());
     Map<LayerPart, Double> sizes = new HashMap<>();
-    for (Map.Entry<LayerPart, TrainedTensor> entry : tensors.entrySet()) {
+    for (Map.Entry<LayerPart, Trained> entry : tensors.entrySet()) {
       LayerPart part = entry.getKey();
       Tensor master = entry.getValue().master();
       double offset = part.role().isNorm() ? config.norm().offset() : 0;

@@ -2,8 +2,10 @@ package dev.laco.heal;
 
 import dev.laco.Setting;
 import dev.laco.training.Adapters;
+import dev.laco.transformer.AdamWState;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -23,6 +25,8 @@ import org.jspecify.annotations.Nullable;
  *     these
  * @param loraAlpha by this number, divided by the rank, the product of two adapters is multiplied;
  *     null for twice the rank
+ * @param optimizer what moves the weights; adapters are moved by {@link Optimizer#ADAMW}
+ * @param masters copies of the weights; adapters are in f32 and need none
  */
 public record HealSettings(
     List<Path> texts,
@@ -33,7 +37,37 @@ public record HealSettings(
     Double labelShare,
     Long seed,
     @Nullable Integer lora,
-    @Nullable Double loraAlpha) {
+    @Nullable Double loraAlpha,
+    Optimizer optimizer,
+    Masters masters) {
+  /** What moves weights. */
+  public enum Optimizer {
+    /** AdamW, with running means in f32. */
+    ADAMW,
+    /** AdamW, with running means in 8 bits. */
+    ADAMW_8BIT;
+
+    /** The name in requests and on the command line. */
+    @Override
+    public String toString() {
+      return name().toLowerCase(Locale.ROOT);
+    }
+  }
+
+  /** Copies of the weights in training. */
+  public enum Masters {
+    /** In f32, which steps move, and of which the weights are rounded. */
+    F32,
+    /** None: steps move the weights, which are rounded at random. */
+    NONE;
+
+    /** The name in requests and on the command line. */
+    @Override
+    public String toString() {
+      return name().toLowerCase(Locale.ROOT);
+    }
+  }
+
   /** Token ids are held on the Java heap. */
   private static final long MOST_SAMPLES = 16_000_000;
 
@@ -48,6 +82,8 @@ public record HealSettings(
     samples = Objects.requireNonNullElse(samples, 0L);
     labelShare = Objects.requireNonNullElse(labelShare, 0.0);
     seed = Objects.requireNonNullElse(seed, 0L);
+    optimizer = Objects.requireNonNullElse(optimizer, Optimizer.ADAMW);
+    masters = Objects.requireNonNullElse(masters, Masters.F32);
     if (samples < 0 || samples > MOST_SAMPLES) {
       throw Setting.of("healSamples").refuse(samples, "0 to " + MOST_SAMPLES);
     }
@@ -73,6 +109,25 @@ public record HealSettings(
       throw Setting.of("loraAlpha")
           .refuse(loraAlpha, " is of adapters: ", "give " + Setting.of("lora") + ", too");
     }
+    if (lora != null) {
+      requireFull("optimizer", optimizer, Optimizer.ADAMW);
+      requireFull("masters", masters, Masters.F32);
+    }
+  }
+
+  private static void requireFull(String setting, Object value, Object full) {
+    if (!value.equals(full)) {
+      throw Setting.of(setting)
+          .refuse(
+              value,
+              " and " + Setting.of("lora") + " exclude each other: ",
+              "leave one of them out; adapters are trained in f32");
+    }
+  }
+
+  /** What AdamW holds of the weights in training. */
+  AdamWState held() {
+    return new AdamWState(optimizer == Optimizer.ADAMW_8BIT, masters == Masters.F32);
   }
 
   /** The adapters that are trained; null where all tensors of the layers are. */
@@ -82,7 +137,8 @@ public record HealSettings(
 
   /** Defaults for everything. */
   public static final HealSettings DEFAULT =
-      new HealSettings(List.of(), 0L, null, null, null, 0.0, 0L, null, null);
+      new HealSettings(
+          List.of(), 0L, null, null, null, 0.0, 0L, null, null, Optimizer.ADAMW, Masters.F32);
 
   /**
    * Checks the time that a job with such a training may take.

@@ -27,9 +27,11 @@ import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
 import dev.laco.training.Residence;
 import dev.laco.training.Student;
+import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -127,10 +129,11 @@ public record HealStage(
 
   /** What of the training does not lie in memory, as people read it behind a memory plan. */
   public String elsewhere(ModelConfig config, int trained, Residence residence) {
-    String where = "";
+    String where = settings.lora() == null ? shown(settings.held()) : "";
     if (residence != Residence.EVERYTHING) {
       long parameters = trained * config.layerParameters();
-      long bytes = Distillation.swappedBytes(how(parameters), parameters, residence);
+      long bytes =
+          Distillation.swappedBytes(config, how(parameters), parameters, trained, residence);
       where +=
           bytes == 0
               ? "; weights with adapters are made for one layer at a time"
@@ -145,6 +148,18 @@ public record HealStage(
     return where;
   }
 
+  /** What AdamW holds, as people read it, where that is not everything in f32. */
+  private static String shown(AdamWState held) {
+    List<String> parts = new ArrayList<>();
+    if (held.eightBit()) {
+      parts.add("running means in 8 bits");
+    }
+    if (!held.masters()) {
+      parts.add("no masters in f32");
+    }
+    return parts.isEmpty() ? "" : "; AdamW has " + String.join(" and ", parts);
+  }
+
   /**
    * At most the bytes of a state of the training, as it is kept on the disk.
    *
@@ -155,8 +170,10 @@ public record HealStage(
     Adapters adapters = settings.adapters();
     int depth = config.numHiddenLayers();
     // What AdamW goes on from, and the best weights.
+    AdamWState held = settings.held();
     return adapters == null
-        ? 3L * Float.BYTES * trained * config.layerParameters() + weightBytes(checkpoint, trained)
+        ? Distillation.stateBytes(config, held, trained * config.layerParameters(), trained)
+            + (held.masters() ? 1 : 2) * weightBytes(checkpoint, trained)
         : 4L * Float.BYTES * adapters.parameters(config, depth - trained, depth);
   }
 
@@ -234,7 +251,8 @@ public record HealStage(
   }
 
   private DistillationSettings how(long parameters) {
-    DistillationSettings usual = DistillationSettings.forModel(parameters, settings.adapters());
+    DistillationSettings usual =
+        DistillationSettings.forModel(parameters, settings.adapters(), settings.held());
     return new DistillationSettings(
         settings.stepTokens() == null ? usual.stepTokens() : settings.stepTokens(),
         usual.batchTokens(),
@@ -246,7 +264,8 @@ public record HealStage(
         settings.labelShare(),
         usual.measurements(),
         settings.seed(),
-        usual.adapters());
+        usual.adapters(),
+        usual.held());
   }
 
   /** Is told what the stage does, on the thread of the job. */

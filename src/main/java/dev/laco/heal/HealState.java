@@ -310,7 +310,7 @@ public final class HealState {
     Path tensors = folder.resolve(name);
     Files.deleteIfExists(tensors);
     List<OutputTensor> contents = new ArrayList<>();
-    training.state().forEach((key, tensor) -> contents.add(f32(training.backend(), key, tensor)));
+    training.state().forEach((key, tensor) -> contents.add(held(training.backend(), key, tensor)));
     training
         .best()
         .forEach(
@@ -341,15 +341,15 @@ public final class HealState {
     OutputFiles.forceNames(folder);
   }
 
-  private static OutputTensor f32(Backend backend, String name, Distillation.Held held) {
+  private static OutputTensor held(Backend backend, String name, Distillation.Held held) {
     return new OutputTensor(
         name,
-        DType.F32,
+        held.dtype(),
         List.of(held.elements()),
         channel -> {
           Tensor elements = held.tensor().get().reshape(held.elements(), 1);
           try (Arena arena = Arena.ofConfined()) {
-            HostTensor room = HostTensor.allocate(arena, name, DType.F32, List.of(PIECE));
+            HostTensor room = HostTensor.allocate(arena, name, held.dtype(), List.of(PIECE));
             for (long first = 0; first < elements.rows(); first += PIECE) {
               long end = Math.min(first + PIECE, elements.rows());
               HostTensor piece = room.rows(0, end - first);

@@ -2,6 +2,7 @@ package dev.laco.training;
 
 import dev.laco.Seconds;
 import dev.laco.backend.Backend;
+import dev.laco.backend.StochasticRounding;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
@@ -14,6 +15,7 @@ import dev.laco.report.RateTrial;
 import dev.laco.report.TrainingMeasurement;
 import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
+import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.TrainedTensor;
@@ -169,18 +171,42 @@ public final class Distillation implements AutoCloseable {
       Residence residence) {
     Adapters adapters = settings.adapters();
     return adapters == null
-        ? WholeLayers.bytes(parameters, weightBytes, trained, residence)
+        ? WholeLayers.bytes(
+            parameters,
+            weightBytes,
+            WholeLayers.tensors(config, trained),
+            trained,
+            settings.held(),
+            residence)
         : AdaptedLayers.bytes(config, adapters, weightBytes, trained, residence);
+  }
+
+  /**
+   * At most the bytes of what AdamW holds.
+   *
+   * @param parameters of the trained layers
+   * @param trained number of trained layers
+   */
+  public static long stateBytes(ModelConfig config, AdamWState held, long parameters, int trained) {
+    return held.bytes(parameters, WholeLayers.tensors(config, trained));
   }
 
   /**
    * At most the bytes that a training has in a file.
    *
    * @param parameters of the trained layers
+   * @param trained number of trained layers
    */
   public static long swappedBytes(
-      DistillationSettings settings, long parameters, Residence residence) {
-    return settings.adapters() == null ? WholeLayers.swappedBytes(parameters, residence) : 0;
+      ModelConfig config,
+      DistillationSettings settings,
+      long parameters,
+      int trained,
+      Residence residence) {
+    return settings.adapters() == null
+        ? WholeLayers.swappedBytes(
+            parameters, WholeLayers.tensors(config, trained), settings.held(), residence)
+        : 0;
   }
 
   /**
@@ -221,6 +247,7 @@ public final class Distillation implements AutoCloseable {
     return WholeLayers.traffic(
         parameters,
         weightBytes,
+        settings.held(),
         residence,
         steps,
         steps * each,
@@ -402,12 +429,13 @@ public final class Distillation implements AutoCloseable {
   }
 
   /**
-   * A tensor of f32 that a training goes on from.
+   * A tensor that a training goes on from.
    *
+   * @param dtype of its elements
    * @param elements their number
    * @param tensor gives the tensor, which is valid until another one is asked for
    */
-  public record Held(long elements, Supplier<Tensor> tensor) {}
+  public record Held(DType dtype, long elements, Supplier<Tensor> tensor) {}
 
   /** The tensors that a training goes on from, by the names under which they are kept. */
   public SortedMap<String, Held> state() {
@@ -419,7 +447,9 @@ public final class Distillation implements AutoCloseable {
                 .state()
                 .forEach(
                     (name, part) ->
-                        state.put(name, new Held(part.elements(), () -> brought(tensor, part)))));
+                        state.put(
+                            name,
+                            new Held(part.dtype(), part.elements(), () -> brought(tensor, part)))));
     return state;
   }
 
@@ -549,6 +579,7 @@ public final class Distillation implements AutoCloseable {
     TrainingOps training = backend.training();
     double norm = layers.gradientNorm();
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
+    int[] index = {0};
     layers.forEach(
         TrainedLayers.Use.EVERYTHING,
         tensor ->
@@ -561,7 +592,8 @@ public final class Distillation implements AutoCloseable {
                     DistillationSettings.BETA2,
                     DistillationSettings.EPSILON,
                     tensor.isMatrix() ? settings.decay() : 0,
-                    scale)));
+                    scale,
+                    StochasticRounding.key(settings.seed(), number, index[0]++))));
     layers.changed();
     return new Gradients(loss, norm);
   }

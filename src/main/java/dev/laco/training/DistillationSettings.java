@@ -1,5 +1,6 @@
 package dev.laco.training;
 
+import dev.laco.transformer.AdamWState;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,6 +20,7 @@ import org.jspecify.annotations.Nullable;
  * @param measurements how often the held-out text is measured while training
  * @param seed of the order of the text, and of what adapters begin with
  * @param adapters what is trained in place of all tensors of the layers; null for these
+ * @param held what AdamW holds of all tensors of the layers; of adapters it holds everything in f32
  */
 public record DistillationSettings(
     int stepTokens,
@@ -31,7 +33,8 @@ public record DistillationSettings(
     double labelShare,
     int measurements,
     long seed,
-    @Nullable Adapters adapters) {
+    @Nullable Adapters adapters,
+    AdamWState held) {
   /** How often the held-out text is usually measured while training. */
   public static final int MEASUREMENTS = 10;
 
@@ -61,8 +64,10 @@ public record DistillationSettings(
    *
    * @param parameters of the layers that are trained
    * @param adapters what is trained of them; null for all parameters
+   * @param held what AdamW holds
    */
-  public static DistillationSettings forModel(long parameters, @Nullable Adapters adapters) {
+  public static DistillationSettings forModel(
+      long parameters, @Nullable Adapters adapters, AdamWState held) {
     double size = parameters / USUAL_PARAMETERS;
     double rate = USUAL_RATE / Math.cbrt(Math.max(size, 0.1));
     int step = size < 4 ? 1024 : size < 40 ? 4096 : 16384;
@@ -77,7 +82,8 @@ public record DistillationSettings(
         0,
         MEASUREMENTS,
         0,
-        adapters);
+        adapters,
+        held);
   }
 
   /**

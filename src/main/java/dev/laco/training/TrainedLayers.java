@@ -54,7 +54,7 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
       Student student, DistillationSettings settings, Residence residence, Path folder) {
     Adapters adapters = settings.adapters();
     return adapters == null
-        ? WholeLayers.of(student, residence, folder)
+        ? WholeLayers.of(student, settings.held(), residence, folder)
         : new AdaptedLayers(student, adapters, settings.seed(), residence);
   }
 

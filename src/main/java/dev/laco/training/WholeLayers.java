@@ -1,10 +1,13 @@
 package dev.laco.training;
 
+import dev.laco.backend.EightBitMoments;
 import dev.laco.backend.Tensor;
 import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSpec;
+import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.TrainedTensor;
 import java.nio.file.Path;
@@ -20,9 +23,6 @@ import org.jspecify.annotations.Nullable;
 
 /** Layers of which all tensors are trained, and the final norm with them. */
 final class WholeLayers extends TrainedLayers {
-  /** Bytes of what AdamW holds of a parameter: its master and both running means. */
-  private static final int MOMENTS = 3 * Float.BYTES;
-
   private final List<Trained> layers = new ArrayList<>();
   private final List<TrainedTensor> ofFinalNorm = new ArrayList<>();
   private final FinalNorm finalNorm;
@@ -33,6 +33,7 @@ final class WholeLayers extends TrainedLayers {
   private final Part masters;
   private final Part means;
   private final Part squares;
+  private final AdamWState held;
 
   /** The tensors of a layer, and those of them that hold weights and gradients. */
   private record Trained(
@@ -51,12 +52,11 @@ final class WholeLayers extends TrainedLayers {
       this.swapped = stays || file == null ? null : new SwappedTensors(file);
     }
 
-    private Tensor allocate(int layer, TensorSpec spec, DType dtype, Tensor like) {
+    private Tensor allocate(int layer, TensorSpec spec, DType dtype, long rows, long columns) {
       if (swapped == null) {
-        return arena.allocate(dtype, like.rows(), like.columns());
+        return arena.allocate(dtype, rows, columns);
       }
-      Tensor room =
-          rooms.computeIfAbsent(spec, absent -> arena.allocate(dtype, like.rows(), like.columns()));
+      Tensor room = rooms.computeIfAbsent(spec, absent -> arena.allocate(dtype, rows, columns));
       swapped.add(layer, room);
       return room;
     }
@@ -68,8 +68,10 @@ final class WholeLayers extends TrainedLayers {
     }
   }
 
-  private WholeLayers(Student student, Residence residence, @Nullable SwapFile file) {
+  private WholeLayers(
+      Student student, AdamWState held, Residence residence, @Nullable SwapFile file) {
     super(student);
+    this.held = held;
     this.residence = residence;
     this.file = file;
     this.weights = new Part(residence.keepsWeights());
@@ -82,15 +84,7 @@ final class WholeLayers extends TrainedLayers {
       for (Map.Entry<TensorSpec, Tensor> stored : stored(index)) {
         TensorSpec spec = stored.getKey();
         Tensor start = stored.getValue();
-        TrainedTensor tensor =
-            new TrainedTensor(
-                name(index, spec),
-                spec.shape(),
-                weights.allocate(index, spec, start.dtype(), start),
-                masters.allocate(index, spec, DType.F32, start),
-                gradients.allocate(index, spec, DType.F32, start),
-                means.allocate(index, spec, DType.F32, start),
-                squares.allocate(index, spec, DType.F32, start));
+        TrainedTensor tensor = trained(index, spec, start);
         layer.all.add(tensor);
         layer.tensors.put(spec, tensor.weight());
         layer.gradients.put(spec, tensor.gradient());
@@ -110,39 +104,73 @@ final class WholeLayers extends TrainedLayers {
     begin();
   }
 
+  private TrainedTensor trained(int index, TensorSpec spec, Tensor start) {
+    long rows = start.rows();
+    long columns = start.columns();
+    return new TrainedTensor(
+        name(index, spec),
+        spec.shape(),
+        weights.allocate(index, spec, start.dtype(), rows, columns),
+        held.masters() ? masters.allocate(index, spec, DType.F32, rows, columns) : null,
+        gradients.allocate(index, spec, DType.F32, rows, columns),
+        held.eightBit()
+            ? new TrainedTensor.NarrowMoments(
+                means.allocate(
+                    index,
+                    spec,
+                    DType.F32,
+                    EightBitMoments.blocks(rows * columns),
+                    EightBitMoments.ROW))
+            : new TrainedTensor.WideMoments(
+                means.allocate(index, spec, DType.F32, rows, columns),
+                squares.allocate(index, spec, DType.F32, rows, columns)));
+  }
+
   /**
    * Copies the layers that are to be trained.
    *
+   * @param held what AdamW holds of them
    * @param folder of the file for what does not stay in memory
    */
-  static WholeLayers of(Student student, Residence residence, Path folder) {
+  static WholeLayers of(Student student, AdamWState held, Residence residence, Path folder) {
     if (residence == Residence.EVERYTHING) {
-      return new WholeLayers(student, residence, null);
+      return new WholeLayers(student, held, residence, null);
     }
+    ModelConfig config = student.outside().config();
     long parameters =
         IntStream.range(student.first(), student.layers().depth())
-            .mapToLong(student.outside().config()::layerParameters)
+            .mapToLong(config::layerParameters)
             .sum();
-    SwapFile file =
-        SwapFile.create(student.outside().backend(), folder, swappedBytes(parameters, residence));
+    int trained = student.layers().depth() - student.first();
+    long bytes = swappedBytes(parameters, tensors(config, trained), held, residence);
+    SwapFile file = SwapFile.create(student.outside().backend(), folder, bytes);
     try {
-      return new WholeLayers(student, residence, file);
+      return new WholeLayers(student, held, residence, file);
     } catch (RuntimeException e) {
       file.close();
       throw e;
     }
   }
 
+  /** At most the number of tensors of so many layers. */
+  static long tensors(ModelConfig config, int layers) {
+    return (long) layers
+        * IntStream.range(0, config.numHiddenLayers())
+            .map(layer -> config.architecture().layerTensors(config, layer).size())
+            .max()
+            .orElse(0);
+  }
+
   /**
    * At most the bytes of what does not stay in memory.
    *
    * @param parameters of the trained layers
+   * @param tensors of the trained layers, at most
    */
-  static long swappedBytes(long parameters, Residence residence) {
-    return parameters
-        * ((residence.keepsMoments() ? 0 : MOMENTS)
-            + (residence.keepsGradients() ? 0 : Float.BYTES)
-            + (residence.keepsWeights() ? 0 : Float.BYTES));
+  static long swappedBytes(long parameters, long tensors, AdamWState held, Residence residence) {
+    return (residence.keepsMoments() ? 0 : held.bytes(parameters, tensors))
+        + (residence.keepsGradients() ? 0 : Float.BYTES * parameters)
+        + (residence.keepsWeights() ? 0 : Float.BYTES * parameters);
   }
 
   /**
@@ -157,13 +185,14 @@ final class WholeLayers extends TrainedLayers {
   static double traffic(
       long parameters,
       long weightBytes,
+      AdamWState held,
       Residence residence,
       long steps,
       long batches,
       long heldOut) {
     double bytes = 0;
     if (!residence.keepsMoments()) {
-      bytes += 2.0 * MOMENTS * parameters * steps;
+      bytes += 2.0 * held.bytes(parameters, 0) * steps;
     }
     if (!residence.keepsGradients()) {
       // Sums over batches are read and written, then read for their norm, and emptied by a step.
@@ -181,7 +210,7 @@ final class WholeLayers extends TrainedLayers {
     Tensor start = backend.weight(stored);
     TrainedTensor tensor =
         TrainedTensor.zeros(
-            arena, name, stored.shape(), start.dtype(), start.rows(), start.columns());
+            arena, name, stored.shape(), start.dtype(), start.rows(), start.columns(), held);
     ofFinalNorm.add(tensor);
     return tensor;
   }
@@ -191,10 +220,19 @@ final class WholeLayers extends TrainedLayers {
    *
    * @param parameters of the trained layers
    * @param weightBytes bytes of these parameters in the checkpoint
+   * @param tensors of the trained layers, at most
    * @param trained number of trained layers
    */
-  static long bytes(long parameters, long weightBytes, int trained, Residence residence) {
-    return MOMENTS * (residence.keepsMoments() ? parameters : parameters / trained)
+  static long bytes(
+      long parameters,
+      long weightBytes,
+      long tensors,
+      int trained,
+      AdamWState held,
+      Residence residence) {
+    return (residence.keepsMoments()
+            ? held.bytes(parameters, tensors)
+            : held.bytes(parameters / trained, tensors / trained))
         + Float.BYTES * (residence.keepsGradients() ? parameters : parameters / trained)
         + (residence.keepsWeights() ? weightBytes : weightBytes / trained);
   }
@@ -240,7 +278,9 @@ final class WholeLayers extends TrainedLayers {
         .architecture()
         .layerOf(tensor.name())
         .ifPresent(
-            layer -> List.of(masters, means, squares).forEach(part -> part.use(layer, false)));
+            layer ->
+                List.of(held.masters() ? masters : weights, means, squares)
+                    .forEach(part -> part.use(layer, false)));
   }
 
   @Override

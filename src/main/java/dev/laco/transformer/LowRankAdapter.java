@@ -33,7 +33,8 @@ public record LowRankAdapter(int matrices, TrainedTensor a, TrainedTensor b) {
   }
 
   private static TrainedTensor zeros(TensorArena arena, String name, List<Long> shape) {
-    return TrainedTensor.zeros(arena, name, shape, DType.F32, shape.getFirst(), shape.getLast());
+    return TrainedTensor.zeros(
+        arena, name, shape, DType.F32, shape.getFirst(), shape.getLast(), AdamWState.FULL);
   }
 
   /**

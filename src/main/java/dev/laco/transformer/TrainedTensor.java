@@ -1,15 +1,16 @@
 package dev.laco.transformer;
 
 import dev.laco.backend.Backend;
+import dev.laco.backend.EightBitMoments;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,48 +18,83 @@ import org.jspecify.annotations.Nullable;
  *
  * @param name in the pruned model
  * @param shape as checkpoints store it
- * @param weight what the forward pass uses: the master, rounded to the dtype of the checkpoint
- * @param master the weight in f32
+ * @param weight what the forward pass uses, of the dtype of the checkpoint
+ * @param master the weight in f32, of which {@code weight} is rounded; null where steps move {@code
+ *     weight} itself
  * @param gradient f32
- * @param mean running mean of gradients, f32
- * @param square running mean of the squares of gradients, f32
+ * @param moments running means of gradients and of their squares
  */
 public record TrainedTensor(
     String name,
     List<Long> shape,
     Tensor weight,
-    Tensor master,
+    @Nullable Tensor master,
     Tensor gradient,
-    Tensor mean,
-    Tensor square) {
-  /** Bytes of f32 that each element has beside its weight. */
+    Moments moments) {
+  /** Bytes of f32 that each element has beside its weight, with {@link AdamWState#FULL}. */
   public static final int BYTES = 4 * Float.BYTES;
 
-  /** A copy of a tensor, which is then trained. */
-  public static TrainedTensor of(
-      Backend backend, TensorArena arena, String name, List<Long> shape, Tensor start) {
-    TrainedTensor tensor = zeros(arena, name, shape, start.dtype(), start.rows(), start.columns());
-    tensor.set(backend, start);
-    return tensor;
+  /** Running means of gradients and of their squares. */
+  public sealed interface Moments {
+    /** The tensors that hold them, by the last part of the names under which they are kept. */
+    Map<String, Tensor> tensors();
+  }
+
+  /**
+   * In f32.
+   *
+   * @param mean of gradients
+   * @param square of their squares
+   */
+  public record WideMoments(Tensor mean, Tensor square) implements Moments {
+    @Override
+    public Map<String, Tensor> tensors() {
+      return Map.of("mean", mean, "square", square);
+    }
+  }
+
+  /**
+   * In 8 bits.
+   *
+   * @param blocks {@link EightBitMoments}
+   */
+  public record NarrowMoments(Tensor blocks) implements Moments {
+    @Override
+    public Map<String, Tensor> tensors() {
+      return Map.of("moments", blocks);
+    }
   }
 
   /** A tensor of zeros, which is then trained. */
   public static TrainedTensor zeros(
-      TensorArena arena, String name, List<Long> shape, DType dtype, long rows, long columns) {
+      TensorArena arena,
+      String name,
+      List<Long> shape,
+      DType dtype,
+      long rows,
+      long columns,
+      AdamWState held) {
     return new TrainedTensor(
         name,
         shape,
         arena.allocate(dtype, rows, columns),
+        held.masters() ? arena.allocate(DType.F32, rows, columns) : null,
         arena.allocate(DType.F32, rows, columns),
-        arena.allocate(DType.F32, rows, columns),
-        arena.allocate(DType.F32, rows, columns),
-        arena.allocate(DType.F32, rows, columns));
+        held.eightBit()
+            ? new NarrowMoments(
+                arena.allocate(
+                    DType.F32, EightBitMoments.blocks(rows * columns), EightBitMoments.ROW))
+            : new WideMoments(
+                arena.allocate(DType.F32, rows, columns),
+                arena.allocate(DType.F32, rows, columns)));
   }
 
-  /** Sets the weight; what AdamW holds stays. */
+  /** Sets the weight; what AdamW holds of gradients stays. */
   public void set(Backend backend, Tensor value) {
     backend.copy(value, weight);
-    backend.mix(List.of(new TensorMix(master, new double[] {1}, List.of(value))));
+    if (master != null) {
+      backend.mix(List.of(new TensorMix(master, new double[] {1}, List.of(value))));
+    }
   }
 
   /** Sets a weight of f32, and forgets the gradient and what AdamW holds. */
@@ -68,31 +104,47 @@ public record TrainedTensor(
     forget(backend);
   }
 
-  /** All that a training goes on from, by the names under which it is kept: f32 each. */
+  /** All that a training goes on from, by the names under which it is kept. */
   public Map<String, Tensor> state() {
-    return Map.of(name + "/master", master, name + "/mean", mean, name + "/square", square);
+    Map<String, Tensor> state = new HashMap<>();
+    if (master == null) {
+      state.put(name + "/weight", weight);
+    } else {
+      state.put(name + "/master", master);
+    }
+    moments.tensors().forEach((part, tensor) -> state.put(name + "/" + part, tensor));
+    return state;
   }
 
-  /** Sets the weight to the master, rounded. */
+  /** Sets the weight to the master, rounded; one without a master stays. */
   public void roundMaster(Backend backend) {
-    backend.mix(List.of(new TensorMix(weight, new double[] {1}, List.of(master))));
+    if (master != null) {
+      backend.mix(List.of(new TensorMix(weight, new double[] {1}, List.of(master))));
+    }
   }
 
   /**
-   * Forgets the gradient and what AdamW holds, which may be no numbers; the weight stays, and is
-   * finite.
+   * Forgets the gradient and what AdamW holds of gradients, which may be no numbers; the weight
+   * stays, and is finite.
    */
   public void forget(Backend backend) {
-    backend.mix(Stream.of(gradient, mean, square).map(tensor -> zeros(tensor, weight)).toList());
+    clear(backend, gradient, weight);
+    moments.tensors().values().forEach(tensor -> copyZeros(backend, tensor));
+  }
+
+  /** Fills a tensor with the gradient, which has zeros only. */
+  private void copyZeros(Backend backend, Tensor tensor) {
+    Tensor zeros = gradient.reshape(gradient.elements(), 1);
+    Tensor to = tensor.reshape(tensor.elements(), 1);
+    for (long from = 0; from < to.rows(); from += zeros.rows()) {
+      long end = Math.min(from + zeros.rows(), to.rows());
+      backend.copy(zeros.slice(0, end - from), to.slice(from, end));
+    }
   }
 
   /** Sets a tensor of f32 to zeros; {@code like} has its shape, and finite elements. */
   public static void clear(Backend backend, Tensor tensor, Tensor like) {
-    backend.mix(List.of(zeros(tensor, like)));
-  }
-
-  private static TensorMix zeros(Tensor tensor, Tensor like) {
-    return new TensorMix(tensor, new double[] {0}, List.of(like));
+    backend.mix(List.of(new TensorMix(tensor, new double[] {0}, List.of(like))));
   }
 
   /** Whether the tensor is a matrix: weights of norms and biases do not decay. */
@@ -102,16 +154,12 @@ public record TrainedTensor(
 
   /** Takes one step against the gradient, which becomes 0. */
   public void step(TrainingOps training, TrainingOps.AdamW step) {
-    step(training, step, null);
-  }
-
-  /**
-   * Likewise.
-   *
-   * @param damping {@code [1, 1]}, in place of the epsilon of the step; null for that
-   */
-  public void step(TrainingOps training, TrainingOps.AdamW step, @Nullable Tensor damping) {
-    training.adamW(step, damping, gradient, mean, square, master, weight);
+    switch (moments) {
+      case WideMoments(Tensor mean, Tensor square) ->
+          training.adamW(step, null, gradient, mean, square, master, weight);
+      case NarrowMoments(Tensor blocks) ->
+          training.adamW8Bit(step, gradient, blocks, master, weight);
+    }
   }
 
   /** Writes the weight to the host, where it has the same type. */

@@ -26,6 +26,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
+import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
@@ -41,6 +42,7 @@ import java.util.Random;
 import java.util.SortedMap;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
@@ -102,7 +104,10 @@ class AdaptersTest {
         Pruned pruned = Pruned.of(backend, checkpoint);
         TrainedLayers layers =
             TrainedLayers.of(
-                pruned.student(), settings(true), Residence.EVERYTHING, Path.of("target"));
+                pruned.student(),
+                settings(Kind.ADAPTERS),
+                Residence.EVERYTHING,
+                Path.of("target"));
         Passes passes =
             new Passes(
                 pruned.running.original(),
@@ -176,11 +181,30 @@ class AdaptersTest {
     return new DistillationText(chunks, chunks.subList(0, 2));
   }
 
-  private static DistillationSettings settings(boolean adapters) {
+  /** What is trained, and what AdamW holds of it. */
+  private enum Kind {
+    ADAPTERS(AdamWState.FULL),
+    TENSORS(AdamWState.FULL),
+    TENSORS_8BIT(new AdamWState(true, true)),
+    TENSORS_WITHOUT_MASTERS(new AdamWState(false, false)),
+    TENSORS_8BIT_WITHOUT_MASTERS(new AdamWState(true, false));
+
+    private final AdamWState held;
+
+    Kind(AdamWState held) {
+      this.held = held;
+    }
+
+    boolean adapters() {
+      return this == ADAPTERS;
+    }
+  }
+
+  private static DistillationSettings settings(Kind kind) {
     return new DistillationSettings(
         4 * LENGTH,
         2 * LENGTH,
-        adapters ? 1e-2 : 1e-3,
+        kind.adapters() ? 1e-2 : 1e-3,
         0.1,
         0.1,
         0,
@@ -188,7 +212,8 @@ class AdaptersTest {
         0,
         3,
         7,
-        adapters ? HOW : null);
+        kind.adapters() ? HOW : null,
+        kind.held);
   }
 
   /** Notes the steps, and what a training is kept by in the middle. */
@@ -232,26 +257,28 @@ class AdaptersTest {
   /** The training that was kept has less in memory than the one that goes on with it. */
   @ParameterizedTest
   @CsvSource({
-    "llama_untied_gqa, true, EVERYTHING",
-    "llama_tied_rope3, true, ONE_LAYER",
-    "llama_tied_rope3, false, EVERYTHING",
-    "llama_tied_rope3, false, GRADIENTS",
-    "llama_tied_rope3, false, WEIGHTS",
-    "llama_tied_rope3, false, ONE_LAYER",
-    "qwen3_moe, false, ONE_LAYER",
-    "phi3_std, true, EVERYTHING",
-    "mixtral, true, EVERYTHING",
-    "gpt_oss, true, ONE_LAYER"
+    "llama_untied_gqa, ADAPTERS, EVERYTHING",
+    "llama_tied_rope3, ADAPTERS, ONE_LAYER",
+    "llama_tied_rope3, TENSORS, EVERYTHING",
+    "llama_tied_rope3, TENSORS, GRADIENTS",
+    "llama_tied_rope3, TENSORS, WEIGHTS",
+    "llama_tied_rope3, TENSORS, ONE_LAYER",
+    "llama_tied_rope3, TENSORS_8BIT, EVERYTHING",
+    "llama_tied_rope3, TENSORS_WITHOUT_MASTERS, GRADIENTS",
+    "llama_tied_rope3, TENSORS_8BIT_WITHOUT_MASTERS, ONE_LAYER",
+    "qwen3_moe, TENSORS_8BIT, ONE_LAYER",
+    "phi3_std, ADAPTERS, EVERYTHING",
+    "mixtral, ADAPTERS, EVERYTHING",
+    "gpt_oss, ADAPTERS, ONE_LAYER"
   })
-  void aTrainingThatWasKeptGoesOnToTheSameWeights(
-      String fixture, boolean adapters, Residence residence) {
+  void aTrainingThatWasKeptGoesOnToTheSameWeights(String fixture, Kind kind, Residence residence) {
     try (Backend backend = CpuBackend.open(Compute.F32, 1);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
         Pruned pruned = Pruned.of(backend, checkpoint);
         Arena copies = Arena.ofConfined();
         MemoryArena memory = new MemoryArena();
         MemoryArena others = new MemoryArena()) {
-      DistillationSettings how = settings(adapters);
+      DistillationSettings how = settings(kind);
       DistillationText text = text(checkpoint.config());
       long tokens = (long) STEPS * how.stepTokens();
       Distillation.Result whole;
@@ -291,7 +318,7 @@ class AdaptersTest {
                     assertEquals(
                         -1, tensor.data().mismatch(rest.weights().find(name).data()), name));
       }
-      if (adapters) {
+      if (kind.adapters()) {
         theWeightsAreThoseBeforeWithTheAdapters(pruned, whole);
       } else {
         assertTrue(whole.adapters().isEmpty());
@@ -301,14 +328,14 @@ class AdaptersTest {
 
   /** Weights, gradients and running means are no numbers any more, and then what they were. */
   @ParameterizedTest
-  @ValueSource(booleans = {true, false})
-  void aSearchForARateThatGoesWrongLeavesNothingBehind(boolean adapters) {
+  @EnumSource
+  void aSearchForARateThatGoesWrongLeavesNothingBehind(Kind kind) {
     try (Backend backend = CpuBackend.open(Compute.F32, 1);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
         Pruned pruned = Pruned.of(backend, checkpoint);
         Arena copies = Arena.ofConfined();
         MemoryArena memory = new MemoryArena()) {
-      DistillationSettings how = settings(adapters);
+      DistillationSettings how = settings(kind);
       DistillationSettings wrong =
           new DistillationSettings(
               how.stepTokens(),
@@ -321,7 +348,8 @@ class AdaptersTest {
               how.labelShare(),
               how.measurements(),
               how.seed(),
-              how.adapters());
+              how.adapters(),
+              how.held());
       long tokens = (long) STEPS * how.stepTokens();
       List<List<TrainingStep>> steps = new ArrayList<>();
       for (DistillationSettings settings : List.of(how, wrong)) {

@@ -15,6 +15,7 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.NewWeights;
 import dev.laco.text.FitText;
+import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Files;
@@ -67,7 +68,8 @@ class AutogradTest {
                   .map(i -> whole.layers().get(i.intValue()))
                   .toList());
       DistillationSettings settings =
-          new DistillationSettings(tokens, tokens, 1e-9, 1, 0, 0, 1e30, 0, 1, 7, null);
+          new DistillationSettings(
+              tokens, tokens, 1e-9, 1, 0, 0, 1e30, 0, 1, 7, null, AdamWState.FULL);
       NotedSteps noted = new NotedSteps();
       try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =

@@ -21,6 +21,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.report.TrainingMeasurement;
 import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
+import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.PlannedLayers;
@@ -57,7 +58,8 @@ class DistillationTest {
               chunks(1, 8, checkpoint.config().vocabSize()),
               chunks(2, 2, checkpoint.config().vocabSize()));
       DistillationSettings settings =
-          new DistillationSettings(4 * LENGTH, 2 * LENGTH, 3e-3, 0.1, 0.1, 0, 1, 0, 2, 7, null);
+          new DistillationSettings(
+              4 * LENGTH, 2 * LENGTH, 3e-3, 0.1, 0.1, 0, 1, 0, 2, 7, null, AdamWState.FULL);
       NotedSteps noted = new NotedSteps();
       try (MemoryArena memory = new MemoryArena();
           PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
@@ -116,7 +118,8 @@ class DistillationTest {
       DistillationText text =
           new DistillationText(chunks(1, 40, vocabulary), chunks(2, 16, vocabulary));
       DistillationSettings settings =
-          new DistillationSettings(4 * LENGTH, 2 * LENGTH, 1e-9, 0.1, 0.1, 0, 1, 0, 4, 7, null);
+          new DistillationSettings(
+              4 * LENGTH, 2 * LENGTH, 1e-9, 0.1, 0.1, 0, 1, 0, 4, 7, null, AdamWState.FULL);
       CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
       Path folder = Path.of("target");
       long tokens = 40 * LENGTH;

@@ -17,6 +17,7 @@ import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
 import dev.laco.text.FitText;
+import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.LayerStack;
 import dev.laco.transformer.PlannedLayers;
@@ -74,7 +75,7 @@ class TeacherStatesTest {
       }
       long tokens = text.stream().mapToLong(FitText.Chunk::length).sum();
       long bytes = TeacherStates.bytes(tokens, checkpoint.config().hiddenSize());
-      DistillationSettings settings = DistillationSettings.forModel(1, null);
+      DistillationSettings settings = DistillationSettings.forModel(1, null, AdamWState.FULL);
       try (PlannedLayers layers = running.pruned(whole, NewWeights.NONE);
           TrainedLayers trained =
               TrainedLayers.of(

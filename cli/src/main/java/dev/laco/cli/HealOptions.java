@@ -74,8 +74,36 @@ final class HealOptions {
       description = "The product of two adapters is multiplied by A / RANK. Default: 2 * RANK.")
   @Nullable Double loraAlpha;
 
+  @Option(
+      names = "--optimizer",
+      paramLabel = "adamw|adamw_8bit",
+      description =
+          "adamw: running means of gradients and their squares in f32, 8 bytes for each trained"
+              + " parameter. adamw_8bit: in 8 bits, about 2 bytes, as bitsandbytes and torchao have"
+              + " it. Not with --lora. Default: adamw.")
+  HealSettings.@Nullable Optimizer optimizer;
+
+  @Option(
+      names = "--masters",
+      paramLabel = "f32|none",
+      description =
+          "f32: a copy of each weight in f32 that steps move, 4 bytes for each trained parameter."
+              + " none: steps move the weights of 16 bits, which are rounded at random (stochastic"
+              + " rounding, by --seed). Not with --lora. Default: f32.")
+  HealSettings.@Nullable Masters masters;
+
   HealSettings settings() {
     return new HealSettings(
-        texts, samples, tokens, stepTokens, rate, labelShare, seed, lora, loraAlpha);
+        texts,
+        samples,
+        tokens,
+        stepTokens,
+        rate,
+        labelShare,
+        seed,
+        lora,
+        loraAlpha,
+        optimizer,
+        masters);
   }
 }

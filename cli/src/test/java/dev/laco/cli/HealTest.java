@@ -211,10 +211,16 @@ class HealTest {
     assertTrue(whole.err().contains("give --lora, too"), whole.err());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--lora-alpha", 2).code());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--lora", 0).code());
+    for (String option : List.of("--optimizer adamw_8bit", "--masters none")) {
+      String[] words = option.split(" ");
+      ProgramRun run = heal(healed, "--teacher", MODEL, "--lora", 4, words[0], words[1]);
+      assertEquals(2, run.code(), run.err());
+      assertTrue(run.err().contains(option + " and --lora exclude each other"), run.err());
+    }
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"--label-share 0", "--lora 4"})
+  @ValueSource(strings = {"--label-share 0", "--optimizer adamw_8bit --masters none", "--lora 4"})
   void theLeastMemoryGivesTheSameWeights(String what) throws IOException {
     List<Object> options =
         new ArrayList<>(
@@ -238,6 +244,26 @@ class HealTest {
     assertEquals(
         -1,
         Files.mismatch(healed.resolve("model.safetensors"), least.resolve("model.safetensors")));
+  }
+
+  /** The line memory says what AdamW holds, and counts it. */
+  @Test
+  void thePlanCountsWhatAdamWHolds() {
+    String what = "; AdamW has running means in 8 bits and no masters in f32";
+    Object[] usual = {"--teacher", MODEL, "--heal-tokens", 64, "--rate", 1e-4};
+    String full = heal(folder.resolve("full"), usual).succeeded().out();
+    assertFalse(full.contains("AdamW has"), full);
+    List<Object> options = new ArrayList<>(List.of(usual));
+    options.addAll(List.of("--optimizer", "adamw_8bit", "--masters", "none"));
+    String less = heal(healed, options.toArray()).succeeded().out();
+    assertTrue(less.contains(what), less);
+    assertTrue(megabytesOfBuffers(less) < megabytesOfBuffers(full), () -> full + less);
+  }
+
+  private static double megabytesOfBuffers(String out) {
+    Matcher buffers = Pattern.compile("([0-9.]+) MB of buffers").matcher(out);
+    assertTrue(buffers.find(), out);
+    return Double.parseDouble(buffers.group(1));
   }
 
   @Test
@@ -332,7 +358,7 @@ class HealTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"--label-share 0", "--lora 8"})
+  @ValueSource(strings = {"--label-share 0", "--optimizer adamw_8bit --masters none", "--lora 8"})
   @Timeout(value = 180, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
   void aHealThatWasEndedGoesOnAndGivesTheSameBytes(String what) throws Exception {
     List<Object> options =

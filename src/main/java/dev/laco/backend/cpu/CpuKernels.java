@@ -25,7 +25,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 12;
+  private static final int ABI = 14;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -330,7 +330,7 @@ final class CpuKernels {
   /**
    * {@code int32_t laco_adam_w(float *gradient, float *mean, float *square, float *master, void
    * *weight, int32_t dtype, int64_t n, double gradient_scale, double beta1, double beta2, double
-   * kept, double step, double correction, double epsilon)}.
+   * kept, double step, double correction, double epsilon, uint64_t key)}.
    */
   private static final MethodHandle ADAM_W =
       Downcalls.ofInt(
@@ -347,7 +347,30 @@ final class CpuKernels {
           JAVA_DOUBLE,
           JAVA_DOUBLE,
           JAVA_DOUBLE,
-          JAVA_DOUBLE);
+          JAVA_DOUBLE,
+          JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_adam_w_8bit(float *gradient, float *moments, float *master, void *weight,
+   * int32_t dtype, int64_t n, double gradient_scale, double beta1, double beta2, double kept,
+   * double step, double correction, double epsilon, uint64_t key)}.
+   */
+  private static final MethodHandle ADAM_W_8BIT =
+      Downcalls.ofInt(
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          JAVA_INT,
+          JAVA_LONG,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_LONG);
 
   /** {@code int32_t laco_widen(const void *in, int32_t dtype, int64_t n, float *out)}. */
   private static final MethodHandle WIDEN = Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_LONG, ADDRESS);
@@ -391,6 +414,7 @@ final class CpuKernels {
   private final MemorySegment sumOfSquares;
   private final MemorySegment distillationGradient;
   private final MemorySegment adamW;
+  private final MemorySegment adamW8Bit;
   private final MemorySegment widen;
   private final MemorySegment narrow;
 
@@ -441,6 +465,7 @@ final class CpuKernels {
     sumOfSquares = function(library, "laco_sum_of_squares", tier);
     distillationGradient = function(library, "laco_distillation_gradient", tier);
     adamW = function(library, "laco_adam_w", tier);
+    adamW8Bit = function(library, "laco_adam_w_8bit", tier);
     widen = function(library, "laco_widen", tier);
     narrow = function(library, "laco_narrow", tier);
   }
@@ -1000,7 +1025,38 @@ final class CpuKernels {
                     1 - step.rate() * step.decay(),
                     step.stepSize(),
                     step.squareCorrection(),
-                    epsilon));
+                    epsilon,
+                    step.key()));
+  }
+
+  void adamW8Bit(
+      TrainingOps.AdamW step,
+      MemorySegment gradient,
+      MemorySegment moments,
+      MemorySegment master,
+      MemorySegment weight,
+      DType dtype,
+      long n) {
+    run(
+        "laco_adam_w_8bit",
+        () ->
+            (int)
+                ADAM_W_8BIT.invokeExact(
+                    adamW8Bit,
+                    gradient,
+                    moments,
+                    master,
+                    weight,
+                    KernelCode.of(dtype),
+                    n,
+                    step.gradientScale(),
+                    step.beta1(),
+                    step.beta2(),
+                    1 - step.rate() * step.decay(),
+                    step.stepSize(),
+                    step.squareCorrection(),
+                    step.epsilon(),
+                    step.key()));
   }
 
   void widen(MemorySegment in, DType dtype, long n, MemorySegment out) {

@@ -304,7 +304,7 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
       Tensor gradient,
       Tensor mean,
       Tensor square,
-      Tensor master,
+      @Nullable Tensor master,
       Tensor weight) {
     OpChecks.adamW(damping, gradient, mean, square, master, weight);
     double epsilon = damping == null ? step.epsilon() : MemoryTensor.of(damping).get(0);
@@ -320,7 +320,23 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
             data(gradient),
             data(mean),
             data(square),
-            data(master),
+            master == null ? MemorySegment.NULL : data(master),
+            data(weight),
+            weight.dtype(),
+            gradient.elements());
+  }
+
+  @Override
+  public void adamW8Bit(
+      AdamW step, Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight) {
+    OpChecks.adamW8Bit(gradient, moments, master, weight);
+    backend
+        .kernels()
+        .adamW8Bit(
+            step,
+            data(gradient),
+            data(moments),
+            master == null ? MemorySegment.NULL : data(master),
             data(weight),
             weight.dtype(),
             gradient.elements());

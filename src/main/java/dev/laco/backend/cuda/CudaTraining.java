@@ -404,18 +404,41 @@ final class CudaTraining implements TrainingOps {
       Tensor gradient,
       Tensor mean,
       Tensor square,
-      Tensor master,
+      @Nullable Tensor master,
       Tensor weight) {
     OpChecks.adamW(damping, gradient, mean, square, master, weight);
-    backend
-        .begin(Kernel.ADAM_W, weight.dtype())
-        .pointer(output(gradient))
-        .pointer(output(mean))
-        .pointer(output(square))
-        .pointer(output(master))
-        .pointer(output(weight))
-        .int64(gradient.elements())
-        .pointer(damping == null ? 0 : input(damping))
+    Launcher arguments =
+        backend
+            .begin(Kernel.ADAM_W, weight.dtype())
+            .pointer(output(gradient))
+            .pointer(output(mean))
+            .pointer(output(square))
+            .pointer(master == null ? 0 : output(master))
+            .pointer(output(weight))
+            .int64(gradient.elements())
+            .int64(step.key())
+            .pointer(damping == null ? 0 : input(damping));
+    numbers(arguments, step).run(blocks(gradient.elements()), BLOCK);
+  }
+
+  @Override
+  public void adamW8Bit(
+      AdamW step, Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight) {
+    OpChecks.adamW8Bit(gradient, moments, master, weight);
+    Launcher arguments =
+        backend
+            .begin(Kernel.ADAM_W_8BIT, weight.dtype())
+            .pointer(output(gradient))
+            .pointer(output(moments))
+            .pointer(master == null ? 0 : output(master))
+            .pointer(output(weight))
+            .int64(gradient.elements())
+            .int64(step.key());
+    numbers(arguments, step).run(Math.ceilDiv(moments.rows(), BLOCK / WARP), BLOCK);
+  }
+
+  private static Launcher numbers(Launcher arguments, AdamW step) {
+    return arguments
         .float32((float) step.gradientScale())
         .float32((float) step.beta1())
         .float32((float) (1 - step.beta1()))
@@ -424,7 +447,6 @@ final class CudaTraining implements TrainingOps {
         .float32((float) step.stepSize())
         .float32((float) (1 / step.squareCorrection()))
         .float32((float) step.epsilon())
-        .float32((float) (step.rate() * step.decay()))
-        .run(blocks(gradient.elements()), BLOCK);
+        .float32((float) (step.rate() * step.decay()));
   }
 }

@@ -248,26 +248,9 @@ enum Kernel {
       FLOAT64,
       FLOAT64,
       FLOAT64),
-  ADAM_W(
-      "adam_w",
-      "adam_w_%s_v2",
-      all(),
-      POINTER,
-      POINTER,
-      POINTER,
-      POINTER,
-      POINTER,
-      INT64,
-      POINTER,
-      FLOAT32,
-      FLOAT32,
-      FLOAT32,
-      FLOAT32,
-      FLOAT32,
-      FLOAT32,
-      FLOAT32,
-      FLOAT32,
-      FLOAT32),
+  ADAM_W("adam_w", "adam_w_%s_v2", all(), adamW(5, true)),
+  /** Holds running means in 8 bits. */
+  ADAM_W_8BIT("adam_w_8bit", "adam_w_8bit_%s_v1", all(), adamW(4, false)),
   /** Works on f64, as the next three kernels do. */
   WIDEN_DIFFERENCE(
       "linear_system", "widen_difference_f64_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
@@ -379,6 +362,17 @@ enum Kernel {
    *
    * @param tensors pointers to tensors, before those to the tables of a batch and to slopes
    */
+  /** Parameters of a step of AdamW, behind those of its tensors. */
+  private static Parameter[] adamW(int tensors, boolean damped) {
+    return Stream.of(
+            Stream.generate(() -> POINTER).limit(tensors),
+            Stream.of(INT64, INT64),
+            damped ? Stream.of(POINTER) : Stream.<Parameter>of(),
+            Stream.generate(() -> FLOAT32).limit(9))
+        .flatMap(parameters -> parameters)
+        .toArray(Parameter[]::new);
+  }
+
   private static Parameter[] attention(int tensors) {
     return Stream.concat(
             Stream.generate(() -> POINTER).limit(tensors + 4L),

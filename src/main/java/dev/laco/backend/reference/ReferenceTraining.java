@@ -1,11 +1,13 @@
 package dev.laco.backend.reference;
 
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.EightBitMoments;
 import dev.laco.backend.Head;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryDampings;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.OpChecks;
+import dev.laco.backend.StochasticRounding;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
@@ -404,7 +406,7 @@ final class ReferenceTraining implements TrainingOps {
       Tensor gradient,
       Tensor mean,
       Tensor square,
-      Tensor master,
+      @Nullable Tensor master,
       Tensor weight) {
     OpChecks.adamW(damping, gradient, mean, square, master, weight);
     double epsilon = damping == null ? step.epsilon() : MemoryTensor.of(damping).get(0);
@@ -412,20 +414,58 @@ final class ReferenceTraining implements TrainingOps {
       MemoryTensor.of(gradient).data().fill((byte) 0);
       return;
     }
-    MemoryTensor from = MemoryTensor.of(gradient);
     MemoryTensor means = MemoryTensor.of(mean);
     MemoryTensor squares = MemoryTensor.of(square);
-    MemoryTensor masters = MemoryTensor.of(master);
-    MemoryTensor weights = MemoryTensor.of(weight);
+    Trained trained = new Trained(step, gradient, master, weight);
     for (long i = 0; i < gradient.elements(); i++) {
-      double g = step.gradientScale() * from.get(i);
-      from.set(i, 0);
+      double g = trained.takeGradient(i);
       means.set(i, step.beta1() * means.get(i) + (1 - step.beta1()) * g);
       squares.set(i, step.beta2() * squares.get(i) + (1 - step.beta2()) * g * g);
-      double root = Math.sqrt(squares.get(i)) / step.squareCorrection();
-      double moved = step.stepSize() * means.get(i) / (root + epsilon);
-      masters.set(i, (1 - step.rate() * step.decay()) * masters.get(i) - moved);
-      weights.set(i, masters.get(i));
+      trained.move(i, means.get(i), squares.get(i), epsilon);
+    }
+  }
+
+  @Override
+  public void adamW8Bit(
+      AdamW step, Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight) {
+    OpChecks.adamW8Bit(gradient, moments, master, weight);
+    Trained trained = new Trained(step, gradient, master, weight);
+    for (long block = 0; block < moments.rows(); block++) {
+      EightBitMoments held = new EightBitMoments(moments.slice(block, block + 1));
+      double[] means = held.means();
+      double[] squares = held.squares();
+      long first = block * EightBitMoments.BLOCK;
+      for (int k = 0; k < Math.min(EightBitMoments.BLOCK, gradient.elements() - first); k++) {
+        double g = trained.takeGradient(first + k);
+        means[k] = step.beta1() * means[k] + (1 - step.beta1()) * g;
+        squares[k] = step.beta2() * squares[k] + (1 - step.beta2()) * g * g;
+        trained.move(first + k, means[k], squares[k], step.epsilon());
+      }
+      held.set(means, squares);
+    }
+  }
+
+  /** What a step of AdamW moves. */
+  private record Trained(AdamW step, Tensor gradient, @Nullable Tensor master, Tensor weight) {
+    /** The gradient by an element, multiplied by the step's scale; it becomes 0. */
+    double takeGradient(long i) {
+      double g = step.gradientScale() * MemoryTensor.of(gradient).get(i);
+      MemoryTensor.of(gradient).set(i, 0);
+      return g;
+    }
+
+    void move(long i, double mean, double square, double epsilon) {
+      MemoryTensor from = MemoryTensor.of(master == null ? weight : master);
+      double root = Math.sqrt(square) / step.squareCorrection();
+      double moved = step.stepSize() * mean / (root + epsilon);
+      double value = (1 - step.rate() * step.decay()) * from.get(i) - moved;
+      if (master == null) {
+        int random = StochasticRounding.bits(step.key(), i);
+        from.set(i, StochasticRounding.round(weight.dtype(), (float) value, random));
+      } else {
+        from.set(i, value);
+        MemoryTensor.of(weight).set(i, from.get(i));
+      }
     }
   }
 

@@ -169,7 +169,7 @@ class CpuThreadsTest {
           TrainingOps ops = on.training();
           ops.gatedGradients(Activation.SILU, gate, up, gradient);
           ops.adamW(
-              new TrainingOps.AdamW(1, 0.1, 0.9, 0.95, 1e-8, 0.1, 1),
+              new TrainingOps.AdamW(1, 0.1, 0.9, 0.95, 1e-8, 0.1, 1, 0),
               null,
               gate,
               up,

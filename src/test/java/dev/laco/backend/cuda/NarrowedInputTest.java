@@ -168,7 +168,11 @@ class NarrowedInputTest {
       case "sumsOfSquares" -> new Object[] {List.of(x(), tensor(1, 6))};
       case "adamW" ->
           new Object[] {
-            new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1), null, x(), x(), x(), x(), x()
+            new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1, 0), null, x(), x(), x(), x(), x()
+          };
+      case "adamW8Bit" ->
+          new Object[] {
+            new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1, 0), x(), tensor(1, 130), x(), x()
           };
       case "dampings" ->
           new Object[] {

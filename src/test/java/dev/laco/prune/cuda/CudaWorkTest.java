@@ -215,7 +215,17 @@ class CudaWorkTest {
 
   private static HealSettings training() {
     return new HealSettings(
-        List.of(folder.resolve("fit.json")), 0L, 4096L, null, 1e-4, null, null, null, null);
+        List.of(folder.resolve("fit.json")),
+        0L,
+        4096L,
+        null,
+        1e-4,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null);
   }
 
   private static void prune(Path checkpoint, PruneRequest request) {

@@ -1,6 +1,7 @@
 package dev.laco.training.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Compute;
 import dev.laco.CudaBinding;
@@ -16,6 +17,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.NewWeights;
 import dev.laco.report.TrainingStep;
+import dev.laco.run.MemoryPlan;
 import dev.laco.text.FitText;
 import dev.laco.training.Adapters;
 import dev.laco.training.Distillation;
@@ -24,6 +26,7 @@ import dev.laco.training.DistillationText;
 import dev.laco.training.NotedSteps;
 import dev.laco.training.Residence;
 import dev.laco.training.Student;
+import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
@@ -33,6 +36,7 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** A training on the emulated device goes as on the reference backend. */
@@ -58,12 +62,12 @@ class CudaDistillationTest {
     List<TrainingStep> expected;
     List<TrainingStep> found;
     try (Backend backend = new ReferenceBackend(Compute.F32)) {
-      expected = train(backend, adapters, Residence.EVERYTHING);
+      expected = train(backend, adapters, AdamWState.FULL, Residence.EVERYTHING);
     }
     try (Backend backend = CudaBackend.open(Compute.F32, 0, CudaBinding.FFM)) {
-      found = train(backend, adapters, Residence.EVERYTHING);
+      found = train(backend, adapters, AdamWState.FULL, Residence.EVERYTHING);
       // With less in memory the steps are the same.
-      assertEquals(found, train(backend, adapters, Residence.ONE_LAYER));
+      assertEquals(found, train(backend, adapters, AdamWState.FULL, Residence.ONE_LAYER));
     }
     assertEquals(STEPS, found.size());
     for (int i = 0; i < STEPS; i++) {
@@ -73,8 +77,55 @@ class CudaDistillationTest {
     }
   }
 
+  /**
+   * Running means in 8 bits, and no masters: the steps are hardly others, and what the memory plan
+   * saves is saved.
+   */
+  @ParameterizedTest
+  @CsvSource({"true, true", "false, false", "true, false"})
+  void takesNoMoreMemoryThanPlanned(boolean eightBit, boolean masters) {
+    AdamWState held = new AdamWState(eightBit, masters);
+    List<TrainingStep> expected;
+    try (Backend backend = new ReferenceBackend(Compute.F32)) {
+      expected = train(backend, null, held, Residence.EVERYTHING);
+    }
+    long before = peak(AdamWState.FULL, new ArrayList<>());
+    List<TrainingStep> steps = new ArrayList<>();
+    long saved = before - peak(held, steps);
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE))) {
+      long planned = planned(checkpoint, AdamWState.FULL) - planned(checkpoint, held);
+      assertTrue(saved >= planned, () -> saved + " saved, planned " + planned);
+      assertEquals(planned, saved, 0.1 * planned);
+    }
+    for (int i = 0; i < STEPS; i++) {
+      double loss = expected.get(i).loss();
+      assertEquals(loss, steps.get(i).loss(), 1e-2 * loss);
+    }
+  }
+
+  private static long planned(Checkpoint checkpoint, AdamWState held) {
+    int trained = 1;
+    long parameters = checkpoint.config().layerParameters();
+    return Distillation.layerBytes(
+        checkpoint.config(),
+        DistillationSettings.forModel(parameters, null, held),
+        parameters,
+        MemoryPlan.layerBytes(checkpoint),
+        trained,
+        Residence.EVERYTHING);
+  }
+
+  /** The most bytes of device memory that a training used. */
+  private static long peak(AdamWState held, List<TrainingStep> steps) {
+    EmulatedDevice.reset();
+    try (Backend backend = CudaBackend.open(Compute.F32, 0, CudaBinding.FFM)) {
+      steps.addAll(train(backend, null, held, Residence.EVERYTHING));
+    }
+    return EmulatedDevice.work().getOrDefault("most bytes of device memory", 0L);
+  }
+
   private static List<TrainingStep> train(
-      Backend backend, @Nullable Adapters adapters, Residence residence) {
+      Backend backend, @Nullable Adapters adapters, AdamWState held, Residence residence) {
     NotedSteps noted = new NotedSteps();
     try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE))) {
       RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
@@ -86,7 +137,8 @@ class CudaDistillationTest {
       DistillationText text =
           new DistillationText(List.of(chunk(1), chunk(30)), List.of(chunk(60)));
       DistillationSettings settings =
-          new DistillationSettings(LENGTH, LENGTH, 1e-3, 0.1, 0.1, 0.01, 1, 0.25, 1, 0, adapters);
+          new DistillationSettings(
+              LENGTH, LENGTH, 1e-3, 0.1, 0.1, 0.01, 1, 0.25, 1, 0, adapters, held);
       try (MemoryArena memory = new MemoryArena();
           PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =

@@ -11,7 +11,9 @@ import static dev.laco.model.DType.BF16;
 import static dev.laco.model.DType.F16;
 import static dev.laco.model.DType.F32;
 
+import dev.laco.backend.EightBitMoments;
 import dev.laco.backend.KernelCode;
+import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TrainingOps;
@@ -43,6 +45,11 @@ final class GradientOps {
   private static final int GRADIENTS = 9;
 
   private static final int GRADIENT_PARTS = 128;
+
+  private static final int WARP = 32;
+
+  private static final TrainingOps.AdamW STEP =
+      new TrainingOps.AdamW(1, 0.5, 0.9, 0.95, 0.5, 0.1, 0.5, 0);
 
   private GradientOps() {}
 
@@ -86,10 +93,12 @@ final class GradientOps {
             RowOps.of("distillation", "distillation", F32)),
         new RowOp("dampings", null, GradientOps::dampings, RowOps.of("dampings", "dampings", F32)),
         new RowOp(
-            "adam_w",
+            "adam_w", null, GradientOps::adamW, Variant.of("adam_w", "laco_adam_w_%s_v2", weights)),
+        new RowOp(
+            "adam_w_8bit",
             null,
-            GradientOps::adamW,
-            Variant.of("adam_w", "laco_adam_w_%s_v2", weights)));
+            GradientOps::adamW8Bit,
+            RowOps.of("adam_w_8bit", "adam_w_8bit", weights)));
   }
 
   private static Job normGradient(boolean centred, DType dtype, Sizes sizes, Lab lab) {
@@ -350,39 +359,31 @@ final class GradientOps {
   }
 
   private static Job adamW(DType dtype, Sizes sizes, Lab lab) {
-    TrainingOps.AdamW step = new TrainingOps.AdamW(1, 0.5, 0.9, 0.95, 0.5, 0.1, 0.5);
     Tensor gradient = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
     Tensor mean = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
     Tensor square = lab.random(F32, sizes.inner(), sizes.hidden(), 0);
     Tensor master = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
     Tensor weight = lab.random(dtype, sizes.inner(), sizes.hidden(), 1);
+    Arguments arguments =
+        new Arguments()
+            .pointer(gradient)
+            .pointer(mean)
+            .pointer(square)
+            .pointer(master)
+            .pointer(weight)
+            .int64(gradient.elements())
+            .int64(STEP.key())
+            .pointer(0);
     return new Job(lab)
         .launches(
-            Grid.of(Math.ceilDiv(gradient.elements(), ELEMENTS), BLOCK),
-            new Arguments()
-                .pointer(gradient)
-                .pointer(mean)
-                .pointer(square)
-                .pointer(master)
-                .pointer(weight)
-                .int64(gradient.elements())
-                .pointer(0)
-                .float32(step.gradientScale())
-                .float32(step.beta1())
-                .float32(1 - step.beta1())
-                .float32(step.beta2())
-                .float32(1 - step.beta2())
-                .float32(step.stepSize())
-                .float32(1 / step.squareCorrection())
-                .float32(step.epsilon())
-                .float32(step.rate() * step.decay()))
+            Grid.of(Math.ceilDiv(gradient.elements(), ELEMENTS), BLOCK), withNumbers(arguments))
         .moves(bytes(gradient, mean, square, master), bytes(gradient, mean, square, master, weight))
         .expects(
             on ->
                 on.backend()
                     .training()
                     .adamW(
-                        step,
+                        STEP,
                         null,
                         on.of(gradient),
                         on.of(mean),
@@ -397,5 +398,55 @@ final class GradientOps {
         .within(ROUNDED, weight)
         .samples(
             new Samples().rows(Samples.of(sizes.inner()), gradient, mean, square, master, weight));
+  }
+
+  /** From running means of zeros; codes are tested beside the kernel. */
+  private static Job adamW8Bit(DType dtype, Sizes sizes, Lab lab) {
+    Tensor gradient = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
+    Tensor master = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
+    Tensor weight = lab.random(dtype, sizes.inner(), sizes.hidden(), 1);
+    long blocks = EightBitMoments.blocks(gradient.elements());
+    long bytes = blocks * EightBitMoments.ROW * Float.BYTES;
+    Arguments arguments =
+        new Arguments()
+            .pointer(gradient)
+            .pointer(lab.room(bytes))
+            .pointer(master)
+            .pointer(weight)
+            .int64(gradient.elements())
+            .int64(STEP.key());
+    return new Job(lab)
+        .launches(Grid.of(Math.ceilDiv(blocks, BLOCK / WARP), BLOCK), withNumbers(arguments))
+        .moves(bytes(gradient, master) + bytes, bytes(gradient, master, weight) + bytes)
+        .expects(
+            on -> {
+              try (MemoryArena arena = new MemoryArena()) {
+                MemoryTensor from = on.of(gradient);
+                Tensor moments =
+                    arena.allocate(
+                        F32, EightBitMoments.blocks(from.elements()), EightBitMoments.ROW);
+                on.backend()
+                    .training()
+                    .adamW8Bit(STEP, from, moments, on.of(master), on.of(weight));
+              }
+            },
+            SUMS,
+            master)
+        .exactly(gradient)
+        .within(ROUNDED, weight)
+        .samples(new Samples().rows(Samples.of(sizes.inner()), gradient, master, weight));
+  }
+
+  private static Arguments withNumbers(Arguments arguments) {
+    return arguments
+        .float32(STEP.gradientScale())
+        .float32(STEP.beta1())
+        .float32(1 - STEP.beta1())
+        .float32(STEP.beta2())
+        .float32(1 - STEP.beta2())
+        .float32(STEP.stepSize())
+        .float32(1 / STEP.squareCorrection())
+        .float32(STEP.epsilon())
+        .float32(STEP.rate() * STEP.decay());
   }
 }
