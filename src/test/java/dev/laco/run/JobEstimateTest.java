@@ -8,13 +8,17 @@ import dev.laco.Fixtures;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
+import dev.laco.checkpoint.SparseCheckpoint;
 import dev.laco.collapse.FitRule;
 import dev.laco.model.DType;
 import dev.laco.text.FitText;
+import java.io.IOException;
 import java.lang.reflect.Proxy;
+import java.nio.file.Path;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** How long a job is said to take, by the rates of devices that are not there. */
 class JobEstimateTest {
@@ -74,6 +78,30 @@ class JobEstimateTest {
     String said = job.expectation().orElseThrow();
     int seconds = Integer.parseInt(said.replaceFirst("about (\\d+) seconds: .*", "$1"));
     assertTrue(seconds >= 9 && seconds <= 28, said);
+  }
+
+  /** In the shapes of Qwen3-30B-A3B: eight of 128 experts for a token, and all in a step. */
+  @Test
+  void aStepOfTrainingChangesAllExperts(@TempDir Path folder) throws IOException {
+    SparseCheckpoint.write(
+        folder,
+        """
+        {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": 2048,
+         "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128,
+         "num_experts_per_tok": 8, "num_attention_heads": 32, "num_key_value_heads": 4,
+         "head_dim": 128, "num_hidden_layers": 4, "vocab_size": 1000}
+        """,
+        4);
+    try (Model mixture = Model.open(folder)) {
+      JobEstimate estimate = new JobEstimate(mixture, processor(1e18));
+      int tokens = 131_072;
+      double steps = tokens / 512.0;
+      double others = 120.0 * 3 * 2048 * 768;
+      // Two of three layers, each with the values of gradients, means, squares and masters.
+      double least = 2 * steps * others * 4 / (2 * 2e9);
+      double seconds = estimate.fit(FitRule.RECONSTRUCT, tokens, 3);
+      assertTrue(seconds > least && seconds < 4 * least, seconds + " and " + least);
+    }
   }
 
   @Test

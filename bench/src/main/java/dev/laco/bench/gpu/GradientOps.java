@@ -325,7 +325,7 @@ final class GradientOps {
     double[] parts = new double[GRADIENTS * GRADIENT_PARTS];
     Arrays.setAll(parts, i -> i);
     long[] ends = new long[GRADIENTS];
-    Arrays.setAll(ends, i -> (i + 1) * GRADIENT_PARTS);
+    Arrays.setAll(ends, i -> (i + 1L) * GRADIENT_PARTS);
     long[] elements = new long[GRADIENTS];
     Arrays.fill(elements, sizes.hidden());
     long running = lab.room((long) GRADIENTS * Double.BYTES);
