@@ -10,7 +10,9 @@ import static dev.laco.model.DType.F16;
 import static dev.laco.model.DType.F32;
 
 import dev.laco.model.DType;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
@@ -358,21 +360,26 @@ enum Kernel {
   }
 
   /**
+   * The parameters of a kernel of AdamW.
+   *
+   * @param tensors pointers to tensors
+   * @param damped whether it takes what is added to roots from the device's memory
+   */
+  private static Parameter[] adamW(int tensors, boolean damped) {
+    List<Parameter> parameters = new ArrayList<>(Collections.nCopies(tensors, POINTER));
+    parameters.addAll(List.of(INT64, INT64));
+    if (damped) {
+      parameters.add(POINTER);
+    }
+    parameters.addAll(Collections.nCopies(9, FLOAT32));
+    return parameters.toArray(Parameter[]::new);
+  }
+
+  /**
    * The parameters of a kernel of attention.
    *
    * @param tensors pointers to tensors, before those to the tables of a batch and to slopes
    */
-  /** Parameters of a step of AdamW, behind those of its tensors. */
-  private static Parameter[] adamW(int tensors, boolean damped) {
-    return Stream.of(
-            Stream.generate(() -> POINTER).limit(tensors),
-            Stream.of(INT64, INT64),
-            damped ? Stream.of(POINTER) : Stream.<Parameter>of(),
-            Stream.generate(() -> FLOAT32).limit(9))
-        .flatMap(parameters -> parameters)
-        .toArray(Parameter[]::new);
-  }
-
   private static Parameter[] attention(int tensors) {
     return Stream.concat(
             Stream.generate(() -> POINTER).limit(tensors + 4L),
