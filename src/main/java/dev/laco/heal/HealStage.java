@@ -190,7 +190,7 @@ public record HealStage(
    */
   public double seconds(JobEstimate estimate, int depth, int trained) {
     long heldOut = parts.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
-    int measurements = DistillationSettings.MEASUREMENTS + 1;
+    int measurements = 1 + DistillationSettings.usualMeasurements(wantedTokens());
     boolean kept = Distillation.keptStateBytes(parts, wantedTokens(), 1) > 0;
     return estimate.layers(kept ? parts.tokens() : wantedTokens(), depth)
         + estimate.pass(wantedTokens(), PASSES * trained)
@@ -397,7 +397,13 @@ public record HealStage(
 
   /** As many tokens as fit into a time, at least those of one step. */
   private static long tokens(Distillation.Pace pace, double seconds, DistillationSettings how) {
-    double left = seconds - (how.measurements() + 1) * pace.measurement();
+    long fewer = tokens(pace, seconds, how, how.measurements());
+    return tokens(pace, seconds, how, how.measurements(fewer));
+  }
+
+  private static long tokens(
+      Distillation.Pace pace, double seconds, DistillationSettings how, int measurements) {
+    double left = seconds - (measurements + 1) * pace.measurement();
     return Math.max(how.stepTokens(), (long) (left * MARGIN / pace.token()));
   }
 

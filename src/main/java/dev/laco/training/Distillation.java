@@ -251,7 +251,7 @@ public final class Distillation implements AutoCloseable {
         residence,
         steps,
         steps * each,
-        heldOut * (settings.measurements() + 1L));
+        heldOut * (settings.measurements(tokens) + 1L));
   }
 
   /**
@@ -494,6 +494,7 @@ public final class Distillation implements AutoCloseable {
     TrainingMeasurement found = from.best;
     long tokens = steps.isEmpty() ? 0 : steps.getLast().tokens();
     int all = chunks.size();
+    long measured = settings.measurements(tokensInAll);
     for (int number = steps.size() + 1; number <= all; number++) {
       if (!steps.isEmpty() && listener.timeIsUp()) {
         if (measurements.getLast().step() < steps.size()) {
@@ -508,8 +509,7 @@ public final class Distillation implements AutoCloseable {
       TrainingStep step = new TrainingStep(number, all, tokens, gradients.loss, gradients.norm);
       steps.add(step);
       listener.stepped(step);
-      if (number * (long) settings.measurements() / all
-          > (number - 1) * (long) settings.measurements() / all) {
+      if (number * measured / all > (number - 1) * measured / all) {
         found = better(found, number, tokens, listener, measurements);
       }
       listener.reached(new Reached(steps, measurements, found));

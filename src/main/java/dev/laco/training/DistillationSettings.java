@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * @param clip the largest norm of all gradients together; larger ones are scaled down to it
  * @param labelShare share of the loss that is the language model's; the rest is the divergence from
  *     the original
- * @param measurements how often the held-out text is measured while training
+ * @param measurements how often the held-out text is measured while training, at most
  * @param seed of the order of the text, and of what adapters begin with
  * @param adapters what is trained in place of all tensors of the layers; null for these
  * @param held what AdamW holds of all tensors of the layers; of adapters it holds everything in f32
@@ -35,8 +35,17 @@ public record DistillationSettings(
     long seed,
     @Nullable Adapters adapters,
     AdamWState held) {
-  /** How often the held-out text is usually measured while training. */
-  public static final int MEASUREMENTS = 10;
+  /** How often the held-out text is usually measured while training, at most. */
+  private static final int MEASUREMENTS = 10;
+
+  /** How often it is usually measured at least. */
+  private static final int LEAST_MEASUREMENTS = 2;
+
+  /**
+   * Tokens of training between two measurements, at least. A measurement takes half of the time of
+   * a training on as many tokens; these are twice those of a measurement.
+   */
+  private static final int TOKENS_PER_MEASUREMENT = 8192;
 
   /** What AdamW keeps of the running mean of gradients. */
   static final double BETA1 = 0.9;
@@ -84,6 +93,19 @@ public record DistillationSettings(
         0,
         adapters,
         held);
+  }
+
+  /**
+   * How often the held-out text is measured in a training on so many tokens, the measurement before
+   * the first step left out.
+   */
+  public int measurements(long tokens) {
+    return Math.min(measurements, usualMeasurements(tokens));
+  }
+
+  /** As {@link #measurements(long)}, where the settings are the usual ones. */
+  public static int usualMeasurements(long tokens) {
+    return Math.clamp(tokens / TOKENS_PER_MEASUREMENT, LEAST_MEASUREMENTS, MEASUREMENTS);
   }
 
   /**

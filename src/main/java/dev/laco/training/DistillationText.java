@@ -22,13 +22,13 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
   }
 
   /** Tokens of what is held out on which a training is measured, at most. */
-  private static final int MEASURED = 8192;
+  private static final int MEASURED = 4096;
 
   /**
    * Divides a text.
    *
    * @param heldOut the chunks of the text from which nothing is learnt; as many of them are
-   *     measured on as have 8,192 tokens
+   *     measured on as have 4,096 tokens
    */
   public static DistillationText of(FitText text, List<FitText.Chunk> heldOut) {
     Set<FitText.Chunk> out = Collections.newSetFromMap(new IdentityHashMap<>());
