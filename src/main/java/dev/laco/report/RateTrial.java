@@ -3,7 +3,8 @@ package dev.laco.report;
 /**
  * A few steps of the optimizer at one learning rate, taken to find a rate.
  *
+ * @param steps their number
  * @param rate the learning rate
  * @param divergence after the steps, on a part of the held-out text, nats a token
  */
-public record RateTrial(double rate, double divergence) {}
+public record RateTrial(int steps, double rate, double divergence) {}

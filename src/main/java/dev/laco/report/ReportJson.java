@@ -80,7 +80,15 @@ public final class ReportJson {
       json.put("lora", start.lora());
     }
     ArrayNode rates = json.putArray("rates");
-    start.rates().forEach(t -> rates.addObject().put("rate", t.rate()).put("kl", t.divergence()));
+    start
+        .rates()
+        .forEach(
+            t ->
+                rates
+                    .addObject()
+                    .put("steps", t.steps())
+                    .put("rate", t.rate())
+                    .put("kl", t.divergence()));
     ArrayNode losses = json.putArray("losses");
     for (TrainingStep step : training.steps()) {
       losses

@@ -300,13 +300,16 @@ public final class Distillation implements AutoCloseable {
   }
 
   /**
-   * The learning rate that suits the model as it is, found by a range test: a few steps at each of
-   * some rising rates, one after another, until the divergence on a part of the held-out text is
-   * back at half of what it has fallen. The highest rate before is taken; the lowest of all where
-   * the divergence never fell. Then the weights are again what they were.
+   * The learning rate that suits the model as it is. A range test takes a few steps at each of some
+   * rising rates, one after another, until the divergence on a part of the held-out text is back at
+   * half of what it has fallen; the highest rate before is its result, or the lowest of all where
+   * the divergence never fell. But the noise of steps adds up, so that this rate and a third of it
+   * are then tried for more steps, each from the model as it is; the rate with the smaller
+   * divergence is taken. Then the weights are again what they were.
    *
    * @param rate taken by the training
-   * @param trials the divergence after the steps of each rate; the first is of the model as it is
+   * @param trials the divergence after the steps of each rate; the first is of the model as it is,
+   *     and the last two are those from which the rate is taken
    */
   public record FoundRate(double rate, List<RateTrial> trials) {}
 
@@ -318,17 +321,50 @@ public final class Distillation implements AutoCloseable {
   /** Batches of the held-out text by which a range test judges. */
   private static final int JUDGED = 2;
 
+  /** Steps of a training for which one step is tried at each of the two rates of the choice. */
+  private static final int STEPS_PER_TRIED_STEP = 8;
+
+  private static final int LEAST_TRIED_STEPS = 3;
+  private static final int MOST_TRIED_STEPS = 8;
+
+  /** A rate of the range test, relative to the rate before. */
+  private static final double RISE = 3;
+
   /** The rates of a range test, relative to the usual one. */
-  private static final List<Double> RATES = List.of(1.0 / 81, 1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0, 3.0);
+  private static final List<Double> RATES = List.of(1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0, RISE);
 
   /** Finds the learning rate of a training on so many tokens. */
   public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
-    int each = Math.clamp(steps(tokensInAll) / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
+    int all = steps(tokensInAll);
+    List<RateTrial> trials = new ArrayList<>();
+    double highest = rangeTest(all, trials, requireWanted);
+    int each = Math.clamp(all / STEPS_PER_TRIED_STEP, LEAST_TRIED_STEPS, MOST_TRIED_STEPS);
+    List<List<FitText.Chunk>> steps = text.steps((long) each * settings.stepTokens(), settings);
+    double found = highest / RISE;
+    double least = Double.POSITIVE_INFINITY;
+    for (double rate : List.of(highest / RISE, highest)) {
+      for (int number = 1; number <= each; number++) {
+        requireWanted.run();
+        step(number, rate, steps.get((number - 1) % steps.size()));
+      }
+      double now = heldOut.divergence(passes, student, Integer.MAX_VALUE);
+      trials.add(new RateTrial(each, rate, now));
+      if (now < least) {
+        least = now;
+        found = rate;
+      }
+      layers.restart();
+    }
+    return new FoundRate(found, List.copyOf(trials));
+  }
+
+  /** Adds to the trials, and returns the highest rate at which the divergence still falls. */
+  private double rangeTest(int stepsInAll, List<RateTrial> trials, Runnable requireWanted) {
+    int each = Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
     List<List<FitText.Chunk>> steps =
         text.steps((long) each * RATES.size() * settings.stepTokens(), settings);
-    List<RateTrial> trials = new ArrayList<>();
-    trials.add(new RateTrial(0, heldOut.divergence(passes, student, JUDGED)));
-    double start = trials.getFirst().divergence();
+    double start = heldOut.divergence(passes, student, JUDGED);
+    trials.add(new RateTrial(0, 0, start));
     double lowest = start;
     double found = RATES.getFirst() * settings.rate();
     int number = 0;
@@ -339,7 +375,7 @@ public final class Distillation implements AutoCloseable {
         step(++number, rate, steps.get((number - 1) % steps.size()));
       }
       double now = heldOut.divergence(passes, student, JUDGED);
-      trials.add(new RateTrial(rate, now));
+      trials.add(new RateTrial(each, rate, now));
       lowest = Math.min(lowest, now);
       // False, too, where the divergence is no number any more.
       boolean gains = now < start && start - now >= (start - lowest) / 2;
@@ -349,7 +385,7 @@ public final class Distillation implements AutoCloseable {
       found = rate;
     }
     layers.restart();
-    return new FoundRate(found, List.copyOf(trials));
+    return found;
   }
 
   /** The number of parameters that are trained. */

@@ -18,6 +18,7 @@ import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.RateTrial;
 import dev.laco.report.TrainingMeasurement;
 import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
@@ -74,7 +75,15 @@ class DistillationTest {
         assertTrue(training.pace().token() > 0);
         // Nor does the search for a rate.
         Distillation.FoundRate found = training.findRate(12 * 4 * LENGTH, () -> {});
-        assertTrue(found.rate() > 0 && found.trials().size() >= 2, found::toString);
+        // The rate is the better one of the last two that were tried, as often each.
+        List<RateTrial> trials = found.trials();
+        assertTrue(trials.size() >= 4, found::toString);
+        RateTrial lower = trials.get(trials.size() - 2);
+        RateTrial higher = trials.getLast();
+        assertEquals(3 * lower.rate(), higher.rate(), 1e-9);
+        assertEquals(lower.steps(), higher.steps());
+        assertEquals(
+            (higher.divergence() < lower.divergence() ? higher : lower).rate(), found.rate());
         Distillation.Result result = training.run(12 * 4 * LENGTH, settings.rate(), noted);
         List<TrainingStep> steps = noted.steps();
         assertEquals(12, steps.size());
