@@ -20,7 +20,7 @@ import org.jspecify.annotations.Nullable;
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
  * @param rate the largest learning rate; null for the one that a range test finds
  * @param labelShare share of the loss that is the language model's own, 0 to 1
- * @param seed of the order of the text, and of what adapters begin with
+ * @param seed of the order of the text, of what adapters begin with, and of rounding at random
  * @param lora rank of the adapters that are trained in place of all tensors of the layers; null for
  *     these
  * @param loraAlpha by this number, divided by the rank, the product of two adapters is multiplied;

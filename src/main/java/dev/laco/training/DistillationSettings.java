@@ -18,7 +18,7 @@ import org.jspecify.annotations.Nullable;
  * @param labelShare share of the loss that is the language model's; the rest is the divergence from
  *     the original
  * @param measurements how often the held-out text is measured while training, at most
- * @param seed of the order of the text, and of what adapters begin with
+ * @param seed of the order of the text, of what adapters begin with, and of rounding at random
  * @param adapters what is trained in place of all tensors of the layers; null for these
  * @param held what AdamW holds of all tensors of the layers; of adapters it holds everything in f32
  */

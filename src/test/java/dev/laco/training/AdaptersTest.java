@@ -124,7 +124,7 @@ class AdaptersTest {
       List<TrainedTensor> all = new ArrayList<>();
       layers.forEach(TrainedLayers.Use.EVERYTHING, all::add);
       for (TrainedTensor tensor : all) {
-        float[] start = values(backend, tensor.master());
+        float[] start = values(backend, tensor.weight());
         float[] direction = new float[start.length];
         for (int i = 0; i < start.length; i++) {
           // B begins with zeros, by which the gradient of A would be zero, too.
@@ -164,7 +164,7 @@ class AdaptersTest {
       double step) {
     directions.forEach(
         (tensor, direction) -> {
-          float[] moved = values(backend, tensor.master());
+          float[] moved = values(backend, tensor.weight());
           for (int i = 0; i < moved.length; i++) {
             moved[i] += (float) (step * direction[i]);
           }

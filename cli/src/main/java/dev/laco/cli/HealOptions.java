@@ -57,7 +57,9 @@ final class HealOptions {
   @Option(
       names = "--seed",
       paramLabel = "N",
-      description = "Seed of the order of the text, and of what adapters begin with. Default: 0.")
+      description =
+          "Seed of the order of the text, of what adapters begin with, and of rounding at random."
+              + " Default: 0.")
   long seed;
 
   @Option(
@@ -81,7 +83,7 @@ final class HealOptions {
           "adamw: running means of gradients and their squares in f32, 8 bytes for each trained"
               + " parameter. adamw_8bit: in 8 bits, about 2 bytes, as bitsandbytes and torchao have"
               + " it. Not with --lora. Default: adamw.")
-  HealSettings.@Nullable Optimizer optimizer;
+  HealSettings.Optimizer optimizer = HealSettings.DEFAULT.optimizer();
 
   @Option(
       names = "--masters",
@@ -90,7 +92,7 @@ final class HealOptions {
           "f32: a copy of each weight in f32 that steps move, 4 bytes for each trained parameter."
               + " none: steps move the weights of 16 bits, which are rounded at random (stochastic"
               + " rounding, by --seed). Not with --lora. Default: f32.")
-  HealSettings.@Nullable Masters masters;
+  HealSettings.Masters masters = HealSettings.DEFAULT.masters();
 
   HealSettings settings() {
     return new HealSettings(
