@@ -238,7 +238,7 @@ final class Reconstruction implements AutoCloseable {
       List<FitBlocks.Block> steps,
       TensorArena scratch) {
     Map<LayerPart, Tensor> weights = new HashMap<>();
-    SortedMap<LayerPart, Tensor> gradients = new TreeMap<>();
+    Map<LayerPart, Tensor> gradients = new HashMap<>();
     Map<LayerPart, Double> sizes = sizes(tensors);
     tensors.forEach(
         (part, tensor) -> {
