@@ -3,6 +3,7 @@ package dev.laco.backend;
 import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
 import java.util.List;
+import java.util.function.Consumer;
 
 /** A device's memory: tensors and batches of tokens in it, and the ways into and out of it. */
 public interface DeviceMemory extends Device {
@@ -13,6 +14,18 @@ public interface DeviceMemory extends Device {
    * @param tensor of rank 1, which becomes a matrix of one row, or of rank 2
    */
   Tensor weight(HostTensor tensor);
+
+  /**
+   * Looks for NaN and infinity in a weight, on a device that {@linkplain
+   * dev.laco.DeviceInfo#copiesWeights copies weights}: when {@link #weight} copies it next, or at
+   * once where it was copied already.
+   *
+   * @param found is told whether all values are finite. It is called on the thread that uses the
+   *     device, before that thread is given a result for which the weight was used
+   */
+  default void checkFinite(HostTensor tensor, Consumer<Boolean> found) {
+    throw new IllegalStateException("weights are read where they lie");
+  }
 
   /**
    * Makes room for a weight that does not exist yet: ops write its values to the tensor that is

@@ -440,14 +440,64 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
+   * The same tensors without the check that their values are finite, for a caller that looks at the
+   * values elsewhere and says so by {@link #foundFinite}.
+   */
+  public TensorSource unchecked() {
+    return new TensorSource() {
+      @Override
+      public HostTensor tensor(String name) {
+        readAhead.await(name);
+        return file(name).tensor(name);
+      }
+
+      @Override
+      public long byteSize(String name) {
+        return Checkpoint.this.byteSize(name);
+      }
+
+      @Override
+      public void prefetch(List<String> names) {
+        names.forEach(name -> readAhead.begin(name, () -> bringInAny(name)));
+      }
+
+      @Override
+      public void release() {
+        Checkpoint.this.release();
+      }
+    };
+  }
+
+  /** Whether all values of a tensor are known to be finite. */
+  public boolean isKnownFinite(String name) {
+    return finite.contains(name);
+  }
+
+  /** Says that all values of a tensor are finite: {@link #requireFinite} looks no more. */
+  public void foundFinite(String name) {
+    finite.add(name);
+  }
+
+  /** Reads a tensor into memory, whatever its values are. */
+  private void bringInAny(String name) {
+    try {
+      file(name).bringIn(name);
+    } catch (BadInputException | InternalError e) {
+      // The file was cut short; the next reader of the tensor gives the error.
+    }
+  }
+
+  /**
    * Reads a tensor into memory. A tensor that is read for the first time is checked for values that
    * are not finite while it is read; see {@link #requireFinite}.
    */
   private void bringIn(String name) {
+    if (finite.contains(name)) {
+      bringInAny(name);
+      return;
+    }
     try {
-      if (finite.contains(name)) {
-        file(name).bringIn(name);
-      } else if (file(name).bringInFinite(name)) {
+      if (file(name).bringInFinite(name)) {
         finite.add(name);
       }
     } catch (BadInputException | InternalError e) {

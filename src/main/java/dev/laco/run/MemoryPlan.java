@@ -287,17 +287,26 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
 
   /** The checkpoint's weights, streamed through the pools of this plan. */
   public TensorSource weights(DeviceMemory backend) {
+    boolean copies = backend.info().copiesWeights();
     TensorSource mapped =
-        new WeightPool(checkpoint, checkpoint, host.bytes, host.where, checkpoint::giveUp);
-    if (!backend.info().copiesWeights()) {
+        new WeightPool(
+            checkpoint,
+            copies ? checkpoint.unchecked() : checkpoint,
+            host.bytes,
+            host.where,
+            checkpoint::giveUp);
+    if (!copies) {
       return mapped;
     }
-    return new WeightPool(
+    return new CheckedOnDevice(
+        backend,
         checkpoint,
-        mapped,
-        device.bytes,
-        device.where,
-        name -> backend.release(List.of(checkpoint.placeOf(name))));
+        new WeightPool(
+            checkpoint,
+            mapped,
+            device.bytes,
+            device.where,
+            name -> backend.release(List.of(checkpoint.placeOf(name)))));
   }
 
   /**

@@ -18,7 +18,6 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.NonFinite;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.io.RandomAccessFile;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -128,7 +127,7 @@ class CheckpointTest {
     String digest = digest(model);
     assertTrue(digest.matches("sha256:[0-9a-f]{64}"));
     edit(model.resolve("config.json"), text -> text.replace("\n", "\n "));
-    setElement(model, "model.norm.weight", 0, 7f);
+    TestCheckpoints.setElement(model, "model.norm.weight", 0, 7f);
     assertEquals(digest, digest(model));
     edit(model.resolve("config.json"), text -> text.replace("10000.0", "10001.0"));
     assertNotEquals(digest, digest(model));
@@ -258,11 +257,13 @@ class CheckpointTest {
             "model.norm.height"),
         broken(
             "NaN",
-            m -> setElement(m, "model.layers.3.mlp.up_proj.weight", 5, Float.NaN),
+            m -> TestCheckpoints.setElement(m, "model.layers.3.mlp.up_proj.weight", 5, Float.NaN),
             "tensor 'model.layers.3.mlp.up_proj.weight' holds NaN or infinity at element 5 of 10240"),
         broken(
             "infinity at the end",
-            m -> setElement(m, "lm_head.weight", 256 * 64 - 1, Float.NEGATIVE_INFINITY),
+            m ->
+                TestCheckpoints.setElement(
+                    m, "lm_head.weight", 256 * 64 - 1, Float.NEGATIVE_INFINITY),
             "'lm_head.weight' holds NaN or infinity at element 16383"));
   }
 
@@ -452,21 +453,6 @@ class CheckpointTest {
   }
 
   /** Changes an element of an F32 tensor in its file. */
-  private static void setElement(Path model, String name, long index, float value) {
-    Path file;
-    long offset;
-    try (Checkpoint checkpoint = Checkpoint.open(model)) {
-      file = checkpoint.file(name).path();
-      offset = checkpoint.file(name).info(name).offset() + 4 * index;
-    }
-    try (RandomAccessFile writable = new RandomAccessFile(file.toFile(), "rw")) {
-      writable.seek(offset);
-      writable.writeInt(Integer.reverseBytes(Float.floatToRawIntBits(value)));
-    } catch (IOException e) {
-      throw new AssertionError(e);
-    }
-  }
-
   @ParameterizedTest
   @ValueSource(strings = {"llama_untied_gqa", "llama_mha_bias_f16", "mistral_std"})
   void everyTypeAndPlaceOfANonFiniteValueIsFound(String fixture) {

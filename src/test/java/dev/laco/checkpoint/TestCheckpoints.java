@@ -8,6 +8,7 @@ import dev.laco.Fixtures;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
@@ -117,5 +118,21 @@ public final class TestCheckpoints {
       Files.delete(file);
     }
     Files.move(single, model.resolve("model.safetensors"));
+  }
+
+  /** Sets an element of a tensor in f32. */
+  public static void setElement(Path model, String name, long index, float value) {
+    Path file;
+    long offset;
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      file = checkpoint.file(name).path();
+      offset = checkpoint.file(name).info(name).offset() + 4 * index;
+    }
+    try (RandomAccessFile writable = new RandomAccessFile(file.toFile(), "rw")) {
+      writable.seek(offset);
+      writable.writeInt(Integer.reverseBytes(Float.floatToRawIntBits(value)));
+    } catch (IOException e) {
+      throw new AssertionError(e);
+    }
   }
 }

@@ -34,6 +34,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -134,8 +135,9 @@ public final class CudaBackend implements Backend {
     this.library = library;
     this.stream = context.stream();
     this.launcher = new Launcher(context, images, stream);
-    this.staging = new Staging(context);
-    this.weights = new Weights(context, staging, stream);
+    WeightChecks checks = new WeightChecks(context, launcher);
+    this.staging = new Staging(context, checks);
+    this.weights = new Weights(context, staging, checks);
     this.arguments = new ArgumentRing(context, stream);
     this.cublas =
         library.open(
@@ -268,6 +270,12 @@ public final class CudaBackend implements Backend {
   public Tensor weight(HostTensor tensor) {
     context.enter();
     return weights.get(tensor);
+  }
+
+  @Override
+  public void checkFinite(HostTensor tensor, Consumer<Boolean> found) {
+    context.enter();
+    weights.check(tensor, found);
   }
 
   @Override

@@ -172,6 +172,7 @@ enum Kernel {
   MULTIPLY("multiply", "multiply_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
   WIDEN("convert", "widen_%s_v1", halves(), POINTER, POINTER, INT64),
   NARROW("convert", "narrow_%s_v1", halves(), POINTER, POINTER, INT64),
+  NON_FINITE("non_finite", "non_finite_%s_v1", all(), POINTER, INT64, POINTER),
   /** Mixes sources of several dtypes. */
   MIX_ANY("mix", "mix_any_v1", Set.of(F32), POINTER, INT32),
   /** Mixes sources of one dtype into destinations of that dtype or f32. */

@@ -38,14 +38,26 @@ final class Staging {
 
   private final CudaContext context;
   private final CudaDriver driver;
+  private final @Nullable WeightChecks checks;
   private final Ring uploads;
   private final PinnedBuffer results;
 
   /** Made when it is first needed: most jobs get small results only. */
   private @Nullable Ring downloads;
 
+  /** Copies where no weights are checked. */
   Staging(CudaContext context) {
+    this(context, null);
+  }
+
+  /**
+   * The same.
+   *
+   * @param checks what they found comes to the host with each result
+   */
+  Staging(CudaContext context, @Nullable WeightChecks checks) {
     this.context = context;
+    this.checks = checks;
     this.driver = context.driver();
     this.results = new PinnedBuffer(context, RESULT_BYTES, "results");
     this.uploads = new Ring(context, UPLOADS, UPLOAD_BYTES);
@@ -67,14 +79,20 @@ final class Staging {
 
   /** Waits for the work of {@code stream}, then copies from the device. */
   void download(long from, MemorySegment to, CudaStream stream) {
+    if (checks != null) {
+      checks.fetch();
+    }
     if (to.byteSize() > RESULT_BYTES) {
       downloadMuch(from, to, stream);
-      return;
+    } else {
+      MemorySegment part = results.segment().asSlice(0, to.byteSize());
+      driver.copyToHost(part, from, stream.handle());
+      stream.synchronize();
+      to.copyFrom(part);
     }
-    MemorySegment part = results.segment().asSlice(0, to.byteSize());
-    driver.copyToHost(part, from, stream.handle());
-    stream.synchronize();
-    to.copyFrom(part);
+    if (checks != null) {
+      checks.tell();
+    }
   }
 
   /** While the CPU empties a buffer, the device fills the other. */

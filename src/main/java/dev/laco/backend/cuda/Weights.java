@@ -6,6 +6,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
 
 /**
  * Weights in device memory. A weight is copied to the device when it is first asked for, on a
@@ -16,15 +17,20 @@ import java.util.Map;
 final class Weights {
   private final CudaContext context;
   private final Staging staging;
+  private final WeightChecks checks;
   private final CudaStream compute;
   private final CudaStream copies;
   private final CudaEvent arrived;
   private final Map<Source, CudaTensor> tensors = new HashMap<>();
 
-  Weights(CudaContext context, Staging staging, CudaStream compute) {
+  /** Who is to be told what is found in weights that are not on the device. */
+  private final Map<Source, Consumer<Boolean>> unchecked = new HashMap<>();
+
+  Weights(CudaContext context, Staging staging, WeightChecks checks) {
     this.context = context;
     this.staging = staging;
-    this.compute = compute;
+    this.checks = checks;
+    this.compute = context.stream();
     this.copies = new CudaStream(context);
     this.arrived = new CudaEvent(context);
   }
@@ -36,8 +42,23 @@ final class Weights {
     if (known == null) {
       known = upload(tensor);
       tensors.put(source, known);
+      Consumer<Boolean> found = unchecked.remove(source);
+      if (found != null) {
+        checks.begin(known, found);
+      }
     }
     return known;
+  }
+
+  /** Looks for NaN and infinity in a tensor: now if it is on the device, else when it comes. */
+  void check(HostTensor tensor, Consumer<Boolean> found) {
+    Source source = Source.of(tensor);
+    CudaTensor known = tensors.get(source);
+    if (known == null) {
+      unchecked.put(source, found);
+    } else {
+      checks.begin(known, found);
+    }
   }
 
   /** Room for a tensor whose values work on the compute stream will write; see {@link #get}. */

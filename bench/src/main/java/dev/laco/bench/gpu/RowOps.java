@@ -16,6 +16,7 @@ import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
+import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -52,6 +53,9 @@ final class RowOps {
   /** Columns that a block of their sums takes. */
   static final long COLUMNS = 32;
 
+  /** Bytes that a block takes which looks for NaN. */
+  private static final long CHECKED_BYTES = 16384;
+
   /** Elements that a block of a conversion takes. */
   private static final long CONVERTED = 2048;
 
@@ -83,6 +87,7 @@ final class RowOps {
         rowwise("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
         rowwise("logits", null, RowOps::logits, Variant.of("logits", "laco_logits_%s_v2", F32)),
         new RowOp("gather_columns", null, RowOps::gatherColumns, of("gather_columns", weights)),
+        new RowOp("non_finite", null, RowOps::nonFinite, of("non_finite", weights)),
         rowwise("multiply", null, RowOps::multiply, of("multiply", F32)),
         rowwise("scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
         new RowOp("add_squares", null, RowOps::addSquares, of("column_sums", "add_squares", F32)),
@@ -597,6 +602,26 @@ final class RowOps {
             EXACT,
             out)
         .samples(new Samples().rows(rows, x, out));
+  }
+
+  /** Of a weight whose values are all finite, as nearly all are. */
+  private static Job nonFinite(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(dtype, sizes.inner(), sizes.hidden(), 1);
+    long found = lab.room(Integer.BYTES);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(x.elements() * dtype.byteSize(), CHECKED_BYTES), BLOCK),
+            new Arguments().pointer(x).int64(x.elements()).pointer(found))
+        .moves(bytes(x), 0)
+        .checks(
+            reference -> {
+              int[] word = {-1};
+              lab.device().download(found, MemorySegment.ofArray(word));
+              if (word[0] != 0) {
+                throw new AssertionError("finite values were taken for others: " + word[0]);
+              }
+            })
+        .samples(new Samples().rows(Samples.of(sizes.inner()), x));
   }
 
   private static Job scaledDifference(DType dtype, Sizes sizes, Lab lab) {
