@@ -304,8 +304,8 @@ public final class Distillation implements AutoCloseable {
    * rising rates, one after another, until the divergence on a part of the held-out text is back at
    * half of what it has fallen; the highest rate before is its result, or the lowest of all where
    * the divergence never fell. But the noise of steps adds up, so that this rate and a third of it
-   * are then tried for more steps, each from the model as it is; the rate with the smaller
-   * divergence is taken. Then the weights are again what they were.
+   * are then tried for more steps, each from the model as it is; the third is taken where the
+   * divergence falls more than twice as much by it. Then the weights are again what they were.
    *
    * @param rate taken by the training
    * @param trials the divergence after the steps of each rate; the first is of the model as it is,
@@ -340,21 +340,21 @@ public final class Distillation implements AutoCloseable {
     double highest = rangeTest(all, trials, requireWanted);
     int each = Math.clamp(all / STEPS_PER_TRIED_STEP, LEAST_TRIED_STEPS, MOST_TRIED_STEPS);
     List<List<FitText.Chunk>> steps = text.steps((long) each * settings.stepTokens(), settings);
-    double found = highest / RISE;
-    double least = Double.POSITIVE_INFINITY;
+    double start = trials.getFirst().divergence();
+    List<Double> falls = new ArrayList<>();
     for (double rate : List.of(highest / RISE, highest)) {
       for (int number = 1; number <= each; number++) {
         requireWanted.run();
         step(number, rate, steps.get((number - 1) % steps.size()));
       }
-      double now = heldOut.divergence(passes, student, Integer.MAX_VALUE);
+      double now = heldOut.divergence(passes, student, JUDGED);
       trials.add(new RateTrial(each, rate, now));
-      if (now < least) {
-        least = now;
-        found = rate;
-      }
+      falls.add(start - now);
       layers.restart();
     }
+    // False, too, where the divergence is no number any more.
+    boolean holds = falls.getLast() >= falls.getFirst() / 2;
+    double found = holds ? highest : highest / RISE;
     return new FoundRate(found, List.copyOf(trials));
   }
 

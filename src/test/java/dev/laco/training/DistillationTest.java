@@ -75,15 +75,18 @@ class DistillationTest {
         assertTrue(training.pace().token() > 0);
         // Nor does the search for a rate.
         Distillation.FoundRate found = training.findRate(12 * 4 * LENGTH, () -> {});
-        // The rate is the better one of the last two that were tried, as often each.
+        // The rate is one of the last two, which were tried as often: the higher one if it is half
+        // as
+        // good at least.
         List<RateTrial> trials = found.trials();
         assertTrue(trials.size() >= 4, found::toString);
         RateTrial lower = trials.get(trials.size() - 2);
         RateTrial higher = trials.getLast();
         assertEquals(3 * lower.rate(), higher.rate(), 1e-9);
         assertEquals(lower.steps(), higher.steps());
-        assertEquals(
-            (higher.divergence() < lower.divergence() ? higher : lower).rate(), found.rate());
+        double start = trials.getFirst().divergence();
+        boolean holds = start - higher.divergence() >= (start - lower.divergence()) / 2;
+        assertEquals((holds ? higher : lower).rate(), found.rate());
         Distillation.Result result = training.run(12 * 4 * LENGTH, settings.rate(), noted);
         List<TrainingStep> steps = noted.steps();
         assertEquals(12, steps.size());
