@@ -303,13 +303,13 @@ public final class Distillation implements AutoCloseable {
    * The learning rate that suits the model as it is. A range test takes a few steps at each of some
    * rising rates, one after another, until the divergence on a part of the held-out text is back at
    * half of what it has fallen; the highest rate before is its result, or the lowest of all where
-   * the divergence never fell. But the noise of steps adds up, so that this rate and a third of it
-   * are then tried for more steps, each from the model as it is; the third is taken where the
-   * divergence falls more than twice as much by it. Then the weights are again what they were.
+   * the divergence never fell. But the noise of steps adds up: more steps are taken at this rate,
+   * from the model as it is, and where the divergence then has not fallen by half of what it fell
+   * in the range test, a third of the rate is taken. Then the weights are again what they were.
    *
    * @param rate taken by the training
    * @param trials the divergence after the steps of each rate; the first is of the model as it is,
-   *     and the last two are those from which the rate is taken
+   *     and the last of the steps from the model as it is
    */
   public record FoundRate(double rate, List<RateTrial> trials) {}
 
@@ -318,14 +318,14 @@ public final class Distillation implements AutoCloseable {
 
   private static final int MOST_TEST_STEPS = 4;
 
-  /** Batches of the held-out text by which a range test judges. */
+  /** Batches of the held-out text by which rates are judged. */
   private static final int JUDGED = 2;
 
-  /** Steps of a training for which one step is tried at each of the two rates of the choice. */
-  private static final int STEPS_PER_TRIED_STEP = 8;
+  /** Steps of a training for which one more step is taken at the rate of the range test. */
+  private static final int STEPS_PER_MORE_STEP = 8;
 
-  private static final int LEAST_TRIED_STEPS = 3;
-  private static final int MOST_TRIED_STEPS = 8;
+  private static final int LEAST_MORE_STEPS = 3;
+  private static final int MOST_MORE_STEPS = 8;
 
   /** A rate of the range test, relative to the rate before. */
   private static final double RISE = 3;
@@ -337,36 +337,31 @@ public final class Distillation implements AutoCloseable {
   public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
     int all = steps(tokensInAll);
     List<RateTrial> trials = new ArrayList<>();
-    double highest = rangeTest(all, trials, requireWanted);
-    int each = Math.clamp(all / STEPS_PER_TRIED_STEP, LEAST_TRIED_STEPS, MOST_TRIED_STEPS);
-    List<List<FitText.Chunk>> steps = text.steps((long) each * settings.stepTokens(), settings);
-    double start = trials.getFirst().divergence();
-    List<Double> falls = new ArrayList<>();
-    for (double rate : List.of(highest / RISE, highest)) {
-      for (int number = 1; number <= each; number++) {
-        requireWanted.run();
-        step(number, rate, steps.get((number - 1) % steps.size()));
-      }
-      double now = heldOut.divergence(passes, student, JUDGED);
-      trials.add(new RateTrial(each, rate, now));
-      falls.add(start - now);
-      layers.restart();
+    RateTrial tested = rangeTest(all, trials, requireWanted);
+    int more = Math.clamp(all / STEPS_PER_MORE_STEP, LEAST_MORE_STEPS, MOST_MORE_STEPS);
+    List<List<FitText.Chunk>> steps = text.steps((long) more * settings.stepTokens(), settings);
+    for (int number = 1; number <= more; number++) {
+      requireWanted.run();
+      step(number, tested.rate(), steps.get((number - 1) % steps.size()));
     }
+    double after = heldOut.divergence(passes, student, JUDGED);
+    layers.restart();
+    double start = trials.getFirst().divergence();
+    trials.add(new RateTrial(more, tested.rate(), after));
     // False, too, where the divergence is no number any more.
-    boolean holds = falls.getLast() >= falls.getFirst() / 2;
-    double found = holds ? highest : highest / RISE;
-    return new FoundRate(found, List.copyOf(trials));
+    boolean holds = start - after >= (start - tested.divergence()) / 2;
+    return new FoundRate(holds ? tested.rate() : tested.rate() / RISE, List.copyOf(trials));
   }
 
-  /** Adds to the trials, and returns the highest rate at which the divergence still falls. */
-  private double rangeTest(int stepsInAll, List<RateTrial> trials, Runnable requireWanted) {
+  /** Adds to the trials, and returns that of the highest rate at which the divergence is low. */
+  private RateTrial rangeTest(int stepsInAll, List<RateTrial> trials, Runnable requireWanted) {
     int each = Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
     List<List<FitText.Chunk>> steps =
         text.steps((long) each * RATES.size() * settings.stepTokens(), settings);
     double start = heldOut.divergence(passes, student, JUDGED);
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
-    double found = RATES.getFirst() * settings.rate();
+    RateTrial found = new RateTrial(each, RATES.getFirst() * settings.rate(), start);
     int number = 0;
     for (double factor : RATES) {
       double rate = factor * settings.rate();
@@ -382,7 +377,7 @@ public final class Distillation implements AutoCloseable {
       if (!gains) {
         break;
       }
-      found = rate;
+      found = trials.getLast();
     }
     layers.restart();
     return found;
