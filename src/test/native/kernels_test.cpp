@@ -983,7 +983,9 @@ void test_adam_w_8bit(const Kernels& k) {
         }
         close(moment(to, false, i % 256), m, 0.6 * std::abs(m) + 1.2e-5 * static_cast<double>(to[0]), i);
         close(moment(to, true, i % 256), s, 0.6 * s + 1.2e-6 * static_cast<double>(to[1]), i);
-        check(static_cast<double>(to[0]) >= 0.999999 * std::abs(m) && static_cast<double>(to[1]) >= 0.999999 * s, "scale");
+        // The two terms of a mean may cancel each other but for their rounding.
+        check(static_cast<double>(to[0]) >= 0.999999 * std::abs(m) - 1e-6, "scale of means");
+        check(static_cast<double>(to[1]) >= 0.999999 * s, "scale of squares");
       }
     }
   });

@@ -13,6 +13,7 @@ struct Variant {
   int rows, threads, shared_bytes, most_width;
   double tolerance;  // relative to the weighted sum of the values' magnitudes
   float (*rounded)(float);
+  double least;  // the smallest normal number of the type
 };
 
 template <class T>
@@ -23,27 +24,29 @@ float rounded(float x) {
 // Softmax weights are rounded to half a unit in the last place of the 16-bit type; f32 sums of some hundred
 // terms add an error of 1e-5.
 constexpr double kBf16 = 0x1p-8 + 1e-5, kF16 = 0x1p-11 + 1e-5;
-const Variant kF32{"laco_attention_f32_v1", 16, 128, 0, 512, 3e-6, rounded<float>};
+const Variant kF32{"laco_attention_f32_v1", 16, 128, 0, 512, 3e-6, rounded<float>, 0x1p-126};
 const std::vector<Variant> kVariants = {
     kF32,
-    {"laco_attention_bf16_v2", 128, 256, 24576, 64, kBf16, rounded<__nv_bfloat16>},
-    {"laco_attention_bf16_v3", 128, 128, 49152, 128, kBf16, rounded<__nv_bfloat16>},
-    {"laco_attention_bf16_v4", 128, 256, 98304, 256, kBf16, rounded<__nv_bfloat16>},
-    {"laco_attention_f16_v2", 128, 256, 24576, 64, kF16, rounded<__half>},
-    {"laco_attention_f16_v3", 128, 128, 49152, 128, kF16, rounded<__half>},
-    {"laco_attention_f16_v4", 128, 256, 98304, 256, kF16, rounded<__half>},
+    {"laco_attention_bf16_v2", 128, 256, 24576, 64, kBf16, rounded<__nv_bfloat16>, 0x1p-126},
+    {"laco_attention_bf16_v3", 128, 128, 49152, 128, kBf16, rounded<__nv_bfloat16>, 0x1p-126},
+    {"laco_attention_bf16_v4", 128, 256, 98304, 256, kBf16, rounded<__nv_bfloat16>, 0x1p-126},
+    {"laco_attention_f16_v2", 128, 256, 24576, 64, kF16, rounded<__half>, 0x1p-14},
+    {"laco_attention_f16_v3", 128, 128, 49152, 128, kF16, rounded<__half>, 0x1p-14},
+    {"laco_attention_f16_v4", 128, 256, 98304, 256, kF16, rounded<__half>, 0x1p-14},
 };
 
 struct Expected {
-  std::vector<double> out, magnitude;  // the weighted sums of values, and of the values' magnitudes
+  // The weighted sums of values, and of the values' magnitudes. Among the latter, weights below the smallest normal
+  // number count as this number, since they are rounded as coarsely.
+  std::vector<double> out, magnitude;
   std::vector<double> log_sums;        // of each query's scores, by token and head
 };
 
-Expected attend(const Case& c, const Inputs& in, float (*rounded)(float)) {
+Expected attend(const Case& c, const Inputs& in, const Variant& variant) {
   Expected expected;
   expected.out.resize(in.query.size());
   expected.magnitude.resize(in.query.size());
-  auto get = [&](const std::vector<float>& from, size_t i) { return static_cast<double>(rounded(from[i])); };
+  auto get = [&](const std::vector<float>& from, size_t i) { return static_cast<double>(variant.rounded(from[i])); };
   const auto width = static_cast<size_t>(c.width);
   for (int s = 0; s < static_cast<int>(c.lengths.size()); s++) {
     const auto at = static_cast<size_t>(s);
@@ -80,10 +83,10 @@ Expected attend(const Case& c, const Inputs& in, float (*rounded)(float)) {
         for (size_t d = 0; d < width; d++) {
           double sum = 0, magnitude = 0;
           for (int j = first; j <= position; j++) {
-            const double product = weights[static_cast<size_t>(j - first)] / total *
-                                   get(in.value, in.key_row(c, s, j, h / c.group()) + d);
-            sum += product;
-            magnitude += std::abs(product);
+            const double weight = weights[static_cast<size_t>(j - first)];
+            const double value = get(in.value, in.key_row(c, s, j, h / c.group()) + d);
+            sum += weight / total * value;
+            magnitude += std::max(weight, variant.least) / total * std::abs(value);
           }
           expected.out[q + d] = sum;
           expected.magnitude[q + d] = magnitude;
@@ -142,7 +145,7 @@ void run_all(const Case& c, const Inputs& in, double more = 0) {
     if (takes(variant, c)) {
       if (variant.rounded != rounded) {
         rounded = variant.rounded;
-        expected = attend(c, in, rounded);
+        expected = attend(c, in, variant);
       }
       run(variant, c, in, expected, variant.tolerance + more);
     }
