@@ -379,7 +379,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     }
     progress().expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
     double seconds =
-        stage.seconds(estimate, dense, trained)
+        stage.seconds(estimate, model.config(), trained)
             + stage.swapSeconds(model.checkpoint(), trained, residence, scratch());
     HealStage.expect(progress(), seconds, request.within());
     tellExpectation();

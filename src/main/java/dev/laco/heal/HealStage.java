@@ -57,6 +57,13 @@ public record HealStage(
   /** Passes of a layer over a token for one step: forward, forward again, and twice backward. */
   private static final int PASSES = 4;
 
+  /**
+   * Products with the head for a token: those of a step are the original's logits, the trained
+   * model's and the gradient by hidden states; those of a measurement the original's logits once
+   * and the trained model's twice.
+   */
+  private static final int HEADS = 3;
+
   /** The share of the time that is left that training is planned for: machines are not steady. */
   private static final double MARGIN = 0.95;
 
@@ -185,16 +192,25 @@ public record HealStage(
   /**
    * Estimated seconds of the stage, where no time is given.
    *
-   * @param depth layers of the original
+   * @param config of the original
    * @param trained number of layers that are trained
    */
-  public double seconds(JobEstimate estimate, int depth, int trained) {
+  public double seconds(JobEstimate estimate, ModelConfig config, int trained) {
+    int depth = config.numHiddenLayers();
+    long tokens = wantedTokens();
+    boolean kept = Distillation.keptStateBytes(parts, tokens, 1) > 0;
     long heldOut = parts.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
-    int measurements = 1 + DistillationSettings.usualMeasurements(wantedTokens());
-    boolean kept = Distillation.keptStateBytes(parts, wantedTokens(), 1) > 0;
-    return estimate.layers(kept ? parts.tokens() : wantedTokens(), depth)
-        + estimate.pass(wantedTokens(), PASSES * trained)
-        + estimate.pass(measurements * heldOut, trained);
+    long measurements = DistillationSettings.usualMeasurements(tokens) + 1;
+    Distillation.RateCost rate =
+        settings.rate() != null
+            ? new Distillation.RateCost(0, 0)
+            : Distillation.RateCost.of(tokens, how(trained * config.layerParameters()));
+    long steps = rate.trained() + tokens;
+    long measured = rate.measured() + measurements * heldOut;
+    return estimate.layers(rate.trained() + (kept ? parts.tokens() : tokens), depth)
+        + estimate.layers(steps, PASSES * trained)
+        + estimate.layers(measured, trained)
+        + HEADS * estimate.pass(steps + measured, 0);
   }
 
   /**

@@ -114,7 +114,7 @@ public final class PruneStages {
       progress.expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
     }
     if (heal != null) {
-      double training = heal.seconds(estimate, depth, JobEstimate.behind(target));
+      double training = heal.seconds(estimate, model.config(), JobEstimate.behind(target));
       HealStage.expect(progress, training + swapSeconds, within);
     }
   }

@@ -333,12 +333,39 @@ public final class Distillation implements AutoCloseable {
   /** The rates of a range test, relative to the usual one. */
   private static final List<Double> RATES = List.of(1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0, RISE);
 
+  /**
+   * What finding a learning rate takes at most.
+   *
+   * @param trained tokens of steps
+   * @param measured tokens on which the divergence is measured
+   */
+  public record RateCost(long trained, long measured) {
+    /** Of a training on so many tokens. */
+    public static RateCost of(long tokensInAll, DistillationSettings settings) {
+      int all = (int) Math.min(Integer.MAX_VALUE, tokensInAll / settings.stepTokens());
+      long steps = (long) testSteps(all) * RATES.size() + moreSteps(all);
+      long measurements = RATES.size() + 2L;
+      return new RateCost(
+          steps * settings.stepTokens(), measurements * JUDGED * settings.batchTokens());
+    }
+  }
+
+  /** Steps that a range test takes at each rate. */
+  private static int testSteps(int stepsInAll) {
+    return Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
+  }
+
+  /** Steps that are then taken at the rate of the range test. */
+  private static int moreSteps(int stepsInAll) {
+    return Math.clamp(stepsInAll / STEPS_PER_MORE_STEP, LEAST_MORE_STEPS, MOST_MORE_STEPS);
+  }
+
   /** Finds the learning rate of a training on so many tokens. */
   public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
     int all = steps(tokensInAll);
     List<RateTrial> trials = new ArrayList<>();
     RateTrial tested = rangeTest(all, trials, requireWanted);
-    int more = Math.clamp(all / STEPS_PER_MORE_STEP, LEAST_MORE_STEPS, MOST_MORE_STEPS);
+    int more = moreSteps(all);
     List<List<FitText.Chunk>> steps = text.steps((long) more * settings.stepTokens(), settings);
     for (int number = 1; number <= more; number++) {
       requireWanted.run();
@@ -355,7 +382,7 @@ public final class Distillation implements AutoCloseable {
 
   /** Adds to the trials, and returns that of the highest rate at which the divergence is low. */
   private RateTrial rangeTest(int stepsInAll, List<RateTrial> trials, Runnable requireWanted) {
-    int each = Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
+    int each = testSteps(stepsInAll);
     List<List<FitText.Chunk>> steps =
         text.steps((long) each * RATES.size() * settings.stepTokens(), settings);
     double start = heldOut.divergence(passes, student, JUDGED);
