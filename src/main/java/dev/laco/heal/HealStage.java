@@ -200,7 +200,7 @@ public record HealStage(
     long tokens = wantedTokens();
     boolean kept = Distillation.keptStateBytes(parts, tokens, 1) > 0;
     long heldOut = parts.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
-    long measurements = DistillationSettings.usualMeasurements(tokens) + 1;
+    long measurements = 1L + DistillationSettings.usualMeasurements(tokens);
     Distillation.RateCost rate =
         settings.rate() != null
             ? new Distillation.RateCost(0, 0)
