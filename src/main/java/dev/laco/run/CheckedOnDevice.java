@@ -15,10 +15,9 @@ import java.util.Set;
  * #release}, which is called before a result is used, then gives the error that the checkpoint
  * gives elsewhere.
  */
-final class CheckedOnDevice implements TensorSource {
+final class CheckedOnDevice extends ForwardedWeights {
   private final DeviceMemory backend;
   private final Checkpoint checkpoint;
-  private final TensorSource weights;
   private final Set<String> asked = new HashSet<>();
   private final List<String> damaged = new ArrayList<>();
 
@@ -28,14 +27,14 @@ final class CheckedOnDevice implements TensorSource {
    * @param weights gives the tensors of {@link Checkpoint#unchecked}
    */
   CheckedOnDevice(DeviceMemory backend, Checkpoint checkpoint, TensorSource weights) {
+    super(weights);
     this.backend = backend;
     this.checkpoint = checkpoint;
-    this.weights = weights;
   }
 
   @Override
   public HostTensor tensor(String name) {
-    HostTensor tensor = weights.tensor(name);
+    HostTensor tensor = super.tensor(name);
     if (!checkpoint.isKnownFinite(name) && asked.add(name)) {
       backend.checkFinite(
           tensor,
@@ -50,26 +49,6 @@ final class CheckedOnDevice implements TensorSource {
     return tensor;
   }
 
-  @Override
-  public long byteSize(String name) {
-    return weights.byteSize(name);
-  }
-
-  @Override
-  public void prefetch(List<String> names) {
-    weights.prefetch(names);
-  }
-
-  @Override
-  public boolean fits(List<String> names) {
-    return weights.fits(names);
-  }
-
-  @Override
-  public long spare() {
-    return weights.spare();
-  }
-
   /**
    * {@inheritDoc}
    *
@@ -78,7 +57,7 @@ final class CheckedOnDevice implements TensorSource {
    */
   @Override
   public void release() {
-    weights.release();
+    super.release();
     damaged.forEach(checkpoint::requireFinite);
   }
 }
