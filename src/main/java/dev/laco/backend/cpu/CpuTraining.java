@@ -8,12 +8,11 @@ import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.Head;
 import dev.laco.backend.MemoryBatch;
-import dev.laco.backend.MemoryDampings;
 import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.MemoryTraining;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
-import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
 import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
@@ -25,7 +24,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** The ops of training on a CPU, as {@link CpuBackend} has the others. */
-final class CpuTraining implements TrainingOps, AutoCloseable {
+final class CpuTraining implements MemoryTraining, AutoCloseable {
   /** Bytes that {@link #distillationLoss} uses for the logits of both models. */
   private static final long LOGITS_BYTES = 64L << 20;
 
@@ -292,26 +291,14 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
   }
 
   @Override
-  public void dampings(Damping step, List<Tensor> gradients, Tensor running, Tensor out) {
-    OpChecks.dampings(gradients, running, out);
-    MemoryDampings.set(step, gradients, sumsOfSquares(gradients), running, out);
-  }
-
-  @Override
   public void adamW(
       AdamW step,
-      @Nullable Tensor damping,
+      double epsilon,
       Tensor gradient,
       Tensor mean,
       Tensor square,
       @Nullable Tensor master,
       Tensor weight) {
-    OpChecks.adamW(damping, gradient, mean, square, master, weight);
-    double epsilon = damping == null ? step.epsilon() : MemoryTensor.of(damping).get(0);
-    if (!Double.isFinite(epsilon)) {
-      data(gradient).fill((byte) 0);
-      return;
-    }
     backend
         .kernels()
         .adamW(

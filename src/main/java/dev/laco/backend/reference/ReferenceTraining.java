@@ -4,13 +4,12 @@ import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.EightBitMoments;
 import dev.laco.backend.Head;
 import dev.laco.backend.MemoryBatch;
-import dev.laco.backend.MemoryDampings;
 import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.MemoryTraining;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.StochasticRounding;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
-import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
 import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
@@ -24,7 +23,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** The ops of training in plain Java, as {@link ReferenceBackend} has the others. */
-final class ReferenceTraining implements TrainingOps {
+final class ReferenceTraining implements MemoryTraining {
   @Override
   public DType gradientType(Tensor weight) {
     return DType.F32;
@@ -394,26 +393,14 @@ final class ReferenceTraining implements TrainingOps {
   }
 
   @Override
-  public void dampings(Damping step, List<Tensor> gradients, Tensor running, Tensor out) {
-    OpChecks.dampings(gradients, running, out);
-    MemoryDampings.set(step, gradients, sumsOfSquares(gradients), running, out);
-  }
-
-  @Override
   public void adamW(
       AdamW step,
-      @Nullable Tensor damping,
+      double epsilon,
       Tensor gradient,
       Tensor mean,
       Tensor square,
       @Nullable Tensor master,
       Tensor weight) {
-    OpChecks.adamW(damping, gradient, mean, square, master, weight);
-    double epsilon = damping == null ? step.epsilon() : MemoryTensor.of(damping).get(0);
-    if (!Double.isFinite(epsilon)) {
-      MemoryTensor.of(gradient).data().fill((byte) 0);
-      return;
-    }
     MemoryTensor means = MemoryTensor.of(mean);
     MemoryTensor squares = MemoryTensor.of(square);
     Trained trained = new Trained(step, gradient, master, weight);
