@@ -200,11 +200,12 @@ public record HealStage(
     long tokens = wantedTokens();
     boolean kept = Distillation.keptStateBytes(parts, tokens, 1) > 0;
     long heldOut = parts.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
-    long measurements = 1L + DistillationSettings.usualMeasurements(tokens);
+    DistillationSettings how = how(trained * config.layerParameters());
+    long measurements = 1L + how.measurements(tokens);
     Distillation.RateCost rate =
         settings.rate() != null
             ? new Distillation.RateCost(0, 0)
-            : Distillation.RateCost.of(tokens, how(trained * config.layerParameters()));
+            : Distillation.RateCost.of(tokens, how);
     long steps = rate.trained() + tokens;
     long measured = rate.measured() + measurements * heldOut;
     return estimate.layers(rate.trained() + (kept ? parts.tokens() : tokens), depth)

@@ -367,10 +367,7 @@ public final class Distillation implements AutoCloseable {
     RateTrial tested = rangeTest(all, trials, requireWanted);
     int more = moreSteps(all);
     List<List<FitText.Chunk>> steps = text.steps((long) more * settings.stepTokens(), settings);
-    for (int number = 1; number <= more; number++) {
-      requireWanted.run();
-      step(number, tested.rate(), steps.get((number - 1) % steps.size()));
-    }
+    take(steps, 1, more, tested.rate(), requireWanted);
     double after = heldOut.divergence(passes, student, JUDGED);
     layers.restart();
     double start = trials.getFirst().divergence();
@@ -378,6 +375,21 @@ public final class Distillation implements AutoCloseable {
     // False, too, where the divergence is no number any more.
     boolean holds = start - after >= (start - tested.divergence()) / 2;
     return new FoundRate(holds ? tested.rate() : tested.rate() / RISE, List.copyOf(trials));
+  }
+
+  /**
+   * Takes steps at one rate.
+   *
+   * @param steps what they learn from, over and over
+   * @param first number of the first step
+   * @param count number of steps
+   */
+  private void take(
+      List<List<FitText.Chunk>> steps, int first, int count, double rate, Runnable requireWanted) {
+    for (int number = first; number < first + count; number++) {
+      requireWanted.run();
+      step(number, rate, steps.get((number - 1) % steps.size()));
+    }
   }
 
   /** Adds to the trials, and returns that of the highest rate at which the divergence is low. */
@@ -389,13 +401,9 @@ public final class Distillation implements AutoCloseable {
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
     RateTrial found = new RateTrial(each, RATES.getFirst() * settings.rate(), start);
-    int number = 0;
-    for (double factor : RATES) {
-      double rate = factor * settings.rate();
-      for (int i = 0; i < each; i++) {
-        requireWanted.run();
-        step(++number, rate, steps.get((number - 1) % steps.size()));
-      }
+    for (int i = 0; i < RATES.size(); i++) {
+      double rate = RATES.get(i) * settings.rate();
+      take(steps, 1 + i * each, each, rate, requireWanted);
       double now = heldOut.divergence(passes, student, JUDGED);
       trials.add(new RateTrial(each, rate, now));
       lowest = Math.min(lowest, now);

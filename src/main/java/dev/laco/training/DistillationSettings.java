@@ -100,12 +100,8 @@ public record DistillationSettings(
    * the first step left out.
    */
   public int measurements(long tokens) {
-    return Math.min(measurements, usualMeasurements(tokens));
-  }
-
-  /** As {@link #measurements(long)}, where the settings are the usual ones. */
-  public static int usualMeasurements(long tokens) {
-    return Math.clamp(tokens / TOKENS_PER_MEASUREMENT, LEAST_MEASUREMENTS, MEASUREMENTS);
+    int usual = Math.clamp(tokens / TOKENS_PER_MEASUREMENT, LEAST_MEASUREMENTS, MEASUREMENTS);
+    return Math.min(measurements, usual);
   }
 
   /**
