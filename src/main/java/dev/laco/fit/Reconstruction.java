@@ -138,7 +138,7 @@ final class Reconstruction implements AutoCloseable {
     blocks = bench.blocks();
     streams = bench.streams();
     ridge = bench.ridge();
-    gradient = new DecoderGradient(backend, config, blocks.largestStep());
+    gradient = new DecoderGradient(backend, config, blocks.largestStep(), 1);
     arena = backend.arena();
     output = arena.allocate(DType.F32, blocks.largestStep(), config.hiddenSize());
     metric = arena.allocate(DType.F32, blocks.largestStep(), config.hiddenSize());
@@ -156,7 +156,7 @@ final class Reconstruction implements AutoCloseable {
    */
   static long bytes(Backend backend, ModelConfig config, int step) {
     return backend.missingForTraining() == null
-        ? DecoderGradient.bytes(config, step)
+        ? DecoderGradient.bytes(config, step, 1)
             // Output, metric, moments and their inverses.
             + (2L * step + 5L * config.hiddenSize()) * config.hiddenSize() * DType.F32.byteSize()
             + backend.training().scratchBytes()
@@ -256,19 +256,13 @@ final class Reconstruction implements AutoCloseable {
     int of = passes(FitBlocks.tokens(steps)) * steps.size();
     for (int number = 1; number <= of; number++) {
       FitBlocks.Block step = steps.get((number - 1) % steps.size());
-      gradient.run(
-          layer,
-          attention,
-          streams.pruned(step),
-          step.batch(),
-          output.slice(0, step.tokens()),
-          y -> {
-            subtractTarget(y, step);
-            streams.scale(y, step);
-            weighChannels(y);
-          },
-          whitening,
-          layerGradients);
+      Tensor y = output.slice(0, step.tokens());
+      DecoderGradient.Results results =
+          gradient.forward(0, layer, attention, streams.pruned(step), step.batch(), y);
+      subtractTarget(y, step);
+      streams.scale(y, step);
+      weighChannels(y);
+      gradient.backward(results, layer, y, whitening, layerGradients);
       double share = share((double) number / of);
       training.dampings(
           new TrainingOps.Damping(number, BETA2, DAMPING, EPSILON),

@@ -353,7 +353,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
 
   /** The most bytes of the pruned model's weights that stay in memory. */
   private long prunedBytes(Residence residence) {
-    return residence == Residence.EVERYTHING
+    return residence.keepsMoments()
         ? model.checkpoint().weightBytes()
         : MemoryPlan.leastBytes(model.checkpoint());
   }
@@ -379,7 +379,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     }
     progress().expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
     double seconds =
-        stage.seconds(estimate, model.config(), trained)
+        stage.seconds(estimate, model.config(), trained, residence)
             + stage.swapSeconds(model.checkpoint(), trained, residence, scratch());
     HealStage.expect(progress(), seconds, request.within());
     tellExpectation();

@@ -54,8 +54,11 @@ public record HealStage(
   /** The name of the stage, as a job's progress shows it. */
   public static final String NAME = "heal";
 
-  /** Passes of a layer over a token for one step: forward, forward again, and twice backward. */
-  private static final int PASSES = 4;
+  /**
+   * Passes of a layer over a token for one step: forward, and twice backward; forward once more
+   * where results do not stay in memory.
+   */
+  private static final int PASSES = 3;
 
   /**
    * Products with the head for a token: those of a step are the original's logits, the trained
@@ -126,7 +129,7 @@ public record HealStage(
     long parameters = trained * config.layerParameters();
     long weightBytes = weightBytes(checkpoint, trained);
     DistillationSettings how = how(parameters);
-    long buffers = Distillation.bufferBytes(backend, config, parts, how, trained);
+    long buffers = Distillation.bufferBytes(backend, config, parts, how, trained, residence);
     return new MemoryPlan.Beside(
         samples == null ? buffers : Math.max(buffers, TeacherSamples.bytes(config)),
         Distillation.layerBytes(config, how, parameters, weightBytes, trained, residence),
@@ -137,7 +140,7 @@ public record HealStage(
   /** What of the training does not lie in memory, as people read it behind a memory plan. */
   public String elsewhere(ModelConfig config, int trained, Residence residence) {
     String where = settings.lora() == null ? shown(settings.held()) : "";
-    if (residence != Residence.EVERYTHING) {
+    if (!residence.keepsMoments()) {
       long parameters = trained * config.layerParameters();
       long bytes =
           Distillation.swappedBytes(config, how(parameters), parameters, trained, residence);
@@ -194,8 +197,10 @@ public record HealStage(
    *
    * @param config of the original
    * @param trained number of layers that are trained
+   * @param residence what of them stays in memory
    */
-  public double seconds(JobEstimate estimate, ModelConfig config, int trained) {
+  public double seconds(
+      JobEstimate estimate, ModelConfig config, int trained, Residence residence) {
     int depth = config.numHiddenLayers();
     long tokens = wantedTokens();
     boolean kept = Distillation.keptStateBytes(parts, tokens, 1) > 0;
@@ -209,7 +214,7 @@ public record HealStage(
     long steps = rate.trained() + tokens;
     long measured = rate.measured() + measurements * heldOut;
     return estimate.layers(rate.trained() + (kept ? parts.tokens() : tokens), depth)
-        + estimate.layers(steps, PASSES * trained)
+        + estimate.layers(steps, (PASSES + (residence.keepsResults() ? 0 : 1)) * trained)
         + estimate.layers(measured, trained)
         + HEADS * estimate.pass(steps + measured, 0);
   }

@@ -229,6 +229,11 @@ public record ModelConfig(
     return architecture.isGated();
   }
 
+  /** Whether a norm follows the output projections of attention and feed-forward network. */
+  public boolean normsOutputs() {
+    return architecture.normsOutputs();
+  }
+
   /** Which elements of a head are rotated together. */
   public RotaryPairs rotaryPairs() {
     return architecture.rotaryPairs();

@@ -270,7 +270,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           earlier == null,
           writes,
           request.within(),
-          swapSeconds(texts));
+          trainingSeconds(texts, new JobEstimate(model, backend)));
       tellExpectation();
       if (request.within() == null && earlier == null) {
         PruneStages.quicker(progress(), new JobEstimate(model, backend), model, search, texts)
@@ -283,10 +283,13 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
   }
 
-  private double swapSeconds(PruneTexts texts) {
+  private double trainingSeconds(PruneTexts texts, JobEstimate estimate) {
     HealStage heal = texts.heal();
     int trained = JobEstimate.behind(search.depthSought(model));
-    return heal == null ? 0 : heal.swapSeconds(model.checkpoint(), trained, residence, scratch());
+    return heal == null
+        ? 0
+        : heal.seconds(estimate, model.config(), trained, residence)
+            + heal.swapSeconds(model.checkpoint(), trained, residence, scratch());
   }
 
   /** Looks for what an earlier run of the same job has left; that of another job is an error. */

@@ -64,7 +64,7 @@ public final class PruneStages {
    * @param fits whether a model is chosen and fitted, and not one of an earlier run
    * @param writes whether the result is written
    * @param within seconds that the job may take; null for no limit
-   * @param swapSeconds in which a training reads and writes what does not lie in memory
+   * @param trainingSeconds in which the result is trained; 0 where it is not, or within a time
    */
   static void expect(
       JobProgress progress,
@@ -76,7 +76,7 @@ public final class PruneStages {
       boolean fits,
       boolean writes,
       @Nullable Double within,
-      double swapSeconds) {
+      double trainingSeconds) {
     JobEstimate estimate = new JobEstimate(model, backend);
     int depth = model.config().numHiddenLayers();
     int target = search.depthSought(model);
@@ -114,8 +114,7 @@ public final class PruneStages {
       progress.expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
     }
     if (heal != null) {
-      double training = heal.seconds(estimate, model.config(), JobEstimate.behind(target));
-      HealStage.expect(progress, training + swapSeconds, within);
+      HealStage.expect(progress, trainingSeconds, within);
     }
   }
 

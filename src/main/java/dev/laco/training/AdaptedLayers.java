@@ -37,7 +37,6 @@ final class AdaptedLayers extends TrainedLayers {
   private final List<Adapted> layers = new ArrayList<>();
   private final List<Result> ofFinalNorm = new ArrayList<>();
   private final FinalNorm finalNorm;
-  private final Residence residence;
 
   /** By the tensor, the weights of one layer, where no more stay in memory. */
   private final Map<TensorSpec, Tensor> rooms = new HashMap<>();
@@ -56,10 +55,9 @@ final class AdaptedLayers extends TrainedLayers {
       Map<TensorSpec, Tensor> tensors, SequencedMap<TensorSpec, LowRankAdapter> adapters) {}
 
   AdaptedLayers(Student student, Adapters how, long seed, Residence residence) {
-    super(student);
+    super(student, residence);
     this.how = how;
     this.seed = seed;
-    this.residence = residence;
     long longest = 0;
     for (int index = first; index < depth(); index++) {
       Map<TensorSpec, Tensor> tensors = new HashMap<>();

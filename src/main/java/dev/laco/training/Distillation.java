@@ -227,7 +227,7 @@ public final class Distillation implements AutoCloseable {
       long tokens,
       Residence residence,
       Path folder) {
-    return residence == Residence.EVERYTHING || settings.adapters() != null
+    return residence.keepsMoments() || settings.adapters() != null
         ? 0
         : swapTraffic(text, settings, parameters, weightBytes, tokens, residence)
             / SwapFile.bytesPerSecond(folder);
@@ -264,10 +264,11 @@ public final class Distillation implements AutoCloseable {
       ModelConfig config,
       DistillationText text,
       DistillationSettings settings,
-      int trained) {
+      int trained,
+      Residence residence) {
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
     return backend.training().scratchBytes()
-        + Passes.bytes(config, most, trained)
+        + Passes.bytes(config, most, trained, residence)
         + HeldOut.bytes(text.heldOut(), config.hiddenSize());
   }
 

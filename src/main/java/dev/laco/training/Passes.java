@@ -14,11 +14,13 @@ import dev.laco.transformer.DecoderLayer;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The forward passes of the original and of the trained model, and the backward pass of the latter,
  * over one batch of tokens. The layers in front of the first trained one are run once for both
- * models.
+ * models. Where there is no memory for the results of all trained layers, the backward pass runs
+ * the layers but the last forward once more.
  */
 final class Passes implements AutoCloseable {
   private final Backend backend;
@@ -29,6 +31,13 @@ final class Passes implements AutoCloseable {
   private final int first;
   private final DecoderLayer decoder;
   private final DecoderGradient decoderGradient;
+
+  /** Number of layers, the last ones, whose results are held until the backward pass. */
+  private final int held;
+
+  /** The results of these layers. */
+  private final List<DecoderGradient.Results> results = new ArrayList<>();
+
   private final Workspace work;
   private final TensorArena arena;
 
@@ -47,7 +56,8 @@ final class Passes implements AutoCloseable {
     this.layers = layers;
     this.first = first;
     this.decoder = new DecoderLayer(backend, config);
-    this.decoderGradient = new DecoderGradient(backend, config, tokens);
+    this.held = held(layers.residence(), layers.depth() - first);
+    this.decoderGradient = new DecoderGradient(backend, config, tokens, held);
     this.work = new Workspace(backend, config, tokens);
     this.arena = backend.arena();
     for (int i = first; i <= layers.depth(); i++) {
@@ -67,10 +77,14 @@ final class Passes implements AutoCloseable {
    *
    * @param trained number of trained layers
    */
-  static long bytes(ModelConfig config, long tokens, int trained) {
-    return DecoderGradient.bytes(config, tokens)
+  static long bytes(ModelConfig config, long tokens, int trained, Residence residence) {
+    return DecoderGradient.bytes(config, tokens, held(residence, trained))
         + Workspace.bytes(config, tokens)
         + (trained + 4L) * tokens * config.hiddenSize() * Float.BYTES;
+  }
+
+  private static int held(Residence residence, int trained) {
+    return residence.keepsResults() ? trained : 1;
   }
 
   Backend backend() {
@@ -113,15 +127,33 @@ final class Passes implements AutoCloseable {
    */
   Tensor learn(TokenBatch batch) {
     long tokens = batch.sequences().size();
+    results.clear();
     for (int index = first; index < layers.depth(); index++) {
-      Tensor x = input(index + 1, tokens);
-      backend.copy(input(index, tokens), x);
-      student.layer(index, x, batch, work, null);
+      DecoderGradient.Results passed = forward(index, batch, input(index + 1, tokens));
+      if (isHeld(index)) {
+        results.add(passed);
+      }
     }
     TrainedLayers.FinalNorm norm = layers.finalNorm();
     Tensor out = hidden.slice(0, tokens);
     decoder.normalise(norm.weight(), norm.bias(), input(layers.depth(), tokens), out);
     return out;
+  }
+
+  private boolean isHeld(int index) {
+    return index >= layers.depth() - held;
+  }
+
+  /** Runs a trained layer; what it leaves is there until a layer that is not held runs. */
+  private DecoderGradient.Results forward(int index, TokenBatch batch, @Nullable Tensor output) {
+    long tokens = batch.sequences().size();
+    return decoderGradient.forward(
+        Math.max(0, index - (layers.depth() - held)),
+        layers.layer(index, tokens),
+        layers.attention(index),
+        input(index, tokens),
+        batch,
+        output);
   }
 
   private Tensor input(int index, long tokens) {
@@ -152,13 +184,10 @@ final class Passes implements AutoCloseable {
     student.release();
     normGradient(training, input(layers.depth(), tokens), by);
     for (int index = layers.depth() - 1; index >= first; index--) {
-      decoderGradient.run(
-          layers.layer(index, tokens),
-          layers.attention(index),
-          input(index, tokens),
-          batch,
-          by,
-          layers.gradients(index));
+      DecoderGradient.Results passed =
+          isHeld(index) ? results.removeLast() : forward(index, batch, null);
+      decoderGradient.backward(
+          passed, layers.layer(index, tokens), by, null, layers.gradients(index));
       layers.differentiated(index);
     }
     double sum = 0;

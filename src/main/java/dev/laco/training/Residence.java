@@ -8,8 +8,10 @@ import java.util.function.Predicate;
  * lies in a file, and is brought in for one layer at a time. Results do not depend on it.
  */
 public enum Residence {
-  /** Weights, gradients, and what AdamW holds. */
+  /** Weights, gradients, what AdamW holds, and the results of the forward pass of a batch. */
   EVERYTHING,
+  /** Weights, gradients, and what AdamW holds: the forward pass of layers is run twice. */
+  PARAMETERS,
   /** Weights and gradients. */
   GRADIENTS,
   /** Weights alone. */
@@ -26,6 +28,11 @@ public enum Residence {
     return Arrays.stream(values()).filter(suffices).findFirst().orElse(ONE_LAYER);
   }
 
+  /** Whether the results of the forward pass of all layers stay until their backward pass. */
+  public boolean keepsResults() {
+    return this == EVERYTHING;
+  }
+
   /** Whether the weights of all layers stay. */
   boolean keepsWeights() {
     return this != ONE_LAYER;
@@ -33,11 +40,11 @@ public enum Residence {
 
   /** Whether the gradients of all layers stay. */
   boolean keepsGradients() {
-    return this == EVERYTHING || this == GRADIENTS;
+    return keepsMoments() || this == GRADIENTS;
   }
 
   /** Whether what AdamW holds of all layers stays. */
-  boolean keepsMoments() {
-    return this == EVERYTHING;
+  public boolean keepsMoments() {
+    return this == EVERYTHING || this == PARAMETERS;
   }
 }

@@ -29,13 +29,17 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
   /** The first layer that is trained. */
   protected final int first;
 
+  /** What of the trained layers stays in memory. */
+  protected final Residence residence;
+
   /** Frees all tensors when the layers are closed. */
   protected final TensorArena arena;
 
   private final LayerStack start;
 
   /** Layers that are trained as a student's are before. */
-  protected TrainedLayers(Student student) {
+  protected TrainedLayers(Student student, Residence residence) {
+    this.residence = residence;
     this.outside = student.outside();
     this.backend = outside.backend();
     this.start = student.layers();
@@ -158,6 +162,11 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
 
   /** Takes everything back to what it was before the training. */
   abstract void restart();
+
+  /** What of the trained layers stays in memory. */
+  final Residence residence() {
+    return residence;
+  }
 
   @Override
   public final int depth() {

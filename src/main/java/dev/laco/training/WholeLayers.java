@@ -26,7 +26,6 @@ final class WholeLayers extends TrainedLayers {
   private final List<Trained> layers = new ArrayList<>();
   private final List<TrainedTensor> ofFinalNorm = new ArrayList<>();
   private final FinalNorm finalNorm;
-  private final Residence residence;
   private final @Nullable SwapFile file;
   private final Part weights;
   private final Part gradients;
@@ -70,9 +69,8 @@ final class WholeLayers extends TrainedLayers {
 
   private WholeLayers(
       Student student, AdamWState held, Residence residence, @Nullable SwapFile file) {
-    super(student);
+    super(student, residence);
     this.held = held;
-    this.residence = residence;
     this.file = file;
     this.weights = new Part(residence.keepsWeights());
     this.gradients = new Part(residence.keepsGradients());
@@ -133,7 +131,7 @@ final class WholeLayers extends TrainedLayers {
    * @param folder of the file for what does not stay in memory
    */
   static WholeLayers of(Student student, AdamWState held, Residence residence, Path folder) {
-    if (residence == Residence.EVERYTHING) {
+    if (residence.keepsMoments()) {
       return new WholeLayers(student, held, residence, null);
     }
     ModelConfig config = student.outside().config();
@@ -263,7 +261,7 @@ final class WholeLayers extends TrainedLayers {
       case NAME -> true;
       case WEIGHT -> residence.keepsWeights();
       case GRADIENT -> residence.keepsGradients();
-      case EVERYTHING -> residence == Residence.EVERYTHING;
+      case EVERYTHING -> residence.keepsMoments();
     };
   }
 

@@ -13,14 +13,17 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
 import java.util.List;
 import java.util.Objects;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The gradients of a {@link DecoderLayer}. A layer's forward pass is run once more, from the
- * layer's input, and its results are kept; from the gradient by the layer's output those by its
- * input and by its weights are then computed, in the reverse order. So only the inputs of layers
- * have to be held from the forward pass to the backward pass (Chen et al. 2016, "Training Deep Nets
- * with Sublinear Memory Cost").
+ * The gradients of a {@link DecoderLayer}. A layer's forward pass keeps its results; from the
+ * gradient by the layer's output those by its input and by its weights are then computed, in the
+ * reverse order.
+ *
+ * <p>There is memory for the results of some layers. Where it has the results of another layer by
+ * the time of the backward pass, the forward pass of the layer is run once more, from the layer's
+ * input (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
  *
  * <p>{@code T} is the number of tokens of a batch, {@code d} the hidden size, {@code k} the number
  * of feed-forward channels.
@@ -30,15 +33,21 @@ public final class DecoderGradient implements AutoCloseable {
   private final TrainingOps training;
   private final ModelConfig config;
   private final DecoderLayer decoder;
-  private final Workspace work;
+  private final List<Room> rooms;
   private final TensorArena arena;
   private final Gradients full;
+
+  /**
+   * Memory for the results of a layer.
+   *
+   * @param middle the hidden states between attention and feed-forward part, {@code [T, d]}
+   */
+  private record Room(Workspace work, Tensor middle) {}
 
   /**
    * Gradients by results of the forward pass.
    *
    * @param source a copy of the gradient by the layer's output, {@code [T, d]}; memory of experts
-   * @param middle the hidden states between attention and feed-forward part, {@code [T, d]}
    * @param input by the input of projections, {@code [T, d]}
    * @param scratch {@code [T, d]}
    * @param heads by the outputs of attention, {@code [T, heads * headDim]}
@@ -53,7 +62,6 @@ public final class DecoderGradient implements AutoCloseable {
    */
   private record Gradients(
       Tensor source,
-      Tensor middle,
       Tensor input,
       Tensor scratch,
       Tensor heads,
@@ -65,7 +73,6 @@ public final class DecoderGradient implements AutoCloseable {
     private Gradients rows(long tokens) {
       return new Gradients(
           source.slice(0, tokens),
-          middle.slice(0, tokens),
           input.slice(0, tokens),
           scratch.slice(0, tokens),
           heads.slice(0, tokens),
@@ -77,17 +84,27 @@ public final class DecoderGradient implements AutoCloseable {
     }
   }
 
-  /** Allocates buffers for batches of up to {@code maxTokens} tokens. */
-  public DecoderGradient(Backend backend, ModelConfig config, long maxTokens) {
+  /**
+   * Allocates buffers for batches of up to {@code maxTokens} tokens.
+   *
+   * @param layers whose results can be held at the same time
+   */
+  public DecoderGradient(Backend backend, ModelConfig config, long maxTokens, int layers) {
     this.backend = backend;
     this.training = backend.training();
     this.config = config;
     this.decoder = new DecoderLayer(backend, config, training);
-    this.work = Workspace.keeping(backend, config, maxTokens);
     this.arena = backend.arena();
+    this.rooms =
+        Stream.generate(
+                () ->
+                    new Room(
+                        Workspace.keeping(backend, config, maxTokens),
+                        allocate(maxTokens, config.hiddenSize())))
+            .limit(layers)
+            .toList();
     this.full =
         new Gradients(
-            allocate(maxTokens, config.hiddenSize()),
             allocate(maxTokens, config.hiddenSize()),
             allocate(maxTokens, config.hiddenSize()),
             allocate(maxTokens, config.hiddenSize()),
@@ -117,11 +134,16 @@ public final class DecoderGradient implements AutoCloseable {
     return (long) config.numKeyValueHeads() * config.headDim();
   }
 
-  /** Bytes of the buffers for {@code maxTokens} tokens. */
-  public static long bytes(ModelConfig config, long maxTokens) {
+  /**
+   * Bytes of the buffers for {@code maxTokens} tokens.
+   *
+   * @param layers whose results can be held at the same time
+   */
+  public static long bytes(ModelConfig config, long maxTokens, int layers) {
     long columns =
-        5L * config.hiddenSize() + 2 * queries(config) + 2 * keys(config) + config.widestChannels();
-    return Workspace.keepingBytes(config, maxTokens)
+        4L * config.hiddenSize() + 2 * queries(config) + 2 * keys(config) + config.widestChannels();
+    long middle = maxTokens * config.hiddenSize() * DType.F32.byteSize();
+    return layers * (Workspace.keepingBytes(config, maxTokens) + middle)
         + maxTokens * columns * DType.F32.byteSize()
         + maxTokens * (widest(config) + config.hiddenSize()) * DType.BF16.byteSize();
   }
@@ -134,75 +156,100 @@ public final class DecoderGradient implements AutoCloseable {
    */
   public record Whitening(Tensor attention, Tensor feedForward) {}
 
-  /** A loss that depends on a layer's output. */
-  @FunctionalInterface
-  public interface Loss {
-    /**
-     * Computes the gradient of the loss.
-     *
-     * @param output {@code [T, d]}: the layer's output, becomes the gradient by it
-     */
-    void differentiate(Tensor output);
+  /**
+   * What the forward pass of a layer over a batch left for the layer's gradient, in the memory that
+   * it was given.
+   *
+   * @param x the layer's input, {@code [T, d]}
+   * @param middle the hidden states between attention and feed-forward part, {@code [T, d]}; not
+   *     those of parallel layers
+   * @param fed the input of the feed-forward part
+   * @param channels of the feed-forward part; null where it is a mixture of experts
+   */
+  public record Results(
+      Tensor x,
+      LayerAttention attention,
+      TokenBatch batch,
+      Workspace.Buffers kept,
+      DecoderLayer.Normed input,
+      DecoderLayer.Attended attended,
+      Tensor middle,
+      DecoderLayer.Normed fed,
+      DecoderLayer.@Nullable Channels channels) {}
+
+  /**
+   * Runs a layer over whole sequences and keeps its results.
+   *
+   * @param room number of the memory for the results, which loses those that it had
+   * @param x the layer's input, {@code [T, d]}; it stays as it is, and must until {@link #backward}
+   * @param output gets the layer's output, {@code [T, d]}; null where nobody asks for it
+   */
+  public Results forward(
+      int room,
+      LayerWeights weights,
+      LayerAttention attention,
+      Tensor x,
+      TokenBatch batch,
+      @Nullable Tensor output) {
+    Workspace.Buffers kept = rooms.get(room).work.forTokens(x.rows());
+    Tensor middle = rooms.get(room).middle.slice(0, x.rows());
+    DecoderLayer.Normed input = decoder.attentionInput(weights, x, kept);
+    DecoderLayer.Attended attended =
+        decoder.attend(weights, attention, input, batch, kept, KeyValues.of(kept));
+    DecoderLayer.Normed fed;
+    if (config.parallel()) {
+      fed = decoder.feedForwardInput(weights, x, input, kept);
+    } else {
+      backend.copy(x, middle);
+      fed =
+          decoder.addAndNormalise(weights, decoder.project(weights, attended, kept), middle, kept);
+    }
+    DecoderLayer.Channels channels =
+        weights.experts().isEmpty() ? decoder.inputOfDown(weights, fed, kept) : null;
+    if (output == null) {
+      if (channels != null && config.normsOutputs()) {
+        decoder.down(weights, channels, kept);
+      }
+    } else {
+      if (config.parallel()) {
+        backend.copy(x, output);
+        backend.add(output, decoder.project(weights, attended, kept).states());
+      } else {
+        backend.copy(middle, output);
+      }
+      if (channels == null) {
+        decoder.addExperts(weights, fed, output, kept);
+      } else {
+        backend.add(output, decoder.contribute(weights, channels, kept).states());
+      }
+    }
+    return new Results(x, attention, batch, kept, input, attended, middle, fed, channels);
   }
 
   /**
    * Turns the gradient by a layer's output into that by its input, and adds the gradients by its
    * weights.
    *
-   * @param x the layer's input, {@code [T, d]}; it stays as it is
+   * @param results of the forward pass with the same weights, which are lost
    * @param gradient {@code [T, d]}: by the layer's output, becomes that by its input
+   * @param whitening by what gradients of weights are multiplied; null for nothing
    * @param sums for each weight its gradient in f32, which is added to
    */
-  public void run(
+  public void backward(
+      Results results,
       LayerWeights weights,
-      LayerAttention attention,
-      Tensor x,
-      TokenBatch batch,
-      Tensor gradient,
-      LayerWeights sums) {
-    step(weights, attention, x, batch, gradient, null, sums).run(null);
-  }
-
-  /**
-   * Runs a layer, computes the gradient of a loss by its output, and goes on as {@link
-   * #run(LayerWeights, LayerAttention, Tensor, TokenBatch, Tensor, LayerWeights)} does: for a loss
-   * of this layer alone, so that the forward pass is run only once; that of experts twice.
-   *
-   * @param gradient {@code [T, d]}: gets the output, then the gradients
-   * @param whitening by what gradients of weights are multiplied
-   */
-  public void run(
-      LayerWeights weights,
-      LayerAttention attention,
-      Tensor x,
-      TokenBatch batch,
-      Tensor gradient,
-      Loss loss,
-      Whitening whitening,
-      LayerWeights sums) {
-    step(weights, attention, x, batch, gradient, whitening, sums).run(loss);
-  }
-
-  private Step step(
-      LayerWeights weights,
-      LayerAttention attention,
-      Tensor x,
-      TokenBatch batch,
       Tensor gradient,
       @Nullable Whitening whitening,
       LayerWeights sums) {
-    Workspace.Buffers kept = work.forTokens(x.rows());
-    Gradients room = full.rows(x.rows());
-    return new Step(weights, sums, attention, x, batch, kept, room, gradient, whitening);
+    Gradients room = full.rows(results.x.rows());
+    new Step(weights, sums, results, results.kept, room, gradient, whitening).run();
   }
 
   /** The gradients of one layer on one batch. */
   private final class Step {
     private final LayerWeights weights;
     private final LayerWeights sums;
-    private final LayerAttention attention;
-    private final Tensor x;
-    private final TokenBatch batch;
+    private final Results results;
     private final Workspace.Buffers kept;
     private final Gradients room;
     private final Tensor gradient;
@@ -211,98 +258,66 @@ public final class DecoderGradient implements AutoCloseable {
     private Step(
         LayerWeights weights,
         LayerWeights sums,
-        LayerAttention attention,
-        Tensor x,
-        TokenBatch batch,
+        Results results,
         Workspace.Buffers kept,
         Gradients room,
         Tensor gradient,
         @Nullable Whitening whitening) {
       this.weights = weights;
       this.sums = sums;
-      this.attention = attention;
-      this.x = x;
-      this.batch = batch;
+      this.results = results;
       this.kept = kept;
       this.room = room;
       this.gradient = gradient;
       this.whitening = whitening;
     }
 
-    /**
-     * Computes the gradients.
-     *
-     * @param loss gives the gradient by the output; null where {@code gradient} holds it
-     */
-    private void run(@Nullable Loss loss) {
-      DecoderLayer.Normed input = decoder.attentionInput(weights, x, kept);
-      KeyValues all = KeyValues.of(kept);
-      DecoderLayer.Attended attended = decoder.attend(weights, attention, input, batch, kept, all);
+    private void run() {
       if (config.parallel()) {
-        parallel(input, attended, loss);
+        parallel();
       } else {
-        sequential(input, attended, loss);
+        sequential();
       }
     }
 
     /** Attention, and then a feed-forward part that has attention's output in its input. */
-    private void sequential(
-        DecoderLayer.Normed input, DecoderLayer.Attended attended, @Nullable Loss loss) {
-      backend.copy(x, room.middle());
-      DecoderLayer.Normed middle =
-          decoder.addAndNormalise(
-              weights, decoder.project(weights, attended, kept), room.middle(), kept);
-      if (weights.experts().isEmpty()) {
-        DecoderLayer.Channels channels = decoder.inputOfDown(weights, middle, kept);
-        if (loss != null) {
-          backend.copy(room.middle(), gradient);
-          backend.add(gradient, decoder.contribute(weights, channels, kept).states());
-          loss.differentiate(gradient);
-        }
-        feedForward(middle, channels, gradient);
-      } else {
-        if (loss != null) {
-          backend.copy(room.middle(), gradient);
-          decoder.addExperts(weights, middle, gradient, kept);
-          loss.differentiate(gradient);
-        }
+    private void sequential() {
+      if (results.channels == null) {
+        Tensor states = results.fed.states();
         new ExpertGradient(backend, training, config, kept)
             .run(
                 weights,
                 sums,
                 new ExpertGradient.States(
-                    middle.states(),
-                    whitening == null ? null : whitened(middle.states(), whitening.feedForward()),
+                    states,
+                    whitening == null ? null : whitened(states, whitening.feedForward()),
                     gradient,
                     room.input()),
                 new ExpertGradient.Scratch(room.scratch(), room.source(), room.channels()));
+      } else {
+        feedForward(results.channels, gradient);
       }
       addThroughNorm(
-          LayerRole.FEED_FORWARD_INPUT_NORM, LayerRole.FEED_FORWARD_INPUT_NORM_BIAS, room.middle());
-      attention(input, attended, gradient, false);
-      addThroughNorm(LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, x);
+          LayerRole.FEED_FORWARD_INPUT_NORM,
+          LayerRole.FEED_FORWARD_INPUT_NORM_BIAS,
+          results.middle);
+      attention(gradient, false);
+      addThroughNorm(
+          LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, results.x);
     }
 
     /** Attention and feed-forward part of the same hidden states. */
-    private void parallel(
-        DecoderLayer.Normed input, DecoderLayer.Attended attended, @Nullable Loss loss) {
+    private void parallel() {
       boolean oneNorm = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM) == null;
-      DecoderLayer.Normed own = oneNorm ? input : decoder.feedForwardInput(weights, x, input, kept);
-      DecoderLayer.Channels channels = decoder.inputOfDown(weights, own, kept);
-      if (loss != null) {
-        backend.copy(x, gradient);
-        backend.add(gradient, decoder.project(weights, attended, kept).states());
-        backend.add(gradient, decoder.contribute(weights, channels, kept).states());
-        loss.differentiate(gradient);
-      }
       backend.copy(gradient, room.source());
-      feedForward(own, channels, room.source());
+      feedForward(Objects.requireNonNull(results.channels), room.source());
       if (!oneNorm) {
         addThroughNorm(
-            LayerRole.FEED_FORWARD_INPUT_NORM, LayerRole.FEED_FORWARD_INPUT_NORM_BIAS, x);
+            LayerRole.FEED_FORWARD_INPUT_NORM, LayerRole.FEED_FORWARD_INPUT_NORM_BIAS, results.x);
       }
-      attention(input, attended, room.source(), oneNorm);
-      addThroughNorm(LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, x);
+      attention(room.source(), oneNorm);
+      addThroughNorm(
+          LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, results.x);
     }
 
     /**
@@ -310,14 +325,12 @@ public final class DecoderGradient implements AutoCloseable {
      *
      * @param output the gradient by what the part adds to the residual stream
      */
-    private void feedForward(
-        DecoderLayer.Normed input, DecoderLayer.Channels channels, Tensor output) {
+    private void feedForward(DecoderLayer.Channels channels, Tensor output) {
       Tensor norm = weights.find(LayerRole.FEED_FORWARD_OUTPUT_NORM);
       Tensor byProjected = output;
       if (norm != null) {
-        Tensor projected = decoder.down(weights, channels, kept);
         norm(
-            projected,
+            kept.feedForwardProjected(),
             LayerRole.FEED_FORWARD_OUTPUT_NORM,
             null,
             config.norm(),
@@ -336,7 +349,8 @@ public final class DecoderGradient implements AutoCloseable {
       training.gatedGradients(
           config.hiddenAct(), kept.gate, gated ? kept.up : null, room.channels());
       Tensor byUp = gated ? kept.up : kept.gate;
-      Tensor factor = factor(input.states(), whitening == null ? null : whitening.feedForward());
+      Tensor factor =
+          factor(results.fed.states(), whitening == null ? null : whitening.feedForward());
       linear(LayerRole.UP, LayerRole.UP_BIAS, factor, byUp, false, room.input());
       if (gated) {
         linear(LayerRole.GATE, LayerRole.GATE_BIAS, factor, kept.gate, true, room.input());
@@ -348,8 +362,8 @@ public final class DecoderGradient implements AutoCloseable {
      *
      * @param output the gradient by what attention adds to the residual stream
      */
-    private void attention(
-        DecoderLayer.Normed input, DecoderLayer.Attended attended, Tensor output, boolean add) {
+    private void attention(Tensor output, boolean add) {
+      Tensor heads = results.attended.heads();
       Tensor byProjected = output;
       if (weights.find(LayerRole.ATTENTION_OUTPUT_NORM) != null) {
         norm(
@@ -361,14 +375,8 @@ public final class DecoderGradient implements AutoCloseable {
             room.scratch());
         byProjected = room.scratch();
       }
-      linear(
-          LayerRole.OUTPUT,
-          LayerRole.OUTPUT_BIAS,
-          attended.heads(),
-          byProjected,
-          false,
-          room.heads());
-      long tokens = x.rows();
+      linear(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, heads, byProjected, false, room.heads());
+      long tokens = results.x.rows();
       Tensor elements = room.fused().reshape(room.fused().elements(), 1);
       long queries = tokens * queries(config);
       long keys = tokens * keys(config);
@@ -380,25 +388,26 @@ public final class DecoderGradient implements AutoCloseable {
           kept.query,
           kept.key,
           kept.value,
-          decoder.spec(weights, attention),
-          batch,
-          attended.heads(),
+          decoder.spec(weights, results.attention),
+          results.batch,
+          heads,
           Objects.requireNonNull(kept.logSums()),
           room.heads(),
           byQuery,
           byKey,
           byValue);
-      addSinks(attended);
+      addSinks();
       turnBack(LayerRole.QUERY_NORM, kept.queryProjected(), byQuery);
       turnBack(LayerRole.KEY_NORM, kept.keyProjected(KeyValues.of(kept)), byKey);
-      Tensor factor = factor(input.states(), whitening == null ? null : whitening.attention());
+      Tensor factor =
+          factor(results.input.states(), whitening == null ? null : whitening.attention());
       if (config.headsInterleaved()) {
         Tensor fused = kept.queryKeyValue();
-        long heads = elements.rows() / config.headDim();
+        long rows = elements.rows() / config.headDim();
         backend.gather(
-            elements.reshape(heads, config.headDim()),
+            elements.reshape(rows, config.headDim()),
             kept.headRows(config).inverse(),
-            fused.reshape(heads, config.headDim()));
+            fused.reshape(rows, config.headDim()));
         linear(
             LayerRole.QUERY_KEY_VALUE,
             LayerRole.QUERY_KEY_VALUE_BIAS,
@@ -418,7 +427,7 @@ public final class DecoderGradient implements AutoCloseable {
      * softmax of a query and gives no value, so that the gradient by its score is this share times
      * {@code -gradient . out}.
      */
-    private void addSinks(DecoderLayer.Attended attended) {
+    private void addSinks() {
       Tensor sinks = weights.find(LayerRole.SINKS);
       if (sinks == null) {
         return;
@@ -430,7 +439,7 @@ public final class DecoderGradient implements AutoCloseable {
       Tensor row = logSums.slice(0, 1);
       backend.mix(List.of(new TensorMix(row, new double[] {1}, List.of(sinks))));
       float[] scores = floats(row);
-      training.rowProducts(byHead(room.heads()), byHead(attended.heads()), column(logSums));
+      training.rowProducts(byHead(room.heads()), byHead(results.attended.heads()), column(logSums));
       float[] products = floats(logSums);
       float[] gradients = new float[heads];
       for (int h = 0; h < heads; h++) {
@@ -460,9 +469,10 @@ public final class DecoderGradient implements AutoCloseable {
 
     /** The gradient by heads before rotation and norm, in place. */
     private void turnBack(LayerRole role, Tensor projected, Tensor byHeads) {
-      int table = decoder.table(attention);
+      int table = decoder.table(results.attention);
       if (table >= 0) {
-        training.ropeGradient(byHeads, config.rotaryPairs(), config.headDim(), table, batch);
+        training.ropeGradient(
+            byHeads, config.rotaryPairs(), config.headDim(), table, results.batch);
       }
       Tensor weight = weights.find(role);
       if (weight != null) {
@@ -551,7 +561,7 @@ public final class DecoderGradient implements AutoCloseable {
 
   @Override
   public void close() {
-    work.close();
+    rooms.forEach(room -> room.work.close());
     arena.close();
   }
 }

@@ -502,7 +502,7 @@ public final class DecoderLayer {
   public Projected contribute(LayerWeights weights, Channels channels, Workspace.Buffers buffers) {
     Tensor projected = down(weights, channels, buffers);
     Tensor norm = weights.find(LayerRole.FEED_FORWARD_OUTPUT_NORM);
-    return output(projected, norm, projected);
+    return output(projected, norm, buffers.feedForwardOutput());
   }
 
   /** Applies the down projection without the norm behind it. */

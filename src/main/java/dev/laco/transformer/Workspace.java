@@ -144,9 +144,12 @@ public final class Workspace implements AutoCloseable {
    * @param key likewise, {@code [T, keyValueHeads * headDim]}
    * @param logSums of attention, {@code [T, heads]}
    * @param attentionProjected the output of attention's projection, {@code [T, d]}
-   * @param attentionOutput what attention adds to the residual stream, {@code [T, d]}
+   * @param attentionOutput what attention adds to the residual stream, {@code [T, d]}; null where
+   *     no norm stands between the two
    * @param feedForwardInput the input of the feed-forward part, {@code [T, d]}
    * @param feedForwardProjected the output of the down projection, {@code [T, d]}
+   * @param feedForwardOutput what the feed-forward part adds to the residual stream, {@code [T,
+   *     d]}; null where no norm stands between the two
    * @param channels of the feed-forward part, {@code [T, k]}
    * @param roundedInput the input of attention in bf16, {@code [T, d]}
    * @param roundedMiddle the input of the feed-forward part in bf16, {@code [T, d]}
@@ -157,9 +160,10 @@ public final class Workspace implements AutoCloseable {
       @Nullable Tensor key,
       Tensor logSums,
       Tensor attentionProjected,
-      Tensor attentionOutput,
+      @Nullable Tensor attentionOutput,
       Tensor feedForwardInput,
       Tensor feedForwardProjected,
+      @Nullable Tensor feedForwardOutput,
       Tensor channels,
       Tensor roundedInput,
       Tensor roundedMiddle,
@@ -172,9 +176,10 @@ public final class Workspace implements AutoCloseable {
           norms ? allocate.apply(keys(config)) : null,
           allocate.apply(config.numAttentionHeads()),
           allocate.apply(config.hiddenSize()),
+          config.normsOutputs() ? allocate.apply(config.hiddenSize()) : null,
           allocate.apply(config.hiddenSize()),
           allocate.apply(config.hiddenSize()),
-          allocate.apply(config.hiddenSize()),
+          config.normsOutputs() ? allocate.apply(config.hiddenSize()) : null,
           allocate.apply(config.widestChannels()),
           arena.allocate(DType.BF16, tokens, config.hiddenSize()),
           arena.allocate(DType.BF16, tokens, config.hiddenSize()),
@@ -192,7 +197,7 @@ public final class Workspace implements AutoCloseable {
     private static long columns(ModelConfig config) {
       return (config.queryKeyNorm() ? queries(config) + keys(config) : 0)
           + config.numAttentionHeads()
-          + 4L * config.hiddenSize()
+          + (config.normsOutputs() ? 5L : 3L) * config.hiddenSize()
           + config.widestChannels();
     }
 
@@ -206,9 +211,10 @@ public final class Workspace implements AutoCloseable {
           key == null ? null : key.slice(0, tokens),
           logSums.slice(0, tokens),
           attentionProjected.slice(0, tokens),
-          attentionOutput.slice(0, tokens),
+          attentionOutput == null ? null : attentionOutput.slice(0, tokens),
           feedForwardInput.slice(0, tokens),
           feedForwardProjected.slice(0, tokens),
+          feedForwardOutput == null ? null : feedForwardOutput.slice(0, tokens),
           channels.slice(0, tokens),
           roundedInput.slice(0, tokens),
           roundedMiddle.slice(0, tokens),
@@ -298,7 +304,7 @@ public final class Workspace implements AutoCloseable {
 
     /** Memory for what attention adds to the residual stream, behind a norm. */
     Tensor attentionOutput() {
-      return kept == null ? hidden : kept.attentionOutput;
+      return kept == null || kept.attentionOutput == null ? hidden : kept.attentionOutput;
     }
 
     /**
@@ -336,6 +342,11 @@ public final class Workspace implements AutoCloseable {
     /** Memory for the output of the down projection, before the norm behind it. */
     Tensor feedForwardProjected() {
       return kept == null ? hidden : kept.feedForwardProjected;
+    }
+
+    /** Memory for what the feed-forward part adds to the residual stream, behind a norm. */
+    Tensor feedForwardOutput() {
+      return kept == null || kept.feedForwardOutput == null ? hidden : kept.feedForwardOutput;
     }
 
     /** Queries, keys and values of models whose {@link ModelConfig#headsInterleaved}. */

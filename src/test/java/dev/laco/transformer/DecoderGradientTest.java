@@ -60,7 +60,7 @@ class DecoderGradientTest {
       LayerWeights weights = wide(backend, arena, new CheckpointLayers(running).layer(last, 5));
       LayerAttention attention = config.attention().get(last);
       try (Workspace work = new Workspace(backend, config, 5);
-          DecoderGradient decoder = new DecoderGradient(backend, config, 8);
+          DecoderGradient decoder = new DecoderGradient(backend, config, 8, 1);
           TokenBatch batch = model.batch(tokens)) {
         Tensor x = arena.allocate(DType.F32, 5, config.hiddenSize());
         model.embed(batch, x);
@@ -71,7 +71,8 @@ class DecoderGradientTest {
         float[] byOutput = normal(gradient);
         backend.upload(byOutput, gradient);
         LayerWeights sums = zeros(arena, weights);
-        decoder.run(weights, attention, x, batch, gradient, sums);
+        decoder.backward(
+            decoder.forward(0, weights, attention, x, batch, null), weights, gradient, null, sums);
         float[] untouched = new float[states.length];
         backend.download(x, untouched);
         assertArrayEquals(states, untouched);
@@ -118,7 +119,7 @@ class DecoderGradientTest {
       LayerAttention attention = config.attention().get(last);
       PackedSequences tokens = PackedSequences.of(List.of(new int[] {1, 5, 2}, new int[] {3, 1}));
       try (Workspace work = new Workspace(backend, config, 5);
-          DecoderGradient decoder = new DecoderGradient(backend, config, 5);
+          DecoderGradient decoder = new DecoderGradient(backend, config, 5, 1);
           TokenBatch batch = running.original().batch(tokens)) {
         Tensor x = arena.allocate(DType.F32, 5, config.hiddenSize());
         float[] states = normal(x);
@@ -127,21 +128,22 @@ class DecoderGradientTest {
         Tensor expected = arena.allocate(DType.F32, 5, config.hiddenSize());
         backend.upload(byOutput, expected);
         LayerWeights expectedSums = zeros(arena, weights);
-        decoder.run(weights, attention, x, batch, expected, expectedSums);
+        decoder.backward(
+            decoder.forward(0, weights, attention, x, batch, null),
+            weights,
+            expected,
+            null,
+            expectedSums);
 
         Tensor found = arena.allocate(DType.F32, 5, config.hiddenSize());
         LayerWeights foundSums = zeros(arena, weights);
         Tensor output = arena.allocate(DType.F32, 5, config.hiddenSize());
-        decoder.run(
+        DecoderGradient.Results results = decoder.forward(0, weights, attention, x, batch, output);
+        backend.upload(byOutput, found);
+        decoder.backward(
+            results,
             weights,
-            attention,
-            x,
-            batch,
             found,
-            y -> {
-              backend.copy(y, output);
-              backend.upload(byOutput, y);
-            },
             new DecoderGradient.Whitening(
                 diagonal(backend, arena, config.hiddenSize(), 2),
                 diagonal(backend, arena, config.hiddenSize(), 4)),
