@@ -323,6 +323,31 @@ TEST(standin_copies_late) {
   OK(cuMemFreeHost(staging));
 }
 
+TEST(standin_holds_the_waits_of_other_threads) {
+  Device device;
+  const CUdeviceptr memory = device.upload(std::vector<int>{1});
+  int* pinned = device.pinned<int>(4);
+  *pinned = -1;
+  CUstream second = nullptr;
+  OK(cuStreamCreate(&second, CU_STREAM_NON_BLOCKING));
+  laco_standin_hold_other_threads(1);
+  const int64_t waits = laco_standin_synchronizations();
+  std::thread other([&] {
+    OK(cuCtxSetCurrent(device.context));
+    OK(cuMemcpyDtoHAsync_v2(pinned, memory, 4, second));
+    OK(cuStreamSynchronize(second));
+  });
+  OK(cuMemsetD32Async(memory, 7, 1, device.stream));
+  OK(cuStreamSynchronize(device.stream));
+  CHECK(*pinned == -1);
+  laco_standin_hold_other_threads(0);
+  other.join();
+  CHECK(*pinned == 7);
+  CHECK(laco_standin_synchronizations() == waits + 1);
+  CHECK(std::strstr(laco_standin_work(), "waits of other threads\t1\n") != nullptr);
+  OK(cuMemFreeHost(pinned));
+}
+
 TEST(standin_orders_streams_by_events_only) {
   for (const bool waits : {false, true}) {
     Device device;

@@ -103,7 +103,8 @@ void laco_standin_reset() {
     d.initialised = false;
     d.fail_allocation = d.fail_launch = 0;
     d.launches = d.allocations = d.live_allocations = d.synchronizations = d.unwritten_words = 0;
-    d.counts_only = false;
+    d.counts_only = d.holds_other_threads = false;
+    d.let_go.notify_all();
     d.work.clear();
     d.last_error.clear();
   });
@@ -145,6 +146,13 @@ void laco_standin_static_shared(int64_t bytes) {
 
 void laco_standin_count_only() {
   with_lock([](Driver& d) { d.counts_only = true; });
+}
+
+void laco_standin_hold_other_threads(int hold) {
+  with_lock([=](Driver& d) {
+    d.holds_other_threads = hold != 0;
+    d.let_go.notify_all();
+  });
 }
 
 void laco_standin_count(const char* name, int64_t more) {

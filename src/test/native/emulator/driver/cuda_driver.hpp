@@ -201,16 +201,20 @@ LACO_API void laco_standin_static_shared(int64_t bytes);
 // From now on the device computes and copies nothing: it only counts what it is asked for. What the host reads is made
 // up: finite numbers above 0. So the engine runs at the shapes of a large model on a machine that could not hold it.
 LACO_API void laco_standin_count_only();
+// While it holds, waits of threads other than the one that retained the context first do not end, and what these threads
+// wait for is not done. So a program that reads what another thread copies to the host must have waited for that thread.
+LACO_API void laco_standin_hold_other_threads(int hold);
 // What the device was asked for since the last reset, a line each: name, tab, count. Launches of each kernel, copies
-// from and to the host and their bytes, and the operations of the libraries' products and systems.
+// from and to the host and their bytes, waits of threads other than the one that retained the context first, and the
+// operations of the libraries' products and systems.
 LACO_API const char* laco_standin_work();
 // Since the last reset. Allocations that a context's end freed, instead of the program, stay counted as live,
 // but for a context with a sticky error, whose memory cannot be freed in any other way.
 LACO_API int64_t laco_standin_launches();
 LACO_API int64_t laco_standin_allocations();
 LACO_API int64_t laco_standin_live_allocations();
-// How often the host waited for work of the device that it did not know to be done. Whoever frees device memory waits for
-// all work.
+// How often the thread that retained the context first waited for work of the device that the host did not know to be
+// done. Whoever frees device memory waits for all work.
 LACO_API int64_t laco_standin_synchronizations();
 // Words of 4 bytes that copies to the host found as they were when their memory was allocated: nobody had written to
 // them.

@@ -141,8 +141,17 @@ CUresult run_all(CUctx_st& context) {
 }
 
 CUresult wait_until(CUctx_st& context, CUstream_st& stream, uint64_t position) {
+  Driver& d = driver();
+  const bool opener = std::this_thread::get_id() == context.opener;
+  while (!opener && d.holds_other_threads) {
+    d.let_go.wait(d.mutex);
+  }
   if (stream.waited < position) {
-    driver().synchronizations++;
+    if (opener) {
+      d.synchronizations++;
+    } else {
+      count("waits of other threads", 1);
+    }
     stream.waited = position;
   }
   return run_until(context, stream, position);
@@ -335,6 +344,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
   return with_device("cuDevicePrimaryCtxRetain", device, [&](Driver& d) {
     CUctx_st& primary = d.contexts[device];
     primary.device = device;
+    primary.opener = primary.retained == 0 ? std::this_thread::get_id() : primary.opener;
     primary.retained++;
     *context = &primary;
     return CUDA_SUCCESS;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
@@ -13,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -79,6 +81,7 @@ struct CUfunc_st {
 struct CUctx_st {
   int device = 0;
   int retained = 0;
+  std::thread::id opener;  // the thread that retained it first
   CUresult sticky = CUDA_SUCCESS;
   standin::Memory memory;
   CUstream_st default_stream;
@@ -120,6 +123,8 @@ struct Driver {
   int64_t synchronizations = 0;
   int64_t unwritten_words = 0;
   bool counts_only = false;
+  bool holds_other_threads = false;
+  std::condition_variable_any let_go;
   std::map<std::string, int64_t> work;
   bool log = std::getenv("LACO_STANDIN_LOG") != nullptr;
   bool real = std::getenv("LACO_STANDIN_REAL") != nullptr;
@@ -152,7 +157,8 @@ CUresult enqueue(CUctx_st& context, CUstream_st& stream, Operation operation);
 // Does the stream's operations up to a position; an error becomes the context's sticky one.
 CUresult run_until(CUctx_st& context, CUstream_st& stream, uint64_t position);
 CUresult run_all(CUctx_st& context);
-// What a call does for which the host waits until then; counted unless the host knows already that it is done.
+// What a call does for which the host waits until then; counted unless the host knows already that it is done. It begins
+// once no test holds the thread.
 CUresult wait_until(CUctx_st& context, CUstream_st& stream, uint64_t position);
 CUresult wait_for_all(CUctx_st& context);
 // The static and dynamic shared memory that a block may have at most.

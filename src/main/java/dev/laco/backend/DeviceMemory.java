@@ -3,6 +3,7 @@ package dev.laco.backend;
 import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 
 /** A device's memory: tensors and batches of tokens in it, and the ways into and out of it. */
@@ -38,8 +39,16 @@ public interface DeviceMemory extends Device {
    */
   Tensor newWeight(HostTensor tensor);
 
-  /** Copies the values of a {@link #newWeight} to its memory on the host, bit for bit. */
-  void fetch(HostTensor tensor);
+  /**
+   * Begins to copy the values of {@linkplain #newWeight new weights} to their memory on the host,
+   * bit for bit, as they are once all ops have run that were called so far. Ops that are called
+   * next may run meanwhile, but none may write to these weights. {@link #release} waits for the end
+   * of the copies.
+   *
+   * @param tensors their memory may be used by any thread, and stays until the copies have ended
+   * @return is done when all values are on the host, and fails with the error of a copy that failed
+   */
+  CompletableFuture<Void> fetch(List<HostTensor> tensors);
 
   /**
    * Says that these weights will not be needed soon, so that a device with memory of its own may

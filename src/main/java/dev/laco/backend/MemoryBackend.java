@@ -5,6 +5,8 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
 
 /** The {@link DeviceMemory} of backends that work in the memory of this process. */
 public abstract class MemoryBackend implements Backend {
@@ -31,8 +33,9 @@ public abstract class MemoryBackend implements Backend {
   }
 
   @Override
-  public final void fetch(HostTensor tensor) {
+  public final CompletableFuture<Void> fetch(List<HostTensor> tensors) {
     // Ops have written to the host's memory.
+    return CompletableFuture.completedFuture(null);
   }
 
   @Override

@@ -16,6 +16,7 @@ import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -115,7 +116,7 @@ public final class CarryOver implements AutoCloseable {
    * @param curve held-out error of the first fitted down projection with more and more of the fit
    *     text, all with the same penalty; empty if no down projection is fitted
    * @param finalNorm factor on the final norm's weight, 1 if it is unchanged
-   * @param leftAlone without duplicates
+   * @param leftAlone by layer, without duplicates
    */
   public record Result(
       NewWeights tensors,
@@ -126,7 +127,11 @@ public final class CarryOver implements AutoCloseable {
     public Result {
       fitted = List.copyOf(fitted);
       curve = List.copyOf(curve);
-      leftAlone = leftAlone.stream().distinct().toList();
+      leftAlone =
+          leftAlone.stream()
+              .distinct()
+              .sorted(Comparator.comparingInt(FitReport.LeftAlone::layer))
+              .toList();
     }
 
     /** Nothing was fitted. */
@@ -213,68 +218,67 @@ public final class CarryOver implements AutoCloseable {
     List<FitReport.Fitted> fitted = new ArrayList<>();
     List<FitReport.Learned> curve = new ArrayList<>();
     List<FitReport.LeftAlone> leftAlone = new ArrayList<>();
-    NewWeights tensors = NewWeights.NONE;
     boolean changed = false;
-    try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE);
-        Reconstruction reconstruction = rule.reconstructs() ? new Reconstruction(bench) : null) {
-      List<FitBlocks.Block> solved = rule.reconstructs() ? solved() : blocks.list();
-      LayerFit.Settings settings =
-          new LayerFit.Settings(
-              rule,
-              base.scaled(strength, FitBlocks.tokens(solved)),
-              solved,
-              withHeldOut,
-              reconstruction);
-      boolean scales = rule.gap() == FitRule.Gap.SCALE;
-      int next = 0;
-      if (shared == null || scales) {
-        original.embed();
-      } else {
-        next = unchanged(plan);
-        original.start(next, model.backend(), shared);
-      }
-      if (scales) {
-        return new Compensation(bench).fit(plan, layers, memory, progress);
-      }
-      long passes = Math.max(1, Math.round(layerPasses(rule, blocks.tokens())));
-      long done = 0;
-      // Layers behind the last gap stay as they are.
-      int fits = rule.changesGapsOnly() ? behindLastGap(plan) : plan.depth();
-      for (int index = next; index < fits; index++) {
-        LayerMix mix = plan.layers().get(index);
-        int end = plan.end(index);
-        if (!changed && mix.isOriginal(next) && end == next + 1) {
-          original.run(next, end);
-          next = end;
-          done++;
-          progress.update(done, done + (fits - index - 1L) * passes);
-          continue;
+    try (FittedTensors tensors = new FittedTensors(model.backend())) {
+      try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE);
+          Reconstruction reconstruction = rule.reconstructs() ? new Reconstruction(bench) : null) {
+        List<FitBlocks.Block> solved = rule.reconstructs() ? solved() : blocks.list();
+        LayerFit.Settings settings =
+            new LayerFit.Settings(
+                rule,
+                base.scaled(strength, FitBlocks.tokens(solved)),
+                solved,
+                withHeldOut,
+                reconstruction);
+        boolean scales = rule.gap() == FitRule.Gap.SCALE;
+        int next = 0;
+        if (shared == null || scales) {
+          original.embed();
+        } else {
+          next = unchanged(plan);
+          original.start(next, model.backend(), shared);
         }
-        if (!changed) {
-          streams.fork();
+        if (scales) {
+          return new Compensation(bench).fit(plan, layers, memory, progress);
         }
-        original.run(next, mix.base());
-        LayerFit.Place place =
-            new LayerFit.Place(index, layers.attention(index), mix.base(), end, changed);
-        try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
-          new LayerFit(bench, settings, layer, place, fitted, curve, leftAlone).run();
-          tensors = layer.addTo(tensors);
-          if (!layer.isFinite()) {
-            leaveAlone(index, fitted, leftAlone);
+        long passes = Math.max(1, Math.round(layerPasses(rule, blocks.tokens())));
+        long done = 0;
+        // Layers behind the last gap stay as they are.
+        int fits = rule.changesGapsOnly() ? behindLastGap(plan) : plan.depth();
+        for (int index = next; index < fits; index++) {
+          LayerMix mix = plan.layers().get(index);
+          int end = plan.end(index);
+          if (!changed && mix.isOriginal(next) && end == next + 1) {
+            original.run(next, end);
+            next = end;
+            done++;
+            progress.update(done, done + (fits - index - 1L) * passes);
+            continue;
           }
+          if (!changed) {
+            streams.fork();
+          }
+          original.run(next, mix.base());
+          LayerFit.Place place =
+              new LayerFit.Place(index, layers.attention(index), mix.base(), end, changed);
+          try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
+            new LayerFit(bench, settings, layer, place, fitted, curve, leftAlone).run();
+            layer.addTo(tensors);
+          }
+          changed = true;
+          next = end;
+          done += passes;
+          progress.update(done, done + (fits - index - 1L) * passes);
         }
-        changed = true;
-        next = end;
-        done += passes;
-        progress.update(done, done + (fits - index - 1L) * passes);
       }
+      boolean trained = rule.reconstructs() && changed;
+      double factor = trained ? finalNorm.factor() : 1;
+      NewWeights all = tensors.all(index -> leaveAlone(index, fitted, leftAlone));
+      if (trained) {
+        all = all.with(finalNorm.scaled(factor, memory));
+      }
+      return new Result(all, fitted, curve, factor, leftAlone);
     }
-    double factor = 1;
-    if (rule.reconstructs() && changed) {
-      factor = finalNorm.factor();
-      tensors = tensors.with(finalNorm.scaled(factor, memory));
-    }
-    return new Result(tensors, fitted, curve, factor, leftAlone);
   }
 
   /** The number of layers in front that a fit of a plan leaves as they are. */

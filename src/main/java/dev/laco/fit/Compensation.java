@@ -47,38 +47,38 @@ final class Compensation {
       CarryOver.Progress progress) {
     List<FitReport.Fitted> fitted = new ArrayList<>();
     List<FitReport.LeftAlone> leftAlone = new ArrayList<>();
-    NewWeights tensors = NewWeights.NONE;
-    double growth = 1;
-    int next = 0;
-    for (int index = 0; index < plan.depth(); index++) {
-      if (!fitted.isEmpty()) {
-        try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
-          divide(layer, growth);
-          tensors = layer.addTo(tensors);
-          if (!layer.isFinite()) {
+    try (FittedTensors tensors = new FittedTensors(backend)) {
+      double growth = 1;
+      int next = 0;
+      for (int index = 0; index < plan.depth(); index++) {
+        if (!fitted.isEmpty()) {
+          try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
+            divide(layer, growth);
+            layer.addTo(tensors);
+          }
+        }
+        int base = plan.layers().get(index).base();
+        int end = plan.end(index);
+        if (end > base + 1) {
+          original.run(next, base + 1);
+          streams.fork();
+          original.run(base + 1, end);
+          next = end;
+          double here = growth();
+          double error = error(here);
+          if (here > 0 && Double.isFinite(1 / (here * growth)) && Double.isFinite(error)) {
+            fitted.add(new FitReport.Fitted(index, LayerRole.DOWN, end - base - 1, 0, error));
+            growth *= here;
+          } else {
             leftAlone.add(new FitReport.LeftAlone(index, LayerRole.DOWN));
           }
         }
+        progress.update(index + 1, plan.depth());
       }
-      int base = plan.layers().get(index).base();
-      int end = plan.end(index);
-      if (end > base + 1) {
-        original.run(next, base + 1);
-        streams.fork();
-        original.run(base + 1, end);
-        next = end;
-        double here = growth();
-        double error = error(here);
-        if (here > 0 && Double.isFinite(1 / (here * growth)) && Double.isFinite(error)) {
-          fitted.add(new FitReport.Fitted(index, LayerRole.DOWN, end - base - 1, 0, error));
-          growth *= here;
-        } else {
-          leftAlone.add(new FitReport.LeftAlone(index, LayerRole.DOWN));
-        }
-      }
-      progress.update(index + 1, plan.depth());
+      NewWeights all =
+          tensors.all(index -> leftAlone.add(new FitReport.LeftAlone(index, LayerRole.DOWN)));
+      return new CarryOver.Result(all, fitted, List.of(), 1, leftAlone);
     }
-    return new CarryOver.Result(tensors, fitted, List.of(), 1, leftAlone);
   }
 
   private void divide(NewLayer layer, double growth) {

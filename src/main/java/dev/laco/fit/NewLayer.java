@@ -8,8 +8,6 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.LayerPart;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.NewWeights;
-import dev.laco.model.NonFinite;
 import dev.laco.model.TensorSpec;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.PlannedLayers;
@@ -38,7 +36,6 @@ final class NewLayer implements AutoCloseable {
   /** For each of them the new tensor before the current one, which the caller may still use. */
   private final Map<LayerPart, Made> before = new HashMap<>();
 
-  private boolean finite = true;
   private final PlannedLayers layers;
 
   /** Tokens that the layer runs on at once. */
@@ -79,37 +76,24 @@ final class NewLayer implements AutoCloseable {
   }
 
   /**
-   * Whether all values of the new tensors that {@link #addTo} found are finite; a fitted value may
-   * overflow the dtype of its tensor.
+   * Adds the layer's new tensors to those of other layers. They stay on the device, too, as its
+   * {@linkplain Backend#weight weights}. The layer must not be used afterwards.
    */
-  boolean isFinite() {
-    return finite;
-  }
-
-  /**
-   * Copies the layer's new tensors to the host and adds them to those of other layers; adds none if
-   * some value is not finite. Those that are added stay on the device, too, as its {@linkplain
-   * Backend#weight weights}. The layer must not be used afterwards.
-   */
-  NewWeights addTo(NewWeights others) {
+  void addTo(FittedTensors others) {
     before.values().forEach(old -> old.memory.close());
     before.clear();
     List<HostTensor> all = new ArrayList<>();
     for (TensorSpec spec : config.architecture().layerTensors(config, layers.base(index))) {
       if (spec.parts().stream().anyMatch(part -> made.containsKey(part.layerPart()))) {
-        HostTensor stored = stored(spec);
-        finite &= NonFinite.first(stored.dtype(), stored.data()) < 0;
-        all.add(stored);
+        all.add(stored(spec));
       }
     }
-    if (!finite) {
-      backend.release(all);
-      return others;
-    }
-    return others.with(all);
+    others.add(index, all);
   }
 
-  /** A tensor as it will be written; rows without new values are those of the plan. */
+  /**
+   * A tensor as it will be written, on the device; rows without new values are those of the plan.
+   */
   private HostTensor stored(TensorSpec spec) {
     DType dtype =
         spec.parts().stream()
@@ -137,7 +121,6 @@ final class NewLayer implements AutoCloseable {
         matrices.round(values, place);
       }
     }
-    backend.fetch(whole);
     return whole;
   }
 

@@ -135,14 +135,14 @@ public abstract class MemoryContract extends Contract {
 
   @Test
   void aNewWeightIsMadeOnTheDevice() {
-    try (Arena memory = Arena.ofConfined();
+    try (Arena memory = Arena.ofShared();
         TensorArena arena = backend.arena()) {
       HostTensor host = HostTensor.allocate(memory, "w", DType.BF16, List.of(2L, 3L));
       Tensor made = backend.newWeight(host);
       Tensor values = arena.allocate(DType.F32, 2, 3);
       backend.upload(new float[] {1, -2, 0.5f, 3, -0f, 7}, values);
       backend.copy(values, made);
-      backend.fetch(host);
+      backend.fetch(List.of(host)).join();
       MemoryTensor copy = MemoryTensor.of(host);
       assertArrayEquals(new float[] {1, -2, 0.5f}, copy.row(0));
       assertArrayEquals(new float[] {3, -0f, 7}, copy.row(1));

@@ -2,6 +2,7 @@ package dev.laco.fit;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.fail;
 
 import dev.laco.Compute;
 import dev.laco.Fixtures;
@@ -67,9 +68,11 @@ class NewLayerTest {
             new Original(running.original(), new CheckpointLayers(running), blocks, streams);
         Workbench bench =
             new Workbench(backend, model.config(), blocks, streams, original, ridge, matrices);
-        try (NewLayer layer = new NewLayer(bench, layers, 1, memory)) {
+        try (FittedTensors fitted = new FittedTensors(backend);
+            NewLayer layer = new NewLayer(bench, layers, 1, memory)) {
           layer.use(LayerRole.KEY, DType.F32, values);
-          made = layer.addTo(NewWeights.NONE);
+          layer.addTo(fitted);
+          made = fitted.all(damaged -> fail("layer " + damaged));
         }
       }
       HostTensor fused = Objects.requireNonNull(made.find(FUSED));

@@ -25,8 +25,8 @@ abstract class CheckedDriver implements CudaDriver {
 
   private final CudaBinding binding;
   private final NativeLibrary library;
-  private boolean poisoned;
-  private String lastKernel = "none";
+  private volatile boolean poisoned;
+  private volatile String lastKernel = "none";
 
   /**
    * @param library the driver

@@ -34,6 +34,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -109,6 +110,7 @@ public final class CudaBackend implements Backend {
   private final CudaContext context;
   private final CudaStream stream;
   private final Staging staging;
+  private final WeightDownloads downloads;
   private final Weights weights;
   private final ArgumentRing arguments;
   private final Launcher launcher;
@@ -137,7 +139,8 @@ public final class CudaBackend implements Backend {
     this.launcher = new Launcher(context, images, stream);
     WeightChecks checks = new WeightChecks(context, launcher);
     this.staging = new Staging(context, checks);
-    this.weights = new Weights(context, staging, checks);
+    this.downloads = new WeightDownloads(context);
+    this.weights = new Weights(context, staging, checks, downloads);
     this.arguments = new ArgumentRing(context, stream);
     this.cublas =
         library.open(
@@ -285,8 +288,9 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public void fetch(HostTensor tensor) {
-    download(weights.get(tensor), tensor);
+  public CompletableFuture<Void> fetch(List<HostTensor> tensors) {
+    context.enter();
+    return weights.fetch(tensors);
   }
 
   @Override
@@ -1217,6 +1221,7 @@ public final class CudaBackend implements Backend {
     }
     context.requireOwner();
     closed = true;
+    downloads.close();
     try {
       closeLibraries();
     } catch (CudaException e) {

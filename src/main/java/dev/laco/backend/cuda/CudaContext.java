@@ -11,7 +11,8 @@ import java.util.Set;
 
 /**
  * A device's primary context, for use on the thread that opened it: the driver has a current
- * context for each thread of the operating system. Every op begins with {@link #enter}.
+ * context for each thread of the operating system. Every op begins with {@link #enter}. Only copies
+ * may be left to {@linkplain #enterBeside another thread}.
  */
 final class CudaContext implements AutoCloseable {
   private static final String HELP =
@@ -82,6 +83,15 @@ final class CudaContext implements AutoCloseable {
    */
   void enter() {
     requireOwner();
+    driver.makeCurrent(handle);
+  }
+
+  /**
+   * Makes this context the current one of a thread that queues copies on a stream of its own and
+   * waits for them, beside the thread that opened the context. It must end before the context is
+   * closed.
+   */
+  void enterBeside() {
     driver.makeCurrent(handle);
   }
 

@@ -6,6 +6,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 
 /**
@@ -18,6 +19,7 @@ final class Weights {
   private final CudaContext context;
   private final Staging staging;
   private final WeightChecks checks;
+  private final WeightDownloads downloads;
   private final CudaStream compute;
   private final CudaStream copies;
   private final CudaEvent arrived;
@@ -26,10 +28,14 @@ final class Weights {
   /** Who is to be told what is found in weights that are not on the device. */
   private final Map<Source, Consumer<Boolean>> unchecked = new HashMap<>();
 
-  Weights(CudaContext context, Staging staging, WeightChecks checks) {
+  /** Copies of new weights to the host that may not have ended. */
+  private final Map<Source, CompletableFuture<Void>> underWay = new HashMap<>();
+
+  Weights(CudaContext context, Staging staging, WeightChecks checks, WeightDownloads downloads) {
     this.context = context;
     this.staging = staging;
     this.checks = checks;
+    this.downloads = downloads;
     this.compute = context.stream();
     this.copies = new CudaStream(context);
     this.arrived = new CudaEvent(context);
@@ -72,11 +78,33 @@ final class Weights {
   }
 
   /**
+   * Begins to copy weights that were {@linkplain #make made} here to their memory on the host.
+   *
+   * @return is done when the copies have ended
+   */
+  CompletableFuture<Void> fetch(List<HostTensor> made) {
+    underWay.values().removeIf(CompletableFuture::isDone);
+    CompletableFuture<Void> ended =
+        downloads.begin(
+            made.stream()
+                .map(tensor -> new WeightDownloads.Copy(get(tensor), tensor.data()))
+                .toList());
+    made.forEach(tensor -> underWay.put(Source.of(tensor), ended));
+    return ended;
+  }
+
+  /**
    * Makes the buffer of a tensor free for other weights; tensors that {@link #get} returned for it
-   * become unusable.
+   * become unusable. Waits while the tensor is being copied to the host.
    */
   void release(HostTensor tensor) {
-    CudaTensor known = tensors.remove(Source.of(tensor));
+    Source source = Source.of(tensor);
+    CompletableFuture<Void> copy = underWay.remove(source);
+    if (copy != null) {
+      // Whoever asked for the copy gets its error.
+      copy.handle((done, error) -> done).join();
+    }
+    CudaTensor known = tensors.remove(source);
     if (known != null) {
       known.memory().close();
     }

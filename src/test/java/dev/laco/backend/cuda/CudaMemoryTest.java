@@ -2,6 +2,8 @@ package dev.laco.backend.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -17,8 +19,11 @@ import dev.laco.model.HostTensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -179,6 +184,79 @@ class CudaMemoryTest {
         assertEquals(1 + i, found[4]);
       }
     }
+  }
+
+  @ParameterizedTest
+  @EnumSource(CudaBinding.class)
+  void theOwnerWaitsForNoNewWeightThatComesToTheHost(CudaBinding binding) {
+    try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, binding);
+        MemoryArena memory = new MemoryArena();
+        TensorArena arena = backend.arena()) {
+      List<HostTensor> made =
+          List.of(newWeight(backend, arena, memory, 1), newWeight(backend, arena, memory, 2));
+      EmulatedDevice.holdOtherThreads(true);
+      long waits = EmulatedDevice.synchronizations();
+      CompletableFuture<Void> copies = backend.fetch(made);
+      assertEquals(waits, EmulatedDevice.synchronizations());
+      float[] found = new float[5];
+      backend.download(backend.weight(made.getFirst()), found);
+      assertEquals(1, found[4]);
+      assertFalse(copies.isDone());
+      made.forEach(weight -> assertEquals(0, MemoryTensor.of(weight).get(4)));
+      EmulatedDevice.holdOtherThreads(false);
+      copies.join();
+      assertEquals(1, MemoryTensor.of(made.get(0)).get(4));
+      assertEquals(2, MemoryTensor.of(made.get(1)).get(4));
+    }
+  }
+
+  /** The copy goes on only once the owner waits. */
+  @Test
+  void aNewWeightStaysUntilItsCopyHasEnded() {
+    try (CudaBackend backend = open(null);
+        MemoryArena memory = new MemoryArena();
+        TensorArena arena = backend.arena()) {
+      HostTensor made = newWeight(backend, arena, memory, 1);
+      EmulatedDevice.holdOtherThreads(true);
+      CompletableFuture<Void> copy = backend.fetch(List.of(made));
+      EmulatedDevice.letOtherThreadsGoOnceThisOneWaits();
+      long allocations = EmulatedDevice.allocations();
+      backend.release(List.of(made));
+      HostTensor next = newWeight(backend, arena, memory, 2);
+      assertEquals(allocations + 1, EmulatedDevice.allocations(), "of the values to copy");
+      float[] found = new float[5];
+      backend.download(backend.weight(next), found);
+      assertEquals(2, found[4]);
+      copy.join();
+      assertEquals(1, MemoryTensor.of(made).get(4));
+    }
+  }
+
+  @Test
+  void aCopyThatFailsSaysWhy() {
+    try (CudaBackend backend = open(null);
+        MemoryArena memory = new MemoryArena();
+        TensorArena arena = backend.arena()) {
+      HostTensor made = HostTensor.allocate(memory, "w", DType.BF16, List.of(5L));
+      EmulatedDevice.failLaunch(1, 700);
+      backend.copy(arena.allocate(DType.F32, 1, 5), backend.newWeight(made));
+      CompletableFuture<Void> copy = backend.fetch(List.of(made));
+      CompletionException error = assertThrows(CompletionException.class, copy::join);
+      assertInstanceOf(ResourceException.class, error.getCause());
+      backend.release(List.of(made));
+    }
+  }
+
+  /** A weight of five equal values that the device makes. */
+  private static HostTensor newWeight(
+      CudaBackend backend, TensorArena arena, MemoryArena memory, float value) {
+    HostTensor made = HostTensor.allocate(memory, "w", DType.F32, List.of(5L));
+    float[] values = new float[5];
+    Arrays.fill(values, value);
+    Tensor tensor = arena.allocate(DType.F32, 1, 5);
+    backend.upload(values, tensor);
+    backend.copy(tensor, backend.newWeight(made));
+    return made;
   }
 
   /** More than a thread copies at once, and more than a pinned buffer holds. */

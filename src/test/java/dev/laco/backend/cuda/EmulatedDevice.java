@@ -12,9 +12,12 @@ import dev.laco.ffi.NativeLibrary;
 import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * The stand-in driver that these tests run on, told to fail or to be another machine. It is one per
@@ -25,6 +28,9 @@ public final class EmulatedDevice {
   /** Those that name the stand-ins to a process. */
   public static final List<String> PROPERTIES =
       List.of("laco.native.cuda", "laco.native.cublas", "laco.native.cusolver", "laco.cuda.images");
+
+  private static final Set<Thread.State> WAITING =
+      EnumSet.of(Thread.State.WAITING, Thread.State.TIMED_WAITING, Thread.State.TERMINATED);
 
   private static final NativeLibrary LIBRARY =
       new LibrarySearch("cuda").soname("libcuda.so.1").load();
@@ -140,8 +146,37 @@ public final class EmulatedDevice {
   }
 
   /**
-   * How often the host waited for work of the device that it did not know to be done. Whoever frees
-   * device memory waits for all work.
+   * While they are held, waits of threads other than the one that opened the backend do not end,
+   * and what these threads wait for is not done.
+   */
+  public static void holdOtherThreads(boolean hold) {
+    call("laco_standin_hold_other_threads", hold ? 1 : 0);
+  }
+
+  /**
+   * Lets other threads go once the calling thread waits for one of them.
+   *
+   * @return whether it has waited
+   */
+  public static AtomicBoolean letOtherThreadsGoOnceThisOneWaits() {
+    Thread owner = Thread.currentThread();
+    AtomicBoolean waited = new AtomicBoolean();
+    Thread.ofPlatform()
+        .daemon()
+        .start(
+            () -> {
+              while (!WAITING.contains(owner.getState())) {
+                Thread.onSpinWait();
+              }
+              waited.set(true);
+              holdOtherThreads(false);
+            });
+    return waited;
+  }
+
+  /**
+   * How often the thread that opened the backend waited for work of the device that the host did
+   * not know to be done. Whoever frees device memory waits for all work.
    */
   public static long synchronizations() {
     return ask("laco_standin_synchronizations");

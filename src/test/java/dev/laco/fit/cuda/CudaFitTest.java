@@ -1,6 +1,7 @@
 package dev.laco.fit.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Compute;
@@ -39,6 +40,9 @@ import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -126,6 +130,61 @@ class CudaFitTest {
     }
   }
 
+  /** No new tensor is on the host before all layers have been fitted. */
+  @ParameterizedTest
+  @CsvSource({"fit, FFM", "refine, FFM", "compensate, FFM", "fit, JCUDA"})
+  void noLayerWaitsForTheNewTensorsOfThoseBefore(String preset, CudaBinding binding) {
+    FitRule rule = FitRule.named(preset);
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
+        MemoryArena memory = new MemoryArena()) {
+      NewWeights expected;
+      try (Backend backend = cuda(Compute.AUTO)) {
+        expected = fit(backend, FIXTURE, model, model, rule, memory);
+      }
+      NewWeights found;
+      try (Backend backend = CudaBackend.open(Compute.AUTO, 0, binding)) {
+        EmulatedDevice.holdOtherThreads(true);
+        found =
+            fit(
+                backend,
+                FIXTURE,
+                model,
+                model,
+                rule,
+                memory,
+                (done, total) -> EmulatedDevice.holdOtherThreads(done < total));
+      }
+      assertEquals(expected.tensors().keySet(), found.tensors().keySet());
+      expected
+          .tensors()
+          .forEach(
+              (name, tensor) ->
+                  assertEquals(-1, tensor.data().mismatch(found.tensors().get(name).data()), name));
+    }
+  }
+
+  /** New tensors are still on their way when the caller ends the fit. */
+  @Test
+  void aFitThatEndsEarlyWaitsForWhatIsBeingCopied() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
+        Backend backend = cuda(Compute.AUTO);
+        MemoryArena memory = new MemoryArena()) {
+      AtomicReference<AtomicBoolean> waited = new AtomicReference<>();
+      CarryOver.Progress end =
+          (done, total) -> {
+            if (done == total) {
+              waited.set(EmulatedDevice.letOtherThreadsGoOnceThisOneWaits());
+              throw new CancellationException();
+            }
+          };
+      EmulatedDevice.holdOtherThreads(true);
+      assertThrows(
+          CancellationException.class,
+          () -> fit(backend, FIXTURE, model, model, FitRule.FIT, memory, end));
+      assertTrue(waited.get().get());
+    }
+  }
+
   /** All channels are zero, and so are the equations of every down projection. */
   @Test
   void whatHasNoFitIsLeftAsItIs() {
@@ -167,7 +226,6 @@ class CudaFitTest {
     return CudaBackend.open(compute, 0, CudaBinding.FFM);
   }
 
-  /** Of a deep model two layers, of which the second gap's is fitted on changed inputs. */
   private NewWeights fit(
       Backend backend,
       String name,
@@ -175,6 +233,18 @@ class CudaFitTest {
       TensorSource weights,
       FitRule rule,
       MemoryArena memory) {
+    return fit(backend, name, model, weights, rule, memory, (done, total) -> {});
+  }
+
+  /** Of a deep model two layers, of which the second gap's is fitted on changed inputs. */
+  private NewWeights fit(
+      Backend backend,
+      String name,
+      Checkpoint model,
+      TensorSource weights,
+      FitRule rule,
+      MemoryArena memory,
+      CarryOver.Progress progress) {
     FitText text =
         FitText.read(
             Fixtures.tokens(folder, name, "calib"),
@@ -190,7 +260,7 @@ class CudaFitTest {
     }
     try (CarryOver carryOver =
         new CarryOver(new RunningModel(backend, model.config(), weights), text.chunks())) {
-      return carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {}).tensors();
+      return carryOver.fit(plan, rule, 1, true, memory, progress).tensors();
     }
   }
 
