@@ -67,6 +67,18 @@ public abstract class MemoryBackend implements Backend {
   }
 
   @Override
+  public final void quadraticForms(Tensor x, Tensor symmetric, Tensor out) {
+    OpChecks.quadraticForms(x, symmetric, out);
+    linear(x, symmetric, null, out);
+  }
+
+  @Override
+  public final void squareOfTriangle(Tensor triangle, Tensor out) {
+    OpChecks.squareOfTriangle(triangle, out);
+    linear(triangle, triangle, null, out);
+  }
+
+  @Override
   public final void download(Tensor from, float[] to) {
     OpChecks.transfer(from, to);
     MemorySegment.copy(data(from), ValueLayout.JAVA_FLOAT_UNALIGNED, 0, to, 0, to.length);

@@ -289,6 +289,23 @@ public final class OpChecks {
     crossProduct(a, a, factor, out);
   }
 
+  /** See {@link SolvingOps#quadraticForms}. */
+  public static void quadraticForms(Tensor x, Tensor symmetric, Tensor out) {
+    activation("x", x);
+    activation("symmetric", symmetric);
+    activation("out", out);
+    shape("symmetric", symmetric, x.columns(), x.columns());
+    shape("out", out, x.rows(), x.columns());
+  }
+
+  /** See {@link SolvingOps#squareOfTriangle}. */
+  public static void squareOfTriangle(Tensor triangle, Tensor out) {
+    activation("triangle", triangle);
+    activation("out", out);
+    shape("triangle", triangle, out.rows(), out.rows());
+    shape("out", out, triangle.rows(), triangle.rows());
+  }
+
   /** See {@link SolvingOps#inverseRms}. */
   public static void inverseRms(Tensor x, Tensor out) {
     activation("x", x);

@@ -28,6 +28,25 @@ public interface SolvingOps extends DeviceMemory {
   void addGram(Tensor a, Tensor out);
 
   /**
+   * What the quadratic forms of rows need: {@code x_r . out_r = x_r G x_r^T} for each row {@code
+   * r}. A device may multiply by half of {@code G} only, so that {@code out} need not be {@code x
+   * G}. Products are those of f32.
+   *
+   * @param x {@code [R, n]}
+   * @param symmetric {@code G [n, n]}, all of it
+   * @param out {@code [R, n]}, other memory
+   */
+  void quadraticForms(Tensor x, Tensor symmetric, Tensor out);
+
+  /**
+   * {@code out = R R^T} for a triangular matrix, all of it. Products are those of f32.
+   *
+   * @param triangle {@code R [n, n]}, zeros below the diagonal
+   * @param out {@code [n, n]}, other memory
+   */
+  void squareOfTriangle(Tensor triangle, Tensor out);
+
+  /**
    * Sums of squares of the columns: {@code out_c += sum_r x_rc^2}.
    *
    * @param x {@code [R, n]}

@@ -143,10 +143,9 @@ final class ChannelTransfer {
           selection,
           (follower, from, to, scratch) -> {
             Tensor own = original.layer(base + follower).get(role);
-            backend.gather(
-                matrices.mapped(own, maps.get(follower), scratch),
-                indices(selection, from, to),
-                taken.slice(from, to));
+            Tensor rows = scratch.allocate(DType.F32, to - from, config.hiddenSize());
+            backend.gather(matrices.wide(own, scratch), indices(selection, from, to), rows);
+            matrices.multiply(rows, maps.get(follower), taken.slice(from, to));
           });
       layer.use(role, dtype, taken);
     }

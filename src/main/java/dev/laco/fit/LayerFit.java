@@ -278,8 +278,9 @@ final class LayerFit {
       }
       Tensor down = before.get(LayerRole.DOWN);
       Tensor sum = matrices.wide(down, scratch);
-      Tensor transposed = matrices.transposed(solution.change(), scratch);
-      backend.crossProduct(transposed, matrices.wide(down, scratch), sum);
+      Tensor more = scratch.allocate(DType.F32, down.rows(), down.columns());
+      backend.linearTransposed(solution.change(), down, null, more);
+      backend.add(sum, more);
       layer.use(LayerRole.DOWN, down.dtype(), sum);
       learn(moments, solution, gather);
     }

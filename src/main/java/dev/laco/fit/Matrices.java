@@ -9,7 +9,7 @@ import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** Products and transposes of weights on the device, in f32, for making new weights. */
+/** Products of weights on the device, in f32, for making new weights. */
 final class Matrices implements AutoCloseable {
   /** Elements of the identity that are copied to the device at once. */
   private static final int IDENTITY_ELEMENTS = 1 << 21;
@@ -52,9 +52,8 @@ final class Matrices implements AutoCloseable {
   }
 
   /**
-   * The matrix {@code M [d, d] = (diag(norm) (I + change))^T}, laid out for {@link #mapped}. A
-   * projection times {@code diag(norm) (I + change)} needs no norm weight in front and gets the
-   * aligned input.
+   * The matrix {@code M [d, d] = diag(norm) (I + change)} for {@link #mapped}. A projection times
+   * {@code M} needs no norm weight in front and gets the aligned input.
    *
    * @param change the fitted map of normalised inputs less the identity; null for none
    * @param norm the norm's weight, to which the norm adds its offset
@@ -68,21 +67,19 @@ final class Matrices implements AutoCloseable {
     Tensor factors = wide(norm, scratch);
     backend.add(factors, offset);
     backend.scaledDifference(sum, null, factors.reshape(width, 1), sum);
-    return transposed(sum, scratch);
-  }
-
-  /** The transpose of a square matrix {@code [d, d]}. */
-  Tensor transposed(Tensor square, TensorArena scratch) {
-    Tensor transposed = scratch.allocate(DType.F32, width, width);
-    backend.linear(identity, square, null, transposed);
-    return transposed;
+    return sum;
   }
 
   /** A projection's weight multiplied by a {@link #map}. */
   Tensor mapped(Tensor weight, Tensor map, TensorArena scratch) {
     Tensor out = scratch.allocate(DType.F32, weight.rows(), weight.columns());
-    backend.linear(wide(weight, scratch), map, null, out);
+    multiply(wide(weight, scratch), map, out);
     return out;
+  }
+
+  /** {@code out = rows map}, all f32: rows of a weight multiplied by a {@link #map}. */
+  void multiply(Tensor rows, Tensor map, Tensor out) {
+    backend.linearTransposed(rows, map, null, out);
   }
 
   /** A copy of a weight's values in f32. */

@@ -325,7 +325,7 @@ final class Reconstruction implements AutoCloseable {
       // Inputs of zeros, or beyond f32: gradients are, too.
       return;
     }
-    backend.linear(root, root, null, moments);
+    backend.squareOfTriangle(root, moments);
     backend.mix(List.of(new TensorMix(inverse, new double[] {1}, List.of(moments))));
   }
 

@@ -118,9 +118,9 @@ final class Ridge implements AutoCloseable {
   private double error(Moments moments, int target, Tensor weights) {
     Moments.Target of = moments.target(target);
     long outputs = moments.outputs();
-    // Of each output, sum_i D_i ((D G)_i - 2 C_i).
+    // Of each output i, D_i G D_i^T - 2 D_i . C_i.
     Tensor images = shaped(product, moments);
-    backend.linear(weights, moments.heldOutGram(), null, images);
+    backend.quadraticForms(weights, moments.heldOutGram(), images);
     backend.mix(
         List.of(new TensorMix(images, new double[] {1, -2}, List.of(images, of.heldOut()))));
     backend.multiply(weights, images, images);

@@ -95,6 +95,77 @@ public abstract class SolvingContract extends Contract {
     }
   }
 
+  /** More than one panel of columns, and more rows or fewer than columns. */
+  @ParameterizedTest
+  @CsvSource({"1,1", "3,7", "40,33", "5,256", "2,257", "9,700"})
+  void givesTheQuadraticFormsOfRows(int rows, int n) {
+    float[] x = normal(rows * n);
+    float[] half = normal(n * n);
+    float[] symmetric = new float[n * n];
+    for (int i = 0; i < n; i++) {
+      for (int j = 0; j < n; j++) {
+        symmetric[i * n + j] = half[i * n + j] + half[j * n + i];
+      }
+    }
+    for (boolean finite : new boolean[] {true, false}) {
+      if (!finite) {
+        x[n - 1] = Float.NaN;
+      }
+      same(
+          "quadraticForms",
+          Tolerance.ACCUMULATED,
+          // The terms of a form are larger than the form.
+          n,
+          run -> {
+            Tensor vectors = run.tensor(x, rows, n);
+            Tensor out = run.result(rows, n);
+            run.on.quadraticForms(vectors, run.tensor(symmetric, n, n), out);
+            float[] products = run.download(out);
+            float[] forms = new float[rows];
+            for (int r = 0; r < rows; r++) {
+              double sum = 0;
+              for (int i = r * n; i < (r + 1) * n; i++) {
+                sum += (double) x[i] * products[i];
+              }
+              forms[r] = (float) sum;
+            }
+            return run.tensor(forms, 1, rows);
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 33, 256, 257, 700})
+  void squaresATriangle(int n) {
+    float[] triangle = normal(n * n);
+    for (int i = 0; i < n; i++) {
+      Arrays.fill(triangle, i * n, i * n + i, 0);
+    }
+    same(
+        "squareOfTriangle",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor out = run.result(n, n);
+          run.on.squareOfTriangle(run.tensor(triangle, n, n), out);
+          return out;
+        });
+  }
+
+  @Test
+  void refusesProductsOfOtherShapes() {
+    try (Run run = new Run(backend)) {
+      Tensor x = run.result(2, 3);
+      Tensor square = run.result(3, 3);
+      Tensor half = run.arena.allocate(DType.F16, 3, 3);
+      refuses(() -> run.on.quadraticForms(x, x, run.result(2, 3)));
+      refuses(() -> run.on.quadraticForms(x, square, run.result(3, 3)));
+      refuses(() -> run.on.quadraticForms(x, half, run.result(2, 3)));
+      refuses(() -> run.on.squareOfTriangle(x, run.result(3, 3)));
+      refuses(() -> run.on.squareOfTriangle(square, x));
+      refuses(() -> run.on.squareOfTriangle(half, square));
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({"3,7,5", "40,33,17", "130,64,96", "1100,20,12"})
   void multipliesFactorsThatAreRoundedAlready(int rows, int m, int n) {

@@ -45,7 +45,21 @@ abstract class Cublas implements AutoCloseable {
       DType dtype, int rows, int width, int in, long x, long weight, long out, int outStride) {
     // cuBLAS stores by columns and takes a row-major matrix for its transpose. So it computes out^T
     // = weight x^T.
-    gemm(dtype, TRANSPOSED, AS_IT_IS, width, rows, in, weight, in, x, in, false, out, outStride);
+    gemm(
+        dtype,
+        TRANSPOSED,
+        AS_IT_IS,
+        width,
+        rows,
+        in,
+        false,
+        weight,
+        in,
+        x,
+        in,
+        false,
+        out,
+        outStride);
   }
 
   /**
@@ -64,7 +78,9 @@ abstract class Cublas implements AutoCloseable {
       boolean adds,
       long out) {
     // For the same reason out^T = weight^T gradient^T, and to cuBLAS both are transposed already.
-    gemm(dtype, AS_IT_IS, AS_IT_IS, in, rows, width, weight, in, gradient, stride, adds, out, in);
+    gemm(
+        dtype, AS_IT_IS, AS_IT_IS, in, rows, width, false, weight, in, gradient, stride, adds, out,
+        in);
   }
 
   /**
@@ -73,7 +89,7 @@ abstract class Cublas implements AutoCloseable {
    */
   final void addCrossProduct(DType dtype, int rows, int m, int n, long a, long b, long out) {
     // For the same reason out^T += b^T a.
-    gemm(dtype, AS_IT_IS, TRANSPOSED, n, m, rows, b, n, a, m, true, out, n);
+    gemm(dtype, AS_IT_IS, TRANSPOSED, n, m, rows, false, b, n, a, m, true, out, n);
   }
 
   /**
@@ -81,7 +97,49 @@ abstract class Cublas implements AutoCloseable {
    * and {@code out [m, n]} have rows {@code stride} apart.
    */
   final void addGramPanel(DType dtype, int rows, int m, int n, int stride, long a, long out) {
-    gemm(dtype, AS_IT_IS, TRANSPOSED, n, m, rows, a, stride, a, stride, true, out, stride);
+    gemm(dtype, AS_IT_IS, TRANSPOSED, n, m, rows, false, a, stride, a, stride, true, out, stride);
+  }
+
+  /**
+   * {@code out = x y}, or twice that, or {@code out += x y}, of blocks of f32 matrices: {@code x
+   * [rows, in]}, {@code y [in, width]} and {@code out [rows, width]} have rows {@code stride}
+   * apart.
+   */
+  final void blockProduct(
+      int rows,
+      int in,
+      int width,
+      int stride,
+      boolean twice,
+      long x,
+      long y,
+      boolean adds,
+      long out) {
+    gemm(
+        DType.F32, AS_IT_IS, AS_IT_IS, width, rows, in, twice, y, stride, x, stride, adds, out,
+        stride);
+  }
+
+  /**
+   * {@code out = x y^T} of blocks of f32 matrices: {@code x [rows, in]}, {@code y [width, in]} and
+   * {@code out [rows, width]} have rows {@code stride} apart.
+   */
+  final void blockCrossProduct(int rows, int in, int width, int stride, long x, long y, long out) {
+    gemm(
+        DType.F32,
+        TRANSPOSED,
+        AS_IT_IS,
+        width,
+        rows,
+        in,
+        false,
+        y,
+        stride,
+        x,
+        stride,
+        false,
+        out,
+        stride);
   }
 
   /**
@@ -98,6 +156,7 @@ abstract class Cublas implements AutoCloseable {
    * opA(a) opB(b)}, where {@code c [m, n]} is f32, and {@code opA(a) [m, k]} and {@code opB(b) [k,
    * n]} have the given dtype.
    *
+   * @param twice whether the product counts twice
    * @param lda elements from one column of {@code a} to the next; {@code ldb} and {@code ldc} are
    *     those of {@code b} and {@code c}
    * @param adds whether the product is added to what {@code c} holds
@@ -109,6 +168,7 @@ abstract class Cublas implements AutoCloseable {
       int m,
       int n,
       int k,
+      boolean twice,
       long a,
       int lda,
       long b,

@@ -1082,6 +1082,20 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public void quadraticForms(Tensor x, Tensor symmetric, Tensor out) {
+    OpChecks.quadraticForms(x, symmetric, out);
+    context.enter();
+    products.quadraticForms(CudaTensor.of(x), CudaTensor.of(symmetric), CudaTensor.of(out));
+  }
+
+  @Override
+  public void squareOfTriangle(Tensor triangle, Tensor out) {
+    OpChecks.squareOfTriangle(triangle, out);
+    context.enter();
+    products.squareOfTriangle(CudaTensor.of(triangle), CudaTensor.of(out));
+  }
+
+  @Override
   public void inverseRms(Tensor x, double floor, Tensor out) {
     OpChecks.inverseRms(x, out);
     context.enter();

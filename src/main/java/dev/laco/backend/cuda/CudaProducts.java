@@ -251,6 +251,71 @@ final class CudaProducts {
     }
   }
 
+  /**
+   * {@code x_r . out_r = x_r G x_r^T} for {@code G [n, n]}, of which the blocks up to the diagonal
+   * are read: {@code x} and {@code out [R, n]}, all f32. The panels of columns are those of {@link
+   * #gram}; each is twice the product with the blocks below the diagonal, plus that with the block
+   * on it.
+   */
+  void quadraticForms(CudaTensor x, CudaTensor symmetric, CudaTensor out) {
+    int rows = Math.toIntExact(x.rows());
+    int n = Math.toIntExact(x.columns());
+    int most = Math.toIntExact(GramPanels.columns(n));
+    long to = out.output();
+    for (int first = 0; first < n; first += most) {
+      int end = Math.min(n, first + most);
+      boolean below = end < n;
+      if (below) {
+        cublas.blockProduct(
+            rows,
+            n - end,
+            end - first,
+            n,
+            true,
+            at(x.input(), end),
+            at(symmetric.input(), (long) end * n + first),
+            false,
+            at(to, first));
+      }
+      cublas.blockProduct(
+          rows,
+          end - first,
+          end - first,
+          n,
+          false,
+          at(x.input(), first),
+          at(symmetric.input(), (long) first * n + first),
+          below,
+          at(to, first));
+    }
+  }
+
+  /**
+   * {@code out = R R^T} for {@code R [n, n]} with zeros below the diagonal, both f32: in panels of
+   * rows up to the diagonal block, and of columns above it, without the products with zeros.
+   */
+  void squareOfTriangle(CudaTensor triangle, CudaTensor out) {
+    int n = Math.toIntExact(triangle.rows());
+    int most = Math.toIntExact(GramPanels.columns(n));
+    long from = triangle.input();
+    long to = out.output();
+    for (int first = 0; first < n; first += most) {
+      int end = Math.min(n, first + most);
+      long panel = at(from, (long) first * n + first);
+      cublas.blockCrossProduct(
+          end - first, n - first, end, n, panel, at(from, first), at(to, (long) first * n));
+      if (first > 0) {
+        cublas.blockCrossProduct(
+            first, n - first, end - first, n, at(from, first), panel, at(to, first));
+      }
+    }
+  }
+
+  /** The device address of an element of f32. */
+  private static long at(long address, long element) {
+    return address + element * Float.BYTES;
+  }
+
   /** The device address of a factor in bf16: its own, or {@code room}, to which it is rounded. */
   private long halves(CudaTensor factor, long room) {
     if (factor.dtype() == DType.BF16) {

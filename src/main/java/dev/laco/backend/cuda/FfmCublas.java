@@ -12,6 +12,7 @@ import java.lang.foreign.MemorySegment;
 final class FfmCublas extends Cublas {
   private final LibCublas cublas;
   private final MemorySegment one;
+  private final MemorySegment two;
   private final MemorySegment zero;
   private final MemorySegment oneF64;
   private final long handle;
@@ -22,6 +23,7 @@ final class FfmCublas extends Cublas {
   FfmCublas(LibCublas cublas, CudaStream stream, DeviceBuffer workspace) {
     this.cublas = cublas;
     this.one = stream.context().arena().allocateFrom(JAVA_FLOAT, 1);
+    this.two = stream.context().arena().allocateFrom(JAVA_FLOAT, 2);
     this.zero = stream.context().arena().allocateFrom(JAVA_FLOAT, 0);
     this.oneF64 = stream.context().arena().allocateFrom(JAVA_DOUBLE, 1);
     try (Arena memory = Arena.ofConfined()) {
@@ -43,6 +45,7 @@ final class FfmCublas extends Cublas {
       int m,
       int n,
       int k,
+      boolean twice,
       long a,
       int lda,
       long b,
@@ -60,7 +63,7 @@ final class FfmCublas extends Cublas {
             m,
             n,
             k,
-            one,
+            twice ? two : one,
             a,
             type,
             lda,

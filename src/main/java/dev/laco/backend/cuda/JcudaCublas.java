@@ -10,6 +10,7 @@ import jcuda.runtime.cudaStream_t;
 /** cuBLAS 12, called through JCuda. The native library of JCuda works with this version only. */
 final class JcudaCublas extends Cublas {
   private static final Pointer ONE = Pointer.to(new float[] {1});
+  private static final Pointer TWO = Pointer.to(new float[] {2});
   private static final Pointer ZERO = Pointer.to(new float[] {0});
   private static final Pointer ONE_F64 = Pointer.to(new double[] {1});
 
@@ -38,6 +39,7 @@ final class JcudaCublas extends Cublas {
       int m,
       int n,
       int k,
+      boolean twice,
       long a,
       int lda,
       long b,
@@ -55,7 +57,7 @@ final class JcudaCublas extends Cublas {
             m,
             n,
             k,
-            ONE,
+            twice ? TWO : ONE,
             address(a),
             type,
             lda,
