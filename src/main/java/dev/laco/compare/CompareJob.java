@@ -18,7 +18,6 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.compare.CompareResult.LeftOut;
 import dev.laco.compare.CompareResult.Row;
 import dev.laco.fit.BlockMeasure;
-import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.measure.FidelityMeasure;
@@ -202,7 +201,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
             texts.fit == null
                 ? 0
                 : Math.max(
-                    CarryOver.bytes(backend, model.config(), texts.fit.chunks()),
+                    FittedChoice.bytes(backend, model.config(), texts.fit),
                     blocks(backend, texts.fit)));
     return texts.passages == null
         ? heldOut

@@ -31,7 +31,6 @@ import dev.laco.curve.CurveResult.Dense;
 import dev.laco.curve.CurveResult.Peer;
 import dev.laco.curve.CurveResult.Point;
 import dev.laco.fit.BlockMeasure;
-import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.measure.FidelityMeasure;
@@ -196,8 +195,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
     long measuring = FidelityMeasure.bytes(backend, model.config(), texts.evaluation.chunks());
-    long fitting =
-        texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.chunks());
+    long fitting = texts.fit == null ? 0 : FittedChoice.bytes(backend, model.config(), texts.fit);
     BlockSettings blocks = search.blocks();
     long searching =
         blocks == null || texts.fit == null

@@ -152,7 +152,7 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /** Bytes of buffers for a fit text, and for the least-squares problem of one layer. */
-  public static long bytes(Backend backend, ModelConfig config, List<FitText.Chunk> chunks) {
+  static long bytes(Backend backend, ModelConfig config, List<FitText.Chunk> chunks) {
     long tokens = chunks.stream().mapToLong(FitText.Chunk::length).sum();
     long width = config.hiddenSize();
     long most = mostInputs(config);

@@ -1,8 +1,11 @@
 package dev.laco.fit;
 
+import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.text.FitText;
 import dev.laco.transformer.PlannedLayers;
@@ -43,6 +46,15 @@ final class FitTrials implements AutoCloseable {
 
   private static FitText judges(FitText text) {
     return new FitText(text.name(), FitBlocks.split(text.chunks(), true)).limit(JUDGED);
+  }
+
+  /** Bytes of all buffers. */
+  static long bytes(Backend backend, ModelConfig config, FitText text) {
+    FitText quick = text.limit(TOKENS);
+    return HeldOutTokens.bytes(backend, config, judges(text).chunks())
+        + CarryOver.bytes(backend, config, quick.chunks())
+        // The hidden states from which all fits go on.
+        + (long) quick.tokens() * config.hiddenSize() * DType.F32.byteSize();
   }
 
   /** Mean negative log-likelihood of a held-out token in a model as it is, nats. */

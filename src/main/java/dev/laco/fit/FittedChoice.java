@@ -2,12 +2,14 @@ package dev.laco.fit;
 
 import dev.laco.JobProgress;
 import dev.laco.Seconds;
+import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Neighbours;
 import dev.laco.collapse.SearchResult;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.FitReport;
 import dev.laco.text.FitText;
@@ -91,6 +93,12 @@ public final class FittedChoice {
   /** The stage in which the chosen model is fitted on all tokens. */
   public static String fitStage(String whose) {
     return whose.isEmpty() ? "fit" : "fit, " + whose;
+  }
+
+  /** Bytes of buffers for a text: for quick fits, and for the fit on all of it behind them. */
+  public static long bytes(Backend backend, ModelConfig config, FitText text) {
+    return Math.max(
+        FitTrials.bytes(backend, config, text), CarryOver.bytes(backend, config, text.chunks()));
   }
 
   /**

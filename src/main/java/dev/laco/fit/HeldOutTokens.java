@@ -1,8 +1,10 @@
 package dev.laco.fit;
 
+import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
@@ -36,6 +38,14 @@ final class HeldOutTokens implements AutoCloseable {
     states = arena.allocate(DType.F32, blocks.tokens(), width);
     x = arena.allocate(DType.F32, blocks.widest(), width);
     out = arena.allocate(DType.F32, blocks.widest(), width);
+  }
+
+  /** Bytes of the buffers for a text. */
+  static long bytes(Backend backend, ModelConfig config, List<FitText.Chunk> chunks) {
+    long tokens = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    long widest = Math.min(tokens, FitBlocks.widest(backend, config, chunks));
+    return Workspace.bytes(config, widest)
+        + (tokens + 2 * widest) * config.hiddenSize() * DType.F32.byteSize();
   }
 
   /**

@@ -8,7 +8,7 @@ import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.BlockMeasure;
-import dev.laco.fit.CarryOver;
+import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealStage;
 import dev.laco.measure.Continuations;
@@ -63,7 +63,7 @@ record PruneMemory(
                 FidelityMeasure.bytes(backend, model.config(), texts.evaluation().chunks()),
                 Continuations.bytes(model.config(), texts.prompts().size()));
     long fitting =
-        texts.fit() == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit().chunks());
+        texts.fit() == null ? 0 : FittedChoice.bytes(backend, model.config(), texts.fit());
     MemoryPlan.Beside healing = healing(residence);
     long most =
         LongStream.of(searching + blocks(), choosing(sweep), measuring, fitting, healing.buffers())

@@ -18,7 +18,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.SparseCheckpoint;
-import dev.laco.fit.CarryOver;
+import dev.laco.fit.FittedChoice;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
@@ -135,9 +135,9 @@ final class MemoryPlanTest {
           2L * 2048 * (32 + 4) * 128 + 128 * 2048 + 8 * expert,
           mixture.config().activeParameters(0));
       // A layer that is trained: weights, gradients, and two running means, all in f32.
-      List<FitText.Chunk> text = List.of(new FitText.Chunk(new int[2048], 0, "a text"));
+      FitText text = new FitText("a text", List.of(new FitText.Chunk(new int[2048], 0, "a text")));
       try (Backend backend = new ReferenceBackend(Compute.F32)) {
-        long training = CarryOver.bytes(backend, mixture.config(), text);
+        long training = FittedChoice.bytes(backend, mixture.config(), text);
         assertTrue(training > 16 * parameters && training < 24 * parameters, training + " bytes");
       }
       MemoryPlan plan =
