@@ -5,7 +5,7 @@
 //   laco_attention_f32_v1           f32 throughout, heads of any width up to 512: the parity mode.
 //       grid (ceil(longest * group / 16), key-value heads, sequences), block 128, shared memory
 //       192 * width + 512 bytes with the width rounded up to a multiple of 32
-//   laco_attention_<bf16|f16>_v2    both products on tensor cores, queries, keys and values rounded to 16 bits
+//   laco_attention_<bf16|f16>_v2    both products on tensor cores; keys and values have 16 bits, queries are rounded
 //       on the way into shared memory; widths that are multiples of 16, up to 64
 //   laco_attention_<bf16|f16>_v3    the same up to width 128: 32 rows a warp, for which a piece of keys or values is
 //       loaded once; queries not in registers
@@ -19,7 +19,7 @@
 //
 // q, out [tokens, heads * width]; log_sums [tokens, heads], the logarithms of the sums of the exponentials of scores, or
 // null; sinks [heads], for each head one more score in each query's softmax, which has no value (gpt-oss), or null;
-// k, v [keys, key-value heads * width], past keys included; offsets, key_offsets [sequences + 1]; past [sequences]. A query at position p sees keys max(0, p - window + 1) … p,
+// k, v [keys, key-value heads * width] in the kernel's type, past keys included; offsets, key_offsets [sequences + 1]; past [sequences]. A query at position p sees keys max(0, p - window + 1) … p,
 // window 0 meaning all. With s = scale * q . k, scale > 0: s = soft_cap * tanh(s / soft_cap) unless
 // soft_cap is 0 (Gemma 2), then s += alibi[head] * (key position - query position) unless alibi is null (Press
 // et al., "Train Short, Test Long", 2022).
@@ -52,7 +52,7 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
                           const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads, int32_t key_heads, int32_t width,
                           int32_t window, float scale, float soft_cap) {
   using namespace f32;
-  const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, width, window);
+  const Task<float> task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, width, window);
   const int first = task.first_row(kRows);
   if (first >= task.rows) {
     return;
@@ -186,18 +186,11 @@ template <int kTiles>
 constexpr int kThreads = kRows / kTileRows / kTiles * kWarp;
 constexpr float kLog2E = 1.44269504f;
 
-// The least number that is infinite in T.
+// The bits of a 16-bit type's exponent, which are all set where a number is NaN or infinite.
 template <class T>
-constexpr float kOverflow = kIsHalf<T> ? 65520.0f : 0x1.ffp127f;
+constexpr uint32_t kExponent = kIsHalf<T> ? 0x7c00 : 0x7f80;
 
-// Whether a number is neither NaN nor infinite in T.
-template <class T>
-__device__ __forceinline__ bool finite(float x) {
-  return fabsf(x) < kOverflow<T>;
-}
-
-// Copies kRowCount rows of f32 into shared memory, rounded to T. The rows are loaded into registers before a product
-// and stored after it, so that tensor cores work while memory is waited for.
+// Copies kRowCount rows of f32 into shared memory, rounded to T. All are loaded into registers before they are stored.
 template <class T, int kWidth, int kRowCount, int kThreads>
 struct Transit {
   static constexpr int kLanes = kWidth < kThreads / 2 ? kWidth / 4 : kThreads / 8;  // next to each other in a row
@@ -247,28 +240,61 @@ struct Transit {
       }
     }
   }
+};
 
-  // Stores 0 in the place of values that are not finite; returns whether there was one.
-  __device__ __forceinline__ bool put_finite(T* tile) {
-    bool all = true;
-    auto keep = [&](float& x) {
-      if (!finite<T>(x)) {
-        x = 0;
-        all = false;
-      }
-    };
+// Copies kRowCount rows of T into a swizzled tile [kRowCount, kWidth] in shared memory while a product runs. A thread
+// has the same column of every kRowStep rows, and waits for its own vectors before a barrier shows them to others.
+template <class T, int kWidth, int kRowCount, int kThreads>
+struct Copies {
+  static constexpr int kLanes = kWidth / 8;  // vectors of a row
+  static constexpr int kRowStep = kThreads / kLanes;
+  static constexpr int kSteps = kRowCount / kRowStep;
+  static_assert(kRowStep % 8 == 0 && kSteps * kRowStep == kRowCount, "steps are periods of the swizzle");
+
+  __device__ static int row() { return static_cast<int>(threadIdx.x) / kLanes; }
+  __device__ static int column() { return static_cast<int>(threadIdx.x) % kLanes * 8; }
+  __device__ static T* place(T* tile, int step) {
+    return tile + swizzled<kWidth>(row(), column()) + step * kRowStep * kWidth;
+  }
+
+  // Row i begins at row_at(i) and has `width` elements; zeros follow.
+  template <class RowAt>
+  __device__ __forceinline__ static void ask(T* tile, RowAt row_at, int width, bool vectors) {
+    const Shared to = shared_place(place(tile, 0));
+    const int valid = width - column();
 #pragma unroll
-    for (int r = 0; r < kRowSteps; r++) {
-#pragma unroll
-      for (int c = 0; c < kColumnSteps; c++) {
-        keep(quads[r][c].x);
-        keep(quads[r][c].y);
-        keep(quads[r][c].z);
-        keep(quads[r][c].w);
+    for (int step = 0; step < kSteps; step++) {
+      const Shared at = to + step * kRowStep * kWidth * static_cast<int>(sizeof(T));
+      const T* const from = row_at(row() + step * kRowStep) + column();
+      if (vectors) {
+        copy_some<8, true>(at, from, valid);
+      } else {
+        copy_some<8, false>(at, from, valid);
       }
     }
-    put(tile);
-    return !all;
+    commit_copies();
+  }
+
+  // Stores 0 in the place of this thread's values that are not finite; returns whether there was one.
+  __device__ __forceinline__ static bool drop_infinite(T* tile) {
+    bool dropped = false;
+    auto keep = [&](uint32_t& two) {
+      constexpr uint32_t low = kExponent<T>, high = low << 16;
+      const uint32_t gone = ((two & low) == low ? 0xffffu : 0) | ((two & high) == high ? 0xffff0000u : 0);
+      two &= ~gone;
+      dropped |= gone != 0;
+    };
+#pragma unroll
+    for (int step = 0; step < kSteps; step++) {
+      uint4* const vector = reinterpret_cast<uint4*>(place(tile, step));
+      uint4 words = *vector;
+      keep(words.x);
+      keep(words.y);
+      keep(words.z);
+      keep(words.w);
+      *vector = words;
+    }
+    return dropped;
   }
 };
 
@@ -297,13 +323,12 @@ constexpr bool kHeld = kWidth <= 128 && kTiles == 1;
 // apart, and of every 8 columns two.
 constexpr int kHalves = 2;
 
-// scores += queries keys^T, of `width` columns from `column` on. A piece of the keys is loaded once for all tiles.
+// scores += queries keys^T. A piece of the keys is loaded once for all tiles.
 template <class T, int kWidth, int kKeys, int kTiles>
 __device__ __forceinline__ void score(const Pieces<T, kWidth>& queries, const uint32_t (&held)[kWidth / 16][4],
-                                      const Pieces<T, kWidth>& keys, int column, int width,
-                                      float (&scores)[kTiles][kKeys / 8][4]) {
+                                      const Pieces<T, kWidth>& keys, float (&scores)[kTiles][kKeys / 8][4]) {
 #pragma unroll
-  for (int k = column / 16; k < (column + width) / 16; k++) {
+  for (int k = 0; k < kWidth / 16; k++) {
     uint32_t query[kTiles][4];
 #pragma unroll
     for (int t = 0; t < kTiles; t++) {
@@ -329,12 +354,12 @@ __device__ __forceinline__ void score(const Pieces<T, kWidth>& queries, const ui
   }
 }
 
-// sums += weights values, of `rows` keys from the tile's row `row` on.
+// sums += weights values.
 template <class T, int kWidth, int kKeys, int kTiles>
 __device__ __forceinline__ void weigh(const float (&weights)[kTiles][kKeys / 8][4], const Pieces<T, kWidth>& values,
-                                      int row, int rows, float (&sums)[kTiles][kWidth / 8][4]) {
+                                      float (&sums)[kTiles][kWidth / 8][4]) {
 #pragma unroll
-  for (int k = row / 16; k < (row + rows) / 16; k++) {
+  for (int k = 0; k < kKeys / 16; k++) {
     uint32_t weight[kTiles][4];
 #pragma unroll
     for (int t = 0; t < kTiles; t++) {
@@ -403,8 +428,8 @@ __device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2
 
 // Turns products with the keys from `start` on into the arguments of the softmax. Scores without soft-cap and ALiBi
 // are scaled later, within the exponential. Scores of keys that a row does not see become -infinity.
-template <int kKeys>
-__device__ __forceinline__ void finish_scores(const Task& task, const int (&position)[kHalves],
+template <int kKeys, class T>
+__device__ __forceinline__ void finish_scores(const Task<T>& task, const int (&position)[kHalves],
                                               const float (&slope)[kHalves], int start, bool plain, float scale,
                                               float soft_cap, float (&scores)[kKeys / 8][4]) {
   const int pair = static_cast<int>(threadIdx.x) % 4 * 2;  // the lane's columns of every eight: pair and the next
@@ -427,31 +452,34 @@ __device__ __forceinline__ void finish_scores(const Task& task, const int (&posi
   }
 }
 
-// Adds the infinite and NaN values that put_finite replaced by 0, of `keys` values from `start` on. A weight is above
+// Adds the infinite and NaN values that drop_infinite replaced by 0, of `keys` values from `start` on. A weight is above
 // 0, so that its product with such a value is that value.
 template <class T, int kWidth>
-__device__ __forceinline__ void add_left_out(const Task& task, const int (&position)[kHalves], int start, int keys,
+__device__ __forceinline__ void add_left_out(const Task<T>& task, const int (&position)[kHalves], int start, int keys,
                                              float (&sums)[kWidth / 8][4]) {
   const int pair = static_cast<int>(threadIdx.x) % 4 * 2;
   for (int key = start; key < start + keys; key++) {
-    const float* const value = task.value + task.key_offset(key);
+    const T* const value = task.value + task.key_offset(key);
 #pragma unroll
     for (int n = 0; n < kWidth / 8; n++) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int column = n * 8 + pair + i % 2;
-        if (column < task.width && task.sees(position[i / 2], key) && !finite<T>(value[column])) {
-          sums[n][i] += widen(narrow<T>(value[column]));
+        if (column < task.width && task.sees(position[i / 2], key)) {
+          const float x = widen(value[column]);
+          if (!(fabsf(x) < infinity())) {
+            sums[n][i] += x;
+          }
         }
       }
     }
   }
 }
 
-// The kernel with kKeys keys in shared memory at a time. They are loaded in kParts parts, each during a part of the
-// products: more parts take fewer registers.
-template <class T, int kWidth, int kKeys, int kParts, int kTiles>
-__device__ __forceinline__ void attend(const Task& task, float* log_sums, const float* sinks, const float* alibi,
+// The kernel with kKeys keys in shared memory at a time. The values arrive while the scores are computed, and the next
+// keys while the values are weighed.
+template <class T, int kWidth, int kKeys, int kTiles>
+__device__ __forceinline__ void attend(const Task<T>& task, float* log_sums, const float* sinks, const float* alibi,
                                        float scale, float soft_cap) {
   const int first = task.first_row(kRows);
   if (first >= task.rows) {
@@ -482,30 +510,24 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
     positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(real) : -1;
     slopes[threadIdx.x] = task.slope(alibi, real);
   }
-  const bool vectors = aligned4(task.query) && aligned4(task.key) && aligned4(task.value);
+  const bool vectors = aligned(task.key, 16) && aligned(task.value, 16);
   const int begin = task.seen_from(first), end = task.seen_to(last);
-  constexpr int kRowsOfPart = kKeys / kParts;
-  Transit<T, kWidth, kRowsOfPart, kThreads<kTiles>> transit;
-  // Loads a part of the keys, or values, from `start` on; beyond the end the last one again, which no row sees.
-  auto ask = [&](const float* from, int start, int part) {
+  using Tile = Copies<T, kWidth, kKeys, kThreads<kTiles>>;
+  // Copies the keys, or values, from `start` on; beyond the end the last one again, which no row sees.
+  auto ask = [&](T* tile, const T* from, int start) {
     from += task.key_offset(start);
     const int final = end - 1 - start;
-    transit.ask(
-        [&](int row) { return from + task.key_offset(min(part * kRowsOfPart + row, final)); },
-        task.width, vectors);
+    Tile::ask(tile, [&](int row) { return from + min(row, final) * task.key_stride; }, task.width, vectors);
   };
+  ask(keys, task.key, begin);
   __syncthreads();
 #pragma unroll 1
   for (int row = 0; row < kRows; row += kRows / 2) {
     Transit<T, kWidth, kRows / 2, kThreads<kTiles>> half;
-    half.ask([&](int i) { return task.query + offsets[row + i]; }, task.width, vectors);
+    half.ask([&](int i) { return task.query + offsets[row + i]; }, task.width, aligned4(task.query));
     half.put(queries + row * kWidth);
   }
-#pragma unroll
-  for (int part = 0; part < kParts; part++) {
-    ask(task.key, begin, part);
-    transit.put(keys + part * kRowsOfPart * kWidth);
-  }
+  wait_copies<0>();
   __syncthreads();
 
   uint32_t held[kWidth / 16][4] = {};
@@ -538,48 +560,30 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
     // Where not all rows see all keys, a weight of 0 must not be multiplied by a value that is NaN or infinite.
     const bool in_part = start < end - task.window || start + kKeys > all_to;
     float scores[kTiles][kKeys / 8][4] = {};
-    bool left_out = false;
-#pragma unroll
-    for (int part = 0; part < kParts; part++) {
-      ask(task.value, start, part);
-      if (seen) {
-        constexpr int kColumns = kWidth / kParts;
-        asm volatile("" : "+r"(query_pieces.vector));  // addresses do not wait in registers for the next keys
-        score<T, kWidth, kKeys, kTiles>(query_pieces, held, key_pieces, part * kColumns, kColumns, scores);
-      }
-      T* const to = values + part * kRowsOfPart * kWidth;
-      if (in_part) {
-        left_out |= transit.put_finite(to);
-      } else {
-        transit.put(to);
-      }
+    ask(values, task.value, start);
+    if (seen) {
+      asm volatile("" : "+r"(query_pieces.vector));  // addresses do not wait in registers for the next keys
+      score<T, kWidth, kKeys, kTiles>(query_pieces, held, key_pieces, scores);
     }
+    wait_copies<0>();
+    bool left_out = in_part && Tile::drop_infinite(values);
     left_out = __syncthreads_or(left_out) != 0;
 
-    const bool more = start + kKeys < end;
+    if (start + kKeys < end) {
+      ask(keys, task.key, start + kKeys);
+    }
+    if (seen) {
 #pragma unroll
-    for (int part = 0; part < kParts; part++) {
-      if (more) {
-        ask(task.key, start + kKeys, part);
-      }
-      if (seen) {
-        if (part == 0) {
-#pragma unroll
-          for (int t = 0; t < kTiles; t++) {
-            if (!plain || in_part) {
-              const int row = own_row + t * kTileRows;
-              const int position[kHalves] = {positions[row], positions[row + 8]};
-              const float slope[kHalves] = {slopes[row], slopes[row + 8]};
-              finish_scores<kKeys>(task, position, slope, start, plain, scale, soft_cap, scores[t]);
-            }
-            soften<kWidth, kKeys>(scores[t], log2_scale, rows[t], sums[t]);
-          }
+      for (int t = 0; t < kTiles; t++) {
+        if (!plain || in_part) {
+          const int row = own_row + t * kTileRows;
+          const int position[kHalves] = {positions[row], positions[row + 8]};
+          const float slope[kHalves] = {slopes[row], slopes[row + 8]};
+          finish_scores<kKeys>(task, position, slope, start, plain, scale, soft_cap, scores[t]);
         }
-        weigh<T, kWidth, kKeys, kTiles>(scores, value_pieces, part * kRowsOfPart, kRowsOfPart, sums);
+        soften<kWidth, kKeys>(scores[t], log2_scale, rows[t], sums[t]);
       }
-      if (more) {
-        transit.put(keys + part * kRowsOfPart * kWidth);
-      }
+      weigh<T, kWidth, kKeys, kTiles>(scores, value_pieces, sums);
     }
     if (seen && left_out) {
 #pragma unroll
@@ -589,6 +593,7 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
         add_left_out<T, kWidth>(task, position, start, min(kKeys, end - start), sums[t]);
       }
     }
+    wait_copies<0>();
     __syncthreads();
   }
 
@@ -627,20 +632,20 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
 }  // namespace tensor_cores
 }  // namespace
 
-#define LACO_ATTENTION(name, T, width, keys, parts, tiles, blocks)                                   \
-  extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads<tiles>, blocks)                \
-      name(const float* q, const float* k, const float* v, float* out, float* log_sums,              \
-           const float* sinks, const int32_t* offsets, const int32_t* key_offsets, const int32_t* past,                  \
-           const float* alibi, int32_t heads, int32_t key_heads, int32_t head_width, int32_t window, \
-           float scale, float soft_cap) {                                                            \
-    const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, head_width, window); \
-    tensor_cores::attend<T, width, keys, parts, tiles>(task, log_sums, sinks, alibi, scale, soft_cap); \
-  }                                                                                                  \
+#define LACO_ATTENTION(name, T, width, keys, tiles, blocks)                                             \
+  extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads<tiles>, blocks)                   \
+      name(const float* q, const T* k, const T* v, float* out, float* log_sums, const float* sinks,     \
+           const int32_t* offsets, const int32_t* key_offsets, const int32_t* past, const float* alibi, \
+           int32_t heads, int32_t key_heads, int32_t head_width, int32_t window, float scale,           \
+           float soft_cap) {                                                                            \
+    const Task<T> task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, head_width, window); \
+    tensor_cores::attend<T, width, keys, tiles>(task, log_sums, sinks, alibi, scale, soft_cap);         \
+  }                                                                                                     \
   LACO_EXPORT(name)
 
-LACO_ATTENTION(laco_attention_bf16_v2, __nv_bfloat16, 64, 32, 1, 1, 2)
-LACO_ATTENTION(laco_attention_bf16_v3, __nv_bfloat16, 128, 32, 2, 2, 2)
-LACO_ATTENTION(laco_attention_bf16_v4, __nv_bfloat16, 256, 32, 2, 1, 1)
-LACO_ATTENTION(laco_attention_f16_v2, __half, 64, 32, 1, 1, 2)
-LACO_ATTENTION(laco_attention_f16_v3, __half, 128, 32, 2, 2, 2)
-LACO_ATTENTION(laco_attention_f16_v4, __half, 256, 32, 2, 1, 1)
+LACO_ATTENTION(laco_attention_bf16_v2, __nv_bfloat16, 64, 32, 1, 2)
+LACO_ATTENTION(laco_attention_bf16_v3, __nv_bfloat16, 128, 32, 2, 2)
+LACO_ATTENTION(laco_attention_bf16_v4, __nv_bfloat16, 256, 32, 1, 1)
+LACO_ATTENTION(laco_attention_f16_v2, __half, 64, 32, 1, 2)
+LACO_ATTENTION(laco_attention_f16_v3, __half, 128, 32, 2, 2)
+LACO_ATTENTION(laco_attention_f16_v4, __half, 256, 32, 1, 1)

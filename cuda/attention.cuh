@@ -7,17 +7,19 @@ namespace laco {
 
 constexpr int kNoWindow = 0x7fffffff;
 
+// T is the type of keys and values.
+template <class T>
 struct Task {
   const float* query;
-  const float* key;    // of the sequence's first key
-  const float* value;
+  const T* key;    // of the sequence's first key
+  const T* value;
   float* out;
   int64_t first_query;           // in query and out
   int64_t first_entry;           // in a table [tokens, heads]
   int query_stride, key_stride;  // from token to token
   int rows, heads, group, past, window, width;
 
-  __device__ Task(const float* q, const float* k, const float* v, float* to, const int32_t* offsets,
+  __device__ Task(const float* q, const T* k, const T* v, float* to, const int32_t* offsets,
                   const int32_t* key_offsets, const int32_t* pasts, int all_heads, int key_heads,
                   int head_width, int sees)
       : query(q),

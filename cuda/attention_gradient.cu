@@ -139,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
                                         float* v_gradient, const int32_t* offsets, const int32_t* key_offsets,
                                         const int32_t* past, const float* alibi, int32_t heads, int32_t key_heads,
                                         int32_t width, int32_t window, float scale, float soft_cap) {
-  const Task task(q, k, v, nullptr, offsets, key_offsets, past, heads, key_heads, width, window);
+  const Task<float> task(q, k, v, nullptr, offsets, key_offsets, past, heads, key_heads, width, window);
   const int first = static_cast<int>(blockIdx.x) * kOwn;
   const int all = task.rows / task.group;
   if (first >= all) {
@@ -202,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
                                            const int32_t* offsets, const int32_t* key_offsets, const int32_t* past,
                                            const float* alibi, int32_t heads, int32_t key_heads, int32_t width,
                                            int32_t window, float scale, float soft_cap) {
-  const Task task(q, k, v, nullptr, offsets, key_offsets, past, heads, key_heads, width, window);
+  const Task<float> task(q, k, v, nullptr, offsets, key_offsets, past, heads, key_heads, width, window);
   const int first = task.first_row(kOwn);
   if (first >= task.rows) {
     return;

@@ -34,7 +34,7 @@ struct Product {
   const T* const* weights;
   const double* coefficients;
   const T* x;
-  float* y;
+  Activations y;
   int64_t rows, out_columns, in_columns;
   int sources;
 };
@@ -58,20 +58,6 @@ __device__ __forceinline__ bool are_vectors(const Product<T>& p) {
     all = all && aligned(p.weights[j], 16);
   }
   return all;
-}
-
-// Copies kCount elements, the first `valid` from memory, the others zeros. Vectors are copied asynchronously, single
-// elements at once.
-template <int kCount, bool kVectors, class T>
-__device__ __forceinline__ void copy_some(Shared to, const T* from, int valid) {
-  constexpr int kBytes = kCount * static_cast<int>(sizeof(T));
-  if constexpr (kVectors) {
-    copy_async<kBytes>(to, from, valid > 0 ? kBytes : 0);
-  } else {
-    for (int i = 0; i < kCount; i++) {
-      static_cast<T*>(shared_pointer(to))[i] = i < valid ? from[i] : narrow<T>(0);
-    }
-  }
 }
 
 // The work of a block.
@@ -216,7 +202,6 @@ struct Block {
   }
 
   __device__ __forceinline__ void write(const float (&sums)[kColumns / 8][4]) const {
-    float* const y = global(p.y);
 #pragma unroll
     for (int n = 0; n < kColumns / 8; n++) {
 #pragma unroll
@@ -224,7 +209,7 @@ struct Block {
         const int in_warp = lane / 4 + i / 2 * 8;
         const int64_t to_column = column + n * 8 + lane % 4 * 2 + i % 2;
         if (in_warp < rows && to_column < p.out_columns) {
-          y[(row + in_warp) * p.out_columns + to_column] = sums[n][i];
+          store(p.y, (row + in_warp) * p.out_columns + to_column, Floats<1>{{sums[n][i]}});
         }
       }
     }
@@ -275,11 +260,12 @@ static_assert(sizeof(Tiles<__half>) == 106496);
 
 }  // namespace
 
+// The type of y is named by its code.
 #define LACO_COLLAPSE_PRODUCT(name, T)                                                               \
   extern "C" __global__ void __launch_bounds__(kThreads, 2)                                          \
-      name(const T* const* weights, const double* coefficients, const T* x, float* y, int64_t rows,  \
-           int64_t out_columns, int64_t in_columns, int32_t sources) {                               \
-    multiply(Product<T>{weights, coefficients, x, y, rows, out_columns, in_columns, sources});       \
+      name(const T* const* weights, const double* coefficients, const T* x, void* y, int64_t rows,   \
+           int64_t out_columns, int64_t in_columns, int32_t sources, int32_t type) {                 \
+    multiply(Product<T>{weights, coefficients, x, {y, type}, rows, out_columns, in_columns, sources}); \
   }                                                                                                  \
   LACO_EXPORT(name)
 

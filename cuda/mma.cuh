@@ -181,6 +181,20 @@ __device__ __forceinline__ void wait_copies() {
 #endif
 }
 
+// Copies kCount elements, the first `valid` from memory, the others zeros. Vectors are copied asynchronously, single
+// elements at once.
+template <int kCount, bool kVectors, class T>
+__device__ __forceinline__ void copy_some(Shared to, const T* from, int valid) {
+  constexpr int kBytes = kCount * static_cast<int>(sizeof(T));
+  if constexpr (kVectors) {
+    copy_async<kBytes>(to, from, valid > 0 ? kBytes : 0);
+  } else {
+    for (int i = 0; i < kCount; i++) {
+      static_cast<T*>(shared_pointer(to))[i] = i < valid ? from[i] : narrow<T>(0);
+    }
+  }
+}
+
 // ---- math
 
 // 2^x to two units in the last place of the result; subnormal results are 0.

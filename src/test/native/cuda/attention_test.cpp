@@ -17,22 +17,22 @@ struct Variant {
 };
 
 template <class T>
-float rounded(float x) {
+float rounded_to(float x) {
   return static_cast<float>(check::wide(check::narrow<T>(static_cast<double>(x))));
 }
 
 // Softmax weights are rounded to half a unit in the last place of the 16-bit type; f32 sums of some hundred
 // terms add an error of 1e-5.
 constexpr double kBf16 = 0x1p-8 + 1e-5, kF16 = 0x1p-11 + 1e-5;
-const Variant kF32{"laco_attention_f32_v1", 16, 128, 0, 512, 3e-6, rounded<float>, 0x1p-126};
+const Variant kF32{"laco_attention_f32_v1", 16, 128, 0, 512, 3e-6, rounded_to<float>, 0x1p-126};
 const std::vector<Variant> kVariants = {
     kF32,
-    {"laco_attention_bf16_v2", 128, 256, 24576, 64, kBf16, rounded<__nv_bfloat16>, 0x1p-126},
-    {"laco_attention_bf16_v3", 128, 128, 49152, 128, kBf16, rounded<__nv_bfloat16>, 0x1p-126},
-    {"laco_attention_bf16_v4", 128, 256, 98304, 256, kBf16, rounded<__nv_bfloat16>, 0x1p-126},
-    {"laco_attention_f16_v2", 128, 256, 24576, 64, kF16, rounded<__half>, 0x1p-14},
-    {"laco_attention_f16_v3", 128, 128, 49152, 128, kF16, rounded<__half>, 0x1p-14},
-    {"laco_attention_f16_v4", 128, 256, 98304, 256, kF16, rounded<__half>, 0x1p-14},
+    {"laco_attention_bf16_v2", 128, 256, 24576, 64, kBf16, rounded_to<__nv_bfloat16>, 0x1p-126},
+    {"laco_attention_bf16_v3", 128, 128, 49152, 128, kBf16, rounded_to<__nv_bfloat16>, 0x1p-126},
+    {"laco_attention_bf16_v4", 128, 256, 98304, 256, kBf16, rounded_to<__nv_bfloat16>, 0x1p-126},
+    {"laco_attention_f16_v2", 128, 256, 24576, 64, kF16, rounded_to<__half>, 0x1p-14},
+    {"laco_attention_f16_v3", 128, 128, 49152, 128, kF16, rounded_to<__half>, 0x1p-14},
+    {"laco_attention_f16_v4", 128, 256, 98304, 256, kF16, rounded_to<__half>, 0x1p-14},
 };
 
 struct Expected {
@@ -101,8 +101,20 @@ bool takes(const Variant& variant, const Case& c) {
   return variant.rows == kF32.rows || (c.width % 16 == 0 && c.width <= variant.most_width);
 }
 
+template <class T>
+std::vector<T> narrowed(const std::vector<float>& from) {
+  std::vector<T> to;
+  for (float x : from) {
+    to.push_back(check::narrow<T>(check::wide(x)));
+  }
+  return to;
+}
+
+// Keys and values have the kernel's type.
+template <class T>
 void run(const Variant& variant, const Case& c, const Inputs& in, const Expected& expected, double tolerance) {
-  check::Buffer<float> query(in.query, c.shift[0]), key(in.key, c.shift[1]), value(in.value, c.shift[2]);
+  check::Buffer<float> query(in.query, c.shift[0]);
+  check::Buffer<T> key(narrowed<T>(in.key), c.shift[1]), value(narrowed<T>(in.value), c.shift[2]);
   check::Buffer<float> out(in.query.size(), c.shift[3]);
   check::Buffer<float> log_sums(expected.log_sums.size());
   check::Buffer<float> slopes(in.slopes), sinks(in.sinks);
@@ -114,8 +126,8 @@ void run(const Variant& variant, const Case& c, const Inputs& in, const Expected
   check::launch(variant.name,
                 dim3(blocks, static_cast<unsigned>(c.key_heads), static_cast<unsigned>(c.lengths.size())),
                 dim3(static_cast<unsigned>(variant.threads)), static_cast<size_t>(shared_bytes),
-                static_cast<const float*>(query.data()), static_cast<const float*>(key.data()),
-                static_cast<const float*>(value.data()), out.data(), log_sums.data(),
+                static_cast<const float*>(query.data()), static_cast<const T*>(key.data()),
+                static_cast<const T*>(value.data()), out.data(), log_sums.data(),
                 c.sinks ? static_cast<const float*>(sinks.data()) : nullptr,
                 static_cast<const int32_t*>(offsets.data()),
                 static_cast<const int32_t*>(key_offsets.data()), static_cast<const int32_t*>(past.data()),
@@ -147,7 +159,10 @@ void run_all(const Case& c, const Inputs& in, double more = 0) {
         rounded = variant.rounded;
         expected = attend(c, in, variant);
       }
-      run(variant, c, in, expected, variant.tolerance + more);
+      const auto run_in = variant.rounded == rounded_to<float>    ? run<float>
+                          : variant.rounded == rounded_to<__half> ? run<__half>
+                                                                  : run<__nv_bfloat16>;
+      run_in(variant, c, in, expected, variant.tolerance + more);
     }
   }
 }
@@ -217,6 +232,10 @@ TEST(attention_of_tensors_aligned_to_an_element) {
       Case c{2, 1, width, {40}, {30}};
       for (size_t& one : c.shift) {
         one = shift;
+      }
+      run_all(c);
+      for (size_t& one : c.shift) {
+        one = 2 * shift;  // keys and values are aligned to 4 or 8 bytes
       }
       run_all(c);
     }

@@ -136,6 +136,15 @@ constexpr const char* type_name() {
   return std::is_same_v<T, __half> ? "f16" : std::is_same_v<T, __nv_bfloat16> ? "bf16" : "f32";
 }
 
+// The code of an element type, as kernels take it.
+template <class T>
+constexpr int32_t kCode = sizeof(T) == 4 ? 0 : std::is_same_v<T, __half> ? 1 : 2;
+
+// Half a unit in the last place of a 16-bit type, relative to a number; 0 for f32, whose rounding the tests' tolerances
+// have.
+template <class T>
+constexpr double kRounding = sizeof(T) == 4 ? 0 : std::is_same_v<T, __half> ? 0x1p-11 : 0x1p-8;
+
 std::mt19937& generator();
 
 // Normally distributed, rounded to T.

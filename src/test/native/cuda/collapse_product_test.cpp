@@ -42,7 +42,8 @@ double mixed(const std::vector<std::vector<T>>& weights, const std::vector<doubl
 // Error of an f32 sum of some hundred products, relative to the sum of their magnitudes.
 constexpr double kSummed = 1e-6;
 
-template <class T>
+// The product is written in To.
+template <class To = float, class T>
 void run(const Shape& shape, const std::vector<std::vector<T>>& weights, const std::vector<double>& coefficients,
          const std::vector<T>& x, double tolerance = kSummed) {
   const auto rows = static_cast<size_t>(shape.rows), outs = static_cast<size_t>(shape.out_columns),
@@ -56,13 +57,13 @@ void run(const Shape& shape, const std::vector<std::vector<T>>& weights, const s
   check::Buffer<const T*> table(addresses);
   check::Buffer<double> coefficient_memory(coefficients);
   check::Buffer<T> x_memory(x, shape.x_shift);
-  check::Buffer<float> y(std::vector<float>(rows * outs, std::numeric_limits<float>::quiet_NaN()), 1);
+  check::Buffer<To> y(rows * outs, 1);
   const std::string kernel = std::string("laco_collapse_product_") + check::type_name<T>() + "_v2";
   check::launch(kernel, dim3((static_cast<unsigned>(outs) + 31) / 32, (static_cast<unsigned>(rows) + 127) / 128),
                 dim3(256), 106496, static_cast<const T* const*>(table.data()),
-                static_cast<const double*>(coefficient_memory.data()), static_cast<const T*>(x_memory.data()), y.data(),
-                int64_t{shape.rows}, int64_t{shape.out_columns}, int64_t{shape.in_columns},
-                static_cast<int32_t>(weights.size()));
+                static_cast<const double*>(coefficient_memory.data()), static_cast<const T*>(x_memory.data()),
+                static_cast<void*>(y.data()), int64_t{shape.rows}, int64_t{shape.out_columns},
+                int64_t{shape.in_columns}, static_cast<int32_t>(weights.size()), check::kCode<To>);
   const std::string words = kernel + ", " + std::to_string(shape.rows) + " rows, " + std::to_string(outs) + " x " +
                             std::to_string(ins) + " weights of " + std::to_string(weights.size()) + " sources";
   for (size_t o = 0; o < outs; o++) {
@@ -77,16 +78,17 @@ void run(const Shape& shape, const std::vector<std::vector<T>>& weights, const s
         sum += product;
         magnitude += std::abs(product);
       }
-      CHECK_CLOSE(static_cast<double>(y[r * outs + o]), sum, std::isfinite(magnitude) ? tolerance * magnitude : 0,
+      const double limit = tolerance * magnitude + check::kRounding<To> * std::abs(sum);
+      CHECK_CLOSE(check::wide(y[r * outs + o]), sum, std::isfinite(magnitude) ? limit : 0,
                   words + ", row " + std::to_string(r) + ", column " + std::to_string(o));
     }
   }
 }
 
-template <class T>
+template <class T, class To = float>
 void run_random(const Shape& shape, size_t sources) {
-  run(shape, random_sources<T>(sources, shape), check::random<double>(sources),
-      check::random<T>(static_cast<size_t>(shape.rows * shape.in_columns)));
+  run<To>(shape, random_sources<T>(sources, shape), check::random<double>(sources),
+          check::random<T>(static_cast<size_t>(shape.rows * shape.in_columns)));
 }
 
 // Multiplies by the identity: y is then the mixed weights themselves, which are compared bit for bit.
@@ -112,6 +114,13 @@ TEST(collapse_product_of_every_shape) {
   for (int rows : {1, 7, 8, 15, 16, 17, 33, 127, 128, 129, 260}) {
     run_random<__nv_bfloat16>({rows, 40, 36}, 2);
     run_random<__half>({rows, 5, 70}, 3);
+  }
+}
+
+TEST(collapse_product_in_16_bits) {
+  for (int columns : {5, 32, 100}) {
+    run_random<__nv_bfloat16, __nv_bfloat16>({17, columns, 40}, 2);
+    run_random<__half, __half>({17, columns, 40}, 3);
   }
 }
 

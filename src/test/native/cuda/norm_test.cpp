@@ -49,10 +49,6 @@ struct Case {
   size_t shifts[5] = {};
 };
 
-// The code of an element type, as kernels take it.
-template <class T>
-constexpr int32_t kCode = sizeof(T) == 4 ? 0 : std::is_same_v<T, __half> ? 1 : 2;
-
 // With weights of W and a result of To.
 template <class W, class To = float>
 void run(const Case& c, std::vector<float> x, double mean = 0) {
@@ -72,7 +68,7 @@ void run(const Case& c, std::vector<float> x, double mean = 0) {
     out = c.out == Out::kOwn ? out : c.out == Out::kOverX ? device_x.data() : device_y.data();
   }
   void* to = out;
-  const int32_t type = kCode<To>;
+  const int32_t type = check::kCode<To>;
   const std::string kernel = std::string("laco_") + (c.add ? "add_" : "") + (c.center ? "layer" : "rms") +
                              "_norm_" + check::type_name<W>() + "_v1";
   const std::string what = kernel + " " + std::to_string(c.columns) + " columns, " +
@@ -104,9 +100,8 @@ void run(const Case& c, std::vector<float> x, double mean = 0) {
     const std::vector<double> expected =
         plain_norm(row, wide(weight), c.center ? wide(bias) : std::vector<double>(), 1e-5, check::wide(offset));
     for (size_t i = 0; i < c.columns; i++) {
-      const double rounding = kCode<To> == 0 ? 0 : kCode<To> == 1 ? 0x1p-11 : 0x1p-8;
       CHECK_CLOSE(check::wide(out[r * c.columns + i]), expected[i],
-                  kTolerance * (1 + std::abs(expected[i])) * (1 + std::abs(mean)) + rounding * std::abs(expected[i]),
+                  kTolerance * (1 + std::abs(expected[i])) * (1 + std::abs(mean)) + check::kRounding<To> * std::abs(expected[i]),
                   what + ", row " + std::to_string(r) + ", column " + std::to_string(i));
     }
   }

@@ -12,6 +12,7 @@ struct Case {
   size_t shift_cosine = 0;
   size_t shift_sine = 0;
   size_t shift_weight = 0;
+  size_t shift_out = 0;
 };
 
 std::string words(const Case& c) {
@@ -61,8 +62,8 @@ void norm(double* head, const Case& c, const std::vector<W>& weight, double eps,
 }
 
 // Compares every head with its plain result: prepare(head), then the rotation, both in f64.
-template <class Function>
-void compare(const Case& c, const std::vector<float>& before, check::Buffer<float>& after, Function prepare,
+template <class To, class Function>
+void compare(const Case& c, const std::vector<float>& before, const To* after, Function prepare,
              const std::string& what, Pairs pairs = Pairs::kHalves, double direction = 1) {
   const Angles turns = angles(c);
   std::vector<double> head(static_cast<size_t>(c.head_dim));
@@ -74,7 +75,8 @@ void compare(const Case& c, const std::vector<float>& before, check::Buffer<floa
     prepare(head.data());
     turn(head.data(), c, turns, k / c.heads, pairs, direction);
     for (size_t i = 0; i < head.size(); i++) {
-      CHECK_CLOSE(check::wide(after[start + i]), head[i], 4e-6 * (1 + std::abs(head[i])),
+      CHECK_CLOSE(check::wide(after[start + i]), head[i],
+                  4e-6 * (1 + std::abs(head[i])) + check::kRounding<To> * std::abs(head[i]),
                   what + " " + words(c) + ", head " + std::to_string(k) + ", element " + std::to_string(i));
     }
   }
@@ -84,44 +86,70 @@ std::vector<float> states(const Case& c) {
   return check::random<float>(static_cast<size_t>(c.tokens * c.heads * c.head_dim));
 }
 
-void run_rope(const std::string& kernel, const Case& c, const std::vector<float>& x, Pairs pairs) {
+// The memory of a result: in the place of x, or of its own and of any type.
+template <class To>
+struct Result {
+  check::Buffer<To> own;
+  To* data;
+
+  Result(const Case& c, check::Buffer<float>& x, bool in_place) : own(x.size(), c.shift_out), data(own.data()) {
+    if constexpr (sizeof(To) == sizeof(float)) {
+      data = in_place ? x.data() : own.data();
+    }
+  }
+};
+
+template <class To = float>
+void run_rope(const std::string& kernel, const Case& c, const std::vector<float>& x, Pairs pairs, bool in_place) {
   for (float direction : {1.0f, -1.0f}) {
     const Angles turns = angles(c);
     check::Buffer<float> device(x, c.shift_x), cosine(turns.cosine, c.shift_cosine), sine(turns.sine, c.shift_sine);
-    check::launch(kernel, static_cast<unsigned>(c.tokens), 256, 0, device.data(),
-                  static_cast<const float*>(cosine.data()), static_cast<const float*>(sine.data()), c.heads,
-                  c.head_dim, c.pairs, direction);
-    compare(c, x, device, [](double*) {}, kernel, pairs, check::wide(direction));
+    Result<To> out(c, device, in_place);
+    check::launch(kernel, static_cast<unsigned>(c.tokens), 256, 0, static_cast<const float*>(device.data()),
+                  static_cast<const float*>(cosine.data()), static_cast<const float*>(sine.data()),
+                  static_cast<void*>(out.data), c.heads, c.head_dim, c.pairs, direction, check::kCode<To>);
+    compare(c, x, out.data, [](double*) {}, kernel, pairs, check::wide(direction));
   }
 }
 
 void run_rope(const Case& c, const std::vector<float>& x) {
-  run_rope("laco_rope_f32_v1", c, x, Pairs::kHalves);
+  const std::string kernel = "laco_rope_f32_v1";
+  run_rope(kernel, c, x, Pairs::kHalves, true);
+  run_rope(kernel, c, x, Pairs::kHalves, false);
+  run_rope<__half>(kernel, c, x, Pairs::kHalves, false);
+  run_rope<__nv_bfloat16>(kernel, c, x, Pairs::kHalves, false);
 }
 
 void run_rope_neighbours(const Case& c, const std::vector<float>& x) {
-  run_rope("laco_rope_neighbours_f32_v1", c, x, Pairs::kNeighbours);
+  const std::string kernel = "laco_rope_neighbours_f32_v1";
+  run_rope(kernel, c, x, Pairs::kNeighbours, true);
+  run_rope(kernel, c, x, Pairs::kNeighbours, false);
+  run_rope<__nv_bfloat16>(kernel, c, x, Pairs::kNeighbours, false);
 }
 
-template <class W>
-void run_norm_rope(const Case& c, const std::vector<float>& x, float offset) {
+template <class W, class To = float>
+void run_norm_rope(const Case& c, const std::vector<float>& x, float offset, bool in_place = false) {
   const Angles turns = angles(c);
   const std::vector<W> weight = check::random<W>(static_cast<size_t>(c.head_dim));
   check::Buffer<float> device(x, c.shift_x), cosine(turns.cosine, c.shift_cosine), sine(turns.sine, c.shift_sine);
   check::Buffer<W> scale(weight, c.shift_weight);
+  Result<To> out(c, device, in_place);
   const std::string kernel = std::string("laco_norm_rope_") + check::type_name<W>() + "_v1";
-  check::launch(kernel, static_cast<unsigned>(c.tokens), 256, 0, device.data(),
+  check::launch(kernel, static_cast<unsigned>(c.tokens), 256, 0, static_cast<const float*>(device.data()),
                 static_cast<const W*>(scale.data()), static_cast<const float*>(cosine.data()),
-                static_cast<const float*>(sine.data()), c.heads, c.head_dim, c.pairs, 1e-6f, offset);
-  compare(c, x, device, [&](double* head) { norm(head, c, weight, 1e-6, check::wide(offset)); }, kernel);
+                static_cast<const float*>(sine.data()), static_cast<void*>(out.data), c.heads, c.head_dim, c.pairs,
+                1e-6f, offset, check::kCode<To>);
+  compare(c, x, out.data, [&](double* head) { norm(head, c, weight, 1e-6, check::wide(offset)); }, kernel);
 }
 
 void run(const Case& c) {
   run_rope(c, states(c));
   run_rope_neighbours(c, states(c));
-  run_norm_rope<float>(c, states(c), 0);
-  run_norm_rope<__half>(c, states(c), 1);
+  run_norm_rope<float>(c, states(c), 0, true);
+  run_norm_rope<__half>(c, states(c), 1, true);
   run_norm_rope<__nv_bfloat16>(c, states(c), 1);
+  run_norm_rope<__half, __half>(c, states(c), 0);
+  run_norm_rope<__nv_bfloat16, __nv_bfloat16>(c, states(c), 1);
 }
 
 }  // namespace
@@ -148,11 +176,12 @@ TEST(rope_takes_every_number_of_heads) {
 
 TEST(rope_takes_unaligned_tensors) {
   for (size_t shift = 1; shift < 4; shift++) {
-    run({2, 3, 64, 32, shift, shift, shift, shift});
+    run({2, 3, 64, 32, shift, shift, shift, shift, shift});
     run({2, 3, 64, 32, shift, 0, 0, 0});
     run({2, 3, 64, 32, 0, shift, 0, 0});
     run({2, 3, 64, 32, 0, 0, shift, 0});
     run({2, 3, 64, 32, 0, 0, 0, shift});
+    run({2, 3, 64, 32, 0, 0, 0, 0, shift});
   }
 }
 

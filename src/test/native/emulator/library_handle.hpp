@@ -15,6 +15,7 @@ constexpr int kNotInitialized = 1;
 
 struct Handle {
   CUstream stream = nullptr;
+  int math_mode = 0;  // of cuBLAS
 };
 
 std::mutex mutex;

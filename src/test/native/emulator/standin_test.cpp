@@ -16,6 +16,7 @@ int cublasGetVersion_v2(void* handle, int* version);
 int cublasGetProperty(int property, int* value);
 int cublasSetStream_v2(void* handle, CUstream stream);
 int cublasSetWorkspace_v2(void* handle, void* workspace, size_t bytes);
+int cublasSetMathMode(void* handle, int mode);
 int cublasGemmEx(void* handle, int transa, int transb, int m, int n, int k, const void* alpha, const void* a, int typeA,
                  int lda, const void* b, int typeB, int ldb, const void* beta, void* c, int typeC, int ldc, int compute,
                  int algorithm);
@@ -961,6 +962,31 @@ TEST(standin_overwrites_with_beta_zero) {
   CHECK(cublasDestroy_v2(handle) == 0);
 }
 
+// A sum of ones in bf16, whose numbers are multiples of 4 from 512 on and of 8 from 1024 on. A library rounds parts of a sum to the type of
+// the result, unless the math mode forbids it.
+TEST(standin_rounds_products_to_their_type) {
+  Device device;
+  void* handle = nullptr;
+  CHECK(cublasCreate_v2(&handle) == 0);
+  constexpr int kDepth = 1028;
+  std::vector<__nv_bfloat16> ones(kDepth, check::narrow<__nv_bfloat16>(1));
+  const CUdeviceptr a = device.upload(ones);
+  ones[0] = check::narrow<__nv_bfloat16>(2);
+  const CUdeviceptr b = device.upload(ones);
+  const CUdeviceptr c = device.upload(std::vector<__nv_bfloat16>(1));
+  const float one = 1, zero = 0;
+  // The parts are 513, 512 and 4.
+  for (const auto& [mode, expected] : {std::pair{0, 1024.0}, {16, 1032.0}}) {
+    CHECK(cublasSetMathMode(handle, mode) == 0);
+    CHECK(cublasGemmEx(handle, 1, 0, 1, 1, kDepth, &one, reinterpret_cast<void*>(a), 14, kDepth,
+                       reinterpret_cast<void*>(b), 14, kDepth, &zero, reinterpret_cast<void*>(c), 14, 1, kCompute32F,
+                       -1) == 0);
+    OK(cuCtxSynchronize());
+    CHECK_CLOSE(check::wide(device.download<__nv_bfloat16>(c, 1)[0]), expected, 0, "product of ones");
+  }
+  CHECK(cublasDestroy_v2(handle) == 0);
+}
+
 TEST(standin_checks_products) {
   void* handle = nullptr;
   std::thread([&] { CHECK(cublasCreate_v2(&handle) == 1); }).join();
@@ -985,7 +1011,9 @@ TEST(standin_checks_products) {
   CHECK(multiply(3, 4, 4, 0, 0, memory) == 7);
   CHECK(multiply(4, 3, 4, 0, 0, memory) == 7);
   CHECK(multiply(4, 4, 3, 0, 0, memory) == 7);
-  CHECK(multiply(4, 4, 4, 14, 14, memory) == 15);
+  CHECK(multiply(4, 4, 4, 14, 14, memory) == 0);
+  CHECK(multiply(4, 4, 4, 14, 2, memory) == 15);
+  CHECK(multiply(4, 4, 4, 0, 14, memory) == 15);
   CHECK(std::string(cublasGetStatusName(15)) == "CUBLAS_STATUS_NOT_SUPPORTED");
   OK(cuStreamSynchronize(device.stream));
   // The library reads what it is told to: the device finds out.

@@ -152,8 +152,9 @@ TEST(traffic_of_collapse_product_reads_sources_once) {
   counter.watch(y);
   check::launch("laco_collapse_product_bf16_v2", dim3(kOut / 32, kRows / 128), 256, 106496,
                 static_cast<const __nv_bfloat16* const*>(from.data()), static_cast<const double*>(coefficients.data()),
-                static_cast<const __nv_bfloat16*>(x.data()), y.data(), static_cast<int64_t>(kRows),
-                static_cast<int64_t>(kOut), static_cast<int64_t>(kIn), static_cast<int32_t>(kSources));
+                static_cast<const __nv_bfloat16*>(x.data()), static_cast<void*>(y.data()), static_cast<int64_t>(kRows),
+                static_cast<int64_t>(kOut), static_cast<int64_t>(kIn), static_cast<int32_t>(kSources),
+                check::kCode<float>);
   counter.flush();
   for (const auto& weight : weights) {
     CHECK_CLOSE(times_read(counter, *weight), 1, 0.02, "a source");

@@ -1,5 +1,6 @@
 // The stand-in libcublas.so.13 (and .12): the few calls that the backend makes. Products run on the stand-in
-// driver's streams, f32, f16 or bf16 times the same, summed in f32; triangular systems in f64.
+// driver's streams, f32, f16 or bf16 times the same, summed in f32; triangular systems in f64. A product may be written
+// in the type of its factors. Parts of its sum are then rounded to this type too, unless the math mode forbids that.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -20,6 +21,7 @@ enum Operation : int { kN = 0, kT = 1 };
 enum Type : int { kF32 = 0, kF16 = 2, kBf16 = 14 };
 constexpr int kCompute32F = 68;
 constexpr int kCompute32FFastTf32 = 77;
+constexpr int kDisallowReducedPrecisionReduction = 16;
 
 size_t size_of(int type) { return type == kF32 ? 4 : 2; }
 
@@ -65,8 +67,45 @@ struct Product {
   int64_t m, n, k;
   float alpha, beta;
   Matrix a, b;
-  float* c;
+  void* c;
+  int type;  // of c
+  bool rounds_parts;
   int64_t leading;
+
+  float read(int64_t i) const {
+    switch (type) {
+      case kF32:
+        return static_cast<const float*>(c)[i];
+      case kF16:
+        return simt::widen_f16(static_cast<const uint16_t*>(c)[i]);
+      default:
+        return simt::widen_bf16(static_cast<const uint16_t*>(c)[i]);
+    }
+  }
+
+  void write(int64_t i, float x) const {
+    switch (type) {
+      case kF32:
+        static_cast<float*>(c)[i] = x;
+        break;
+      case kF16:
+        static_cast<uint16_t*>(c)[i] = simt::narrow_f16(static_cast<double>(x));
+        break;
+      default:
+        static_cast<uint16_t*>(c)[i] = simt::narrow_bf16(x);
+    }
+  }
+
+  float rounded(float x) const {
+    switch (type) {
+      case kF32:
+        return x;
+      case kF16:
+        return simt::widen_f16(simt::narrow_f16(static_cast<double>(x)));
+      default:
+        return simt::widen_bf16(simt::narrow_bf16(x));
+    }
+  }
 };
 
 constexpr int64_t kRows = 64;     // of a block of op(A), and columns of op(B)
@@ -130,12 +169,15 @@ void run(const Product& p) {
         pack(p.a, true, block * kRows, p.m, from, p.k, a.data());
         multiply(a.data(), b.data(), sums.data() + block * kRows * kRows);
       }
+      if (p.rounds_parts) {
+        std::transform(sums.begin(), sums.end(), sums.begin(), [&](float x) { return p.rounded(x); });
+      }
     }
     for (int64_t column = 0; column < std::min(kRows, p.n - j); column++) {
       for (int64_t row = 0; row < p.m; row++) {
-        float& c = p.c[(j + column) * p.leading + row];
+        const int64_t c = (j + column) * p.leading + row;
         const float sum = sums[static_cast<size_t>((row / kRows * kRows + column) * kRows + row % kRows)];
-        c = p.alpha * sum + (p.beta == 0.0f ? 0.0f : p.beta * c);
+        p.write(c, p.alpha * sum + (p.beta == 0.0f ? 0.0f : p.beta * p.read(c)));
       }
     }
   }
@@ -154,7 +196,7 @@ CUresult run_checked(const void* payload) {
     return x.operation == kN ? in_memory(x.data, rows, columns, x.leading, size_of(x.type))
                              : in_memory(x.data, columns, rows, x.leading, size_of(x.type));
   };
-  if (!reads(p.a, p.m, p.k) || !reads(p.b, p.k, p.n) || !in_memory(p.c, p.m, p.n, p.leading, sizeof(float))) {
+  if (!reads(p.a, p.m, p.k) || !reads(p.b, p.k, p.n) || !in_memory(p.c, p.m, p.n, p.leading, size_of(p.type))) {
     return CUDA_ERROR_ILLEGAL_ADDRESS;
   }
   run(p);
@@ -238,7 +280,13 @@ LACO_API int cublasSetWorkspace_v2(Handle* handle, void* workspace, size_t bytes
   return bytes == 0 || fits ? kSuccess : kInvalidValue;
 }
 
-LACO_API int cublasSetMathMode(Handle* handle, int) { return known(handle) ? kSuccess : kNotInitialized; }
+LACO_API int cublasSetMathMode(Handle* handle, int mode) {
+  if (!known(handle)) {
+    return kNotInitialized;
+  }
+  handle->math_mode = mode;
+  return kSuccess;
+}
 
 LACO_API int cublasGemmEx(Handle* handle, int transa, int transb, int m, int n, int k, const void* alpha, const void* a,
                           int typeA, int lda, const void* b, int typeB, int ldb, const void* beta, void* c, int typeC,
@@ -252,7 +300,7 @@ LACO_API int cublasGemmEx(Handle* handle, int transa, int transb, int m, int n, 
     return kInvalidValue;
   }
   const bool input = typeA == kF32 || typeA == kF16 || typeA == kBf16;
-  if (!input || typeB != typeA || typeC != kF32 || (compute != kCompute32F && compute != kCompute32FFastTf32)) {
+  if (!input || typeB != typeA || (typeC != kF32 && typeC != typeA) || (compute != kCompute32F && compute != kCompute32FFastTf32)) {
     return kNotSupported;
   }
   const Product product{m,
@@ -262,7 +310,9 @@ LACO_API int cublasGemmEx(Handle* handle, int transa, int transb, int m, int n, 
                         *static_cast<const float*>(beta),
                         {a, typeA, transa, lda},
                         {b, typeB, transb, ldb},
-                        static_cast<float*>(c),
+                        c,
+                        typeC,
+                        typeC != kF32 && (handle->math_mode & kDisallowReducedPrecisionReduction) == 0,
                         ldc};
   laco_standin_count("products", 1);
   laco_standin_count(typeA == kF32 ? "operations of products in f32" : "operations of products in 16 bits",

@@ -25,6 +25,18 @@ public interface Device {
   DType productType(DType weights);
 
   /**
+   * The type to which attention rounds keys and values before it multiplies by them: f32, where it
+   * does not round them, or that of its products. Keys and values of this type give the same bits
+   * as ones of f32, and take half of their memory where the type has 16 bits.
+   *
+   * @param products {@link AttentionSpec#products}
+   * @param headDim elements of a head
+   */
+  default DType keyValueType(DType products, int headDim) {
+    return DType.F32;
+  }
+
+  /**
    * {@link #productType} in words, such as {@code f32 products}, and the reason where the device
    * chose between two types.
    */

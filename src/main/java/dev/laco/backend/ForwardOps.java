@@ -92,7 +92,7 @@ public interface ForwardOps extends DeviceMemory {
    * @param x {@code [R, in]}, f32 or of the {@link #inputType}
    * @param weight {@code [out, in]}; may be one that {@link #mixed} returned
    * @param bias {@code [1, out]}; null for zeros
-   * @param out {@code [R, out]}
+   * @param out {@code [R, out]} of any dtype
    */
   void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out);
 
@@ -108,33 +108,39 @@ public interface ForwardOps extends DeviceMemory {
   void linearTransposed(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out);
 
   /**
-   * Rotary position embedding, in place: rotates pair {@code i} of the elements of every head by
-   * angle {@code i} of the token, for {@code i < pairs}. Elements from {@code 2 * pairs} on stay as
-   * they are.
+   * Rotary position embedding: rotates pair {@code i} of the elements of every head by angle {@code
+   * i} of the token, for {@code i < pairs}. Elements from {@code 2 * pairs} on stay as they are.
    *
    * @param x {@code [T, heads * headDim]}
    * @param layout which elements are a pair
    * @param headDim at least {@code 2 * pairs}
    * @param table which of the batch's tables has the angles
+   * @param out {@code [T, heads * headDim]} of any dtype; may be {@code x}
    */
-  void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch);
+  void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, Tensor out);
 
   /**
    * The {@link #rmsNorm} of every head, for models that normalise queries and keys, and then {@link
-   * #rope} of {@link RotaryPairs#HALVES}, in place.
+   * #rope} of {@link RotaryPairs#HALVES}.
    *
-   * @param x {@code [T, heads * headDim]}
-   * @param weight {@code [1, headDim]}, the same for every head; null for {@link #rope} alone
+   * @param x {@code [T, heads * headDim]}; may be overwritten where {@code out} has 16 bits
+   * @param weight {@code [1, headDim]}, the same for every head
    * @param table which of the batch's tables has the angles
+   * @param out {@code [T, heads * headDim]} of any dtype; may be {@code x}
    */
   default void normRope(
-      Tensor x, @Nullable Tensor weight, NormSpec norm, int headDim, int table, TokenBatch batch) {
-    OpChecks.rope(x, headDim, table, batch);
-    if (weight != null) {
-      Tensor heads = x.reshape(x.elements() / headDim, headDim);
-      rmsNorm(heads, weight, norm, heads);
-    }
-    rope(x, RotaryPairs.HALVES, headDim, table, batch);
+      Tensor x,
+      Tensor weight,
+      NormSpec norm,
+      int headDim,
+      int table,
+      TokenBatch batch,
+      Tensor out) {
+    OpChecks.rope(x, headDim, table, batch, out);
+    Tensor normed = out.dtype() == DType.F32 ? out : x;
+    long heads = x.elements() / headDim;
+    rmsNorm(x.reshape(heads, headDim), weight, norm, normed.reshape(heads, headDim));
+    rope(normed, RotaryPairs.HALVES, headDim, table, batch, out);
   }
 
   /**
@@ -142,8 +148,9 @@ public interface ForwardOps extends DeviceMemory {
    * tokens sees keys up to {@code p + i}, and of these the latest of its window.
    *
    * @param query {@code [T, numHeads * headDim]}
-   * @param key {@code [K, numKeyValueHeads * headDim]}: of each sequence its past and new tokens at
-   *     the rows that {@link PackedSequences#keyOffsets()} says, of which {@code K} is the last one
+   * @param key {@code [K, numKeyValueHeads * headDim]}, f32 or of the {@link #keyValueType}: of
+   *     each sequence its past and new tokens at the rows that {@link PackedSequences#keyOffsets()}
+   *     says, of which {@code K} is the last one
    * @param value as {@code key}
    * @param sinks {@code [1, numHeads]}: for each head one more score in the softmax of each query,
    *     which has no value (Xiao et al. 2023, "Efficient Streaming Language Models with Attention
@@ -196,7 +203,7 @@ public interface ForwardOps extends DeviceMemory {
    *
    * @param x {@code [R, d]}
    * @param rows {@code [n]}, each below {@code R}
-   * @param out {@code [n, d]}
+   * @param out {@code [n, d]} of any dtype
    */
   void gather(Tensor x, int[] rows, Tensor out);
 

@@ -71,6 +71,13 @@ public record MemoryTensor(DType dtype, long rows, long columns, MemorySegment d
     return new MemoryTensor(dtype, newRows, newColumns, data);
   }
 
+  @Override
+  public MemoryTensor view(DType other, long newRows, long newColumns) {
+    OpChecks.view(this, other, newRows, newColumns);
+    long bytes = byteSize(other, newRows, newColumns);
+    return new MemoryTensor(other, newRows, newColumns, data.asSlice(0, bytes));
+  }
+
   /** Element {@code i} in row-major order, widened to f32. */
   public float get(long i) {
     return switch (dtype) {

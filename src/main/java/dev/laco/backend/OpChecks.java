@@ -38,6 +38,23 @@ public final class OpChecks {
     }
   }
 
+  /** See {@link Tensor#view}. */
+  public static void view(Tensor tensor, DType dtype, long rows, long columns) {
+    long bytes = MemoryTensor.byteSize(dtype, rows, columns);
+    if (bytes > MemoryTensor.byteSize(tensor.dtype(), tensor.rows(), tensor.columns())) {
+      throw new IllegalArgumentException(
+          String.format(
+              Locale.ROOT,
+              "%s [%d, %d] is larger than %s [%d, %d]",
+              dtype,
+              rows,
+              columns,
+              tensor.dtype(),
+              tensor.rows(),
+              tensor.columns()));
+    }
+  }
+
   /** See {@link ForwardOps#embed}. */
   public static void embed(Tensor table, TokenBatch batch, int maxToken, Tensor out) {
     shape("out", out, batch.sequences().size(), table.columns());
@@ -84,7 +101,6 @@ public final class OpChecks {
   public static void linear(
       Tensor x, Tensor weight, @Nullable Tensor bias, DType input, Tensor out) {
     rounded("x", x, input);
-    activation("out", out);
     shape("weight", weight, out.columns(), x.columns());
     shape("out", out, x.rows(), weight.rows());
     if (bias != null) {
@@ -104,7 +120,7 @@ public final class OpChecks {
   }
 
   /** See {@link ForwardOps#rope}. */
-  public static void rope(Tensor x, int headDim, int table, TokenBatch batch) {
+  public static void rope(Tensor x, int headDim, int table, TokenBatch batch, Tensor out) {
     activation("x", x);
     if (table < 0 || table >= batch.rotaryTables()) {
       throw new IllegalArgumentException(
@@ -120,21 +136,28 @@ public final class OpChecks {
               batch.rotaryPairs()));
     }
     shape("x", x, batch.sequences().size(), x.columns());
+    shape("out", out, x.rows(), x.columns());
   }
 
-  /** See {@link ForwardOps#attention}; {@code keys} is the number of rows of keys. */
+  /**
+   * See {@link ForwardOps#attention}.
+   *
+   * @param keyValues what {@link Device#keyValueType} says
+   * @param keys the number of rows of keys
+   */
   public static void attention(
       Tensor query,
       Tensor key,
       Tensor value,
       @Nullable Tensor sinks,
       AttentionSpec spec,
+      DType keyValues,
       TokenBatch batch,
       long keys,
       Tensor out) {
     activation("query", query);
-    activation("key", key);
-    activation("value", value);
+    rounded("key", key, keyValues);
+    rounded("value", value, keyValues);
     activation("out", out);
     long width = (long) spec.numHeads() * spec.headDim();
     long keyWidth = (long) spec.numKeyValueHeads() * spec.headDim();
@@ -178,7 +201,6 @@ public final class OpChecks {
   /** See {@link ForwardOps#gather}. */
   public static void gather(Tensor x, int[] rows, Tensor out) {
     activation("x", x);
-    activation("out", out);
     shape("out", out, rows.length, x.columns());
     for (int row : rows) {
       if (row < 0 || row >= x.rows()) {
@@ -421,7 +443,7 @@ public final class OpChecks {
       long keys,
       Tensor out,
       Tensor logSums) {
-    attention(query, key, value, sinks, spec, batch, keys, out);
+    attention(query, key, value, sinks, spec, DType.F32, batch, keys, out);
     wholeSequences(batch);
     activation("logSums", logSums);
     shape("logSums", logSums, query.rows(), spec.numHeads());
@@ -603,9 +625,9 @@ public final class OpChecks {
     }
   }
 
-  /** An activation, or what is left of one after rounding to the dtype of products. */
-  private static void rounded(String name, Tensor tensor, DType product) {
-    if (tensor.dtype() != product) {
+  /** An activation, or what is left of one after rounding to a dtype. */
+  private static void rounded(String name, Tensor tensor, DType rounded) {
+    if (tensor.dtype() != rounded) {
       activation(name, tensor);
     }
   }

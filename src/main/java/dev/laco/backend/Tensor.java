@@ -18,6 +18,12 @@ public interface Tensor {
   /** A tensor of other extents on the same memory; the number of elements must be the same. */
   Tensor reshape(long rows, long columns);
 
+  /**
+   * The first bytes of this tensor as a tensor of another dtype, for memory that holds activations
+   * of 16 bits at one time and of 32 at another.
+   */
+  Tensor view(DType dtype, long rows, long columns);
+
   /** Number of elements. */
   default long elements() {
     return rows() * columns();

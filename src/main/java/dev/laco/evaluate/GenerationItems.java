@@ -1,10 +1,10 @@
 package dev.laco.evaluate;
 
+import dev.laco.Model;
 import dev.laco.backend.Device;
 import dev.laco.evaluate.TaskRun.Sample;
 import dev.laco.measure.Generator;
 import dev.laco.measure.Sampler;
-import dev.laco.model.ModelConfig;
 import dev.laco.text.StreamingDecoder;
 import dev.laco.transformer.CausalLm;
 import java.util.Arrays;
@@ -64,8 +64,8 @@ final class GenerationItems implements ItemMeasure {
   }
 
   @Override
-  public long bytes(Device device, ModelConfig config, boolean greedy) {
-    return Generator.bytes(config, count, longest, maxTokens);
+  public long bytes(Device device, Model model, boolean greedy) {
+    return Generator.bytes(device, model.config(), model.weightType(), count, longest, maxTokens);
   }
 
   @Override

@@ -1,8 +1,8 @@
 package dev.laco.evaluate;
 
+import dev.laco.Model;
 import dev.laco.backend.Device;
 import dev.laco.evaluate.TaskRun.Sample;
-import dev.laco.model.ModelConfig;
 import dev.laco.transformer.CausalLm;
 import java.util.function.Consumer;
 
@@ -32,7 +32,7 @@ sealed interface ItemMeasure permits LikelihoodItems, GenerationItems {
    *
    * @param greedy whether to find out which continuations are greedy
    */
-  long bytes(Device device, ModelConfig config, boolean greedy);
+  long bytes(Device device, Model model, boolean greedy);
 
   /**
    * Measures the items that were looked at.

@@ -1,11 +1,11 @@
 package dev.laco.evaluate;
 
 import dev.laco.BadInputException;
+import dev.laco.Model;
 import dev.laco.backend.Device;
 import dev.laco.evaluate.TaskRun.Sample;
 import dev.laco.measure.ContinuationMeasure;
 import dev.laco.measure.ContinuationMeasure.Likelihood;
-import dev.laco.model.ModelConfig;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import java.nio.charset.StandardCharsets;
@@ -65,8 +65,8 @@ final class LikelihoodItems implements ItemMeasure {
   }
 
   @Override
-  public long bytes(Device device, ModelConfig config, boolean greedy) {
-    return ContinuationMeasure.bytes(device, config, longest, needs(greedy));
+  public long bytes(Device device, Model model, boolean greedy) {
+    return ContinuationMeasure.bytes(device, model.config(), longest, needs(greedy));
   }
 
   private boolean needs(boolean greedy) {

@@ -48,8 +48,8 @@ final class SpeedJob extends ModelJob<SpeedJob> {
 
   private static final long SEED = 1234;
 
-  /** Bytes of a key or value as servers hold it. */
-  private static final int SERVED_BYTES = DType.BF16.byteSize();
+  /** The dtype of a key or value as servers hold it. */
+  private static final DType SERVED_TYPE = DType.BF16;
 
   private final List<Model> models;
 
@@ -120,7 +120,7 @@ final class SpeedJob extends ModelJob<SpeedJob> {
     ModelConfig config = one.config();
     long buffers =
         models.size() * Workspace.bytes(config, PROMPT)
-            + Generator.bytes(config, 1, PROMPT, WRITTEN + 1);
+            + Generator.bytes(backend, config, one.weightType(), 1, PROMPT, WRITTEN + 1);
     return runningModel(
             backend,
             one,
@@ -196,6 +196,6 @@ final class SpeedJob extends ModelJob<SpeedJob> {
   }
 
   private static long cacheBytes(ModelConfig config) {
-    return KeyValueCache.bytes(config, 1) / DType.F32.byteSize() * SERVED_BYTES;
+    return KeyValueCache.bytes(config, SERVED_TYPE, 1);
   }
 }

@@ -1,10 +1,10 @@
 package dev.laco.evaluate;
 
 import dev.laco.BadInputException;
+import dev.laco.Model;
 import dev.laco.backend.Device;
 import dev.laco.measure.ContinuationMeasure.Likelihood;
 import dev.laco.measure.Progress;
-import dev.laco.model.ModelConfig;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
 import java.util.List;
@@ -78,8 +78,8 @@ final class TaskRun {
   }
 
   /** See {@link ItemMeasure#bytes}. */
-  long bytes(Device device, ModelConfig config, boolean greedy) {
-    return measure.bytes(device, config, greedy);
+  long bytes(Device device, Model model, boolean greedy) {
+    return measure.bytes(device, model, greedy);
   }
 
   /**

@@ -105,7 +105,7 @@ final class TasksJob extends ModelJob<TasksJob> {
     boolean isWritten = run.task().kind().isGenerated();
     items.only(all.bound(isWritten ? 1 : all.count(ItemSample.share(List.of(all), seconds))));
     run.survey(this::requireWanted);
-    CausalLm lm = lm(backend, run.bytes(backend, model.config(), false));
+    CausalLm lm = lm(backend, run.bytes(backend, model, false));
     if (!isWritten) {
       run.measure(lm, false, (done, of) -> {}, sample -> {});
     }
@@ -145,7 +145,7 @@ final class TasksJob extends ModelJob<TasksJob> {
           lm(
               device.backend(),
               runs.stream()
-                  .mapToLong(run -> run.bytes(device.backend(), model.config(), samples != null))
+                  .mapToLong(run -> run.bytes(device.backend(), model, samples != null))
                   .max()
                   .orElseThrow());
       planned.accept(device.backend());

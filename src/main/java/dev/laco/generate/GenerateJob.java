@@ -69,7 +69,13 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
           runningModel(
                   opened.backend(),
                   MemoryPlan.Beside.buffers(
-                      Generator.bytes(model.config(), 1, prompt.length, request.maxTokens())),
+                      Generator.bytes(
+                          opened.backend(),
+                          model.config(),
+                          model.weightType(),
+                          1,
+                          prompt.length,
+                          request.maxTokens())),
                   1,
                   "use a smaller "
                       + Setting.of("maxTokens")

@@ -131,7 +131,10 @@ public record HealStage(
     DistillationSettings how = how(parameters);
     long buffers = Distillation.bufferBytes(backend, config, parts, how, trained, residence);
     return new MemoryPlan.Beside(
-        samples == null ? buffers : Math.max(buffers, TeacherSamples.bytes(config)),
+        samples == null
+            ? buffers
+            : Math.max(
+                buffers, TeacherSamples.bytes(backend, config, Model.weightType(checkpoint))),
         Distillation.layerBytes(config, how, parameters, weightBytes, trained, residence),
         0,
         weightBytes);

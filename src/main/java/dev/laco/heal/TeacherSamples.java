@@ -2,8 +2,10 @@ package dev.laco.heal;
 
 import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.backend.Device;
 import dev.laco.measure.Generator;
 import dev.laco.measure.Sampler;
+import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.StopTokens;
@@ -55,10 +57,15 @@ record TeacherSamples(long tokens, OptionalInt bos, Set<Integer> stopTokens) {
     return Math.clamp(length(config) / 2, 1, MOST_PROMPT_TOKENS);
   }
 
-  /** Bytes of the buffers. */
-  static long bytes(ModelConfig config) {
+  /**
+   * Bytes of the buffers.
+   *
+   * @param weights the dtype of the model's matrices
+   */
+  static long bytes(Device device, ModelConfig config, DType weights) {
     int prompt = mostPrompt(config);
-    return Generator.bytes(config, ROUND, prompt, Math.max(1, length(config) - prompt));
+    int most = Math.max(1, length(config) - prompt);
+    return Generator.bytes(device, config, weights, ROUND, prompt, most);
   }
 
   /** Estimated seconds. */

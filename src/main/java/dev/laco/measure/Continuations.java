@@ -1,5 +1,7 @@
 package dev.laco.measure;
 
+import dev.laco.backend.Device;
+import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.report.Sample;
 import dev.laco.text.StreamingDecoder;
@@ -71,9 +73,13 @@ public final class Continuations {
     return ids;
   }
 
-  /** Bytes of the buffers of {@link #of}. */
-  public static long bytes(ModelConfig config, int prompts) {
-    return prompts == 0 ? 0 : Generator.bytes(config, prompts, PROMPT + 1, TOKENS);
+  /**
+   * Bytes of the buffers of {@link #of}.
+   *
+   * @param weights the dtype of the models' matrices
+   */
+  public static long bytes(Device device, ModelConfig config, DType weights, int prompts) {
+    return prompts == 0 ? 0 : Generator.bytes(device, config, weights, prompts, PROMPT + 1, TOKENS);
   }
 
   /**

@@ -1,5 +1,6 @@
 package dev.laco.measure;
 
+import dev.laco.backend.Device;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
@@ -22,7 +23,7 @@ public final class Generator implements AutoCloseable {
   /** The most continuations that run at a time. */
   private static final int MOST_AT_ONCE = 16;
 
-  /** The most bytes of a KV cache of several continuations. */
+  /** The most bytes of a KV cache of several continuations, if keys and values were f32. */
   private static final long CACHE_BYTES = 1L << 30;
 
   private final CausalLm model;
@@ -86,19 +87,25 @@ public final class Generator implements AutoCloseable {
     this.row = new float[config.vocabSize()];
   }
 
-  /** Bytes of the buffers of a generation. */
-  public static long bytes(ModelConfig config, long prompts, int longest, int maxTokens) {
+  /**
+   * Bytes of the buffers of a generation.
+   *
+   * @param weights the dtype of the model's matrices
+   */
+  public static long bytes(
+      Device device, ModelConfig config, DType weights, long prompts, int longest, int maxTokens) {
     int capacity = Math.addExact(longest, maxTokens);
     long count = atOnce(config, prompts, capacity);
     long rows = Math.max(longest, count);
-    return KeyValueCache.bytes(config, count * capacity)
+    DType type = KeyValueCache.type(device, config, weights);
+    return KeyValueCache.bytes(config, type, count * capacity)
         + Workspace.bytes(config, rows)
         + (rows * config.hiddenSize() + count * config.vocabSize()) * DType.F32.byteSize();
   }
 
-  /** How many continuations run at a time. */
+  /** How many continuations run at a time: as many on every device. */
   private static int atOnce(ModelConfig config, long prompts, int capacity) {
-    long fit = Math.max(1, CACHE_BYTES / KeyValueCache.bytes(config, capacity));
+    long fit = Math.max(1, CACHE_BYTES / KeyValueCache.bytes(config, DType.F32, capacity));
     return (int) Math.min(Math.min(prompts, MOST_AT_ONCE), fit);
   }
 

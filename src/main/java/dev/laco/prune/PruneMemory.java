@@ -61,7 +61,8 @@ record PruneMemory(
             ? 0
             : Math.max(
                 FidelityMeasure.bytes(backend, model.config(), texts.evaluation().chunks()),
-                Continuations.bytes(model.config(), texts.prompts().size()));
+                Continuations.bytes(
+                    backend, model.config(), model.weightType(), texts.prompts().size()));
     long fitting =
         texts.fit() == null ? 0 : FittedChoice.bytes(backend, model.config(), texts.fit());
     MemoryPlan.Beside healing = healing(residence);

@@ -5,6 +5,7 @@ import dev.laco.backend.Head;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.Architecture;
+import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryEmbedding;
@@ -92,8 +93,11 @@ public final class CausalLm {
       int index, Tensor x, TokenBatch batch, Workspace work, @Nullable KeyValueCache cache) {
     LayerWeights weights = layers.layer(index, x.rows());
     Workspace.Buffers buffers = work.forTokens(x.rows());
+    DType type = decoder.keyValueType(weights, buffers);
     KeyValues past =
-        cache == null ? KeyValues.of(buffers) : cache.of(index, batch.sequences(), buffers);
+        cache == null
+            ? KeyValues.of(buffers, type)
+            : cache.of(index, type, batch.sequences(), buffers);
     decoder.run(weights, layers.attention(index), x, batch, buffers, past, null);
   }
 
@@ -105,7 +109,7 @@ public final class CausalLm {
   public void layerInParts(int index, Tensor x, TokenBatch batch, Workspace work, Tensor inside) {
     LayerWeights weights = layers.layer(index, x.rows());
     Workspace.Buffers buffers = work.forTokens(x.rows());
-    KeyValues past = KeyValues.of(buffers);
+    KeyValues past = KeyValues.of(buffers, decoder.keyValueType(weights, buffers));
     decoder.run(weights, layers.attention(index), x, batch, buffers, past, inside);
   }
 

@@ -195,7 +195,7 @@ public final class DecoderGradient implements AutoCloseable {
     Tensor middle = rooms.get(room).middle.slice(0, x.rows());
     DecoderLayer.Normed input = decoder.attentionInput(weights, x, kept);
     DecoderLayer.Attended attended =
-        decoder.attend(weights, attention, input, batch, kept, KeyValues.of(kept));
+        decoder.attend(weights, attention, input, batch, kept, KeyValues.of(kept, DType.F32));
     DecoderLayer.Normed fed;
     if (config.parallel()) {
       fed = decoder.feedForwardInput(weights, x, input, kept);
@@ -398,7 +398,7 @@ public final class DecoderGradient implements AutoCloseable {
           byValue);
       addSinks();
       turnBack(LayerRole.QUERY_NORM, kept.queryProjected(), byQuery);
-      turnBack(LayerRole.KEY_NORM, kept.keyProjected(KeyValues.of(kept)), byKey);
+      turnBack(LayerRole.KEY_NORM, kept.keyProjected(), byKey);
       Tensor factor =
           factor(results.input.states(), whitening == null ? null : whitening.attention());
       if (config.headsInterleaved()) {

@@ -81,7 +81,8 @@ public final class DecoderLayer {
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers) {
-    run(weights, attention, x, batch, buffers, KeyValues.of(buffers), null);
+    KeyValues whole = KeyValues.of(buffers, keyValueType(weights, buffers));
+    run(weights, attention, x, batch, buffers, whole, null);
   }
 
   /**
@@ -222,7 +223,8 @@ public final class DecoderLayer {
       TokenBatch batch,
       Workspace.Buffers buffers) {
     Normed input = attentionInput(weights, x, buffers);
-    return attend(weights, attention, input, batch, buffers, KeyValues.of(buffers));
+    KeyValues whole = KeyValues.of(buffers, keyValueType(weights, buffers));
+    return attend(weights, attention, input, batch, buffers, whole);
   }
 
   Attended attend(
@@ -233,8 +235,11 @@ public final class DecoderLayer {
       Workspace.Buffers buffers,
       KeyValues past) {
     Tensor normed = input.states();
-    Tensor query = buffers.queryProjected();
-    Tensor key = buffers.keyProjected(past);
+    Tensor queryNorm = weights.find(LayerRole.QUERY_NORM);
+    Tensor keyNorm = weights.find(LayerRole.KEY_NORM);
+    boolean rotates = table(attention) >= 0;
+    Tensor query = rotates || queryNorm != null ? buffers.queryProjected() : buffers.query;
+    Tensor key = rotates || keyNorm != null ? buffers.keyProjected() : past.newKeys();
     if (config.headsInterleaved()) {
       Tensor all = buffers.queryKeyValue();
       linear(weights, normed, LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, all);
@@ -247,9 +252,8 @@ public final class DecoderLayer {
       linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, key);
       linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
     }
-    boolean inPlace = !buffers.keepsProjected();
-    turn(query, weights.find(LayerRole.QUERY_NORM), attention, batch, inPlace, buffers.query);
-    turn(key, weights.find(LayerRole.KEY_NORM), attention, batch, inPlace, past.newKeys());
+    turn(query, queryNorm, attention, batch, buffers.query);
+    turn(key, keyNorm, attention, batch, past.newKeys());
     past.keep(backend, batch.sequences());
     AttentionSpec spec = spec(weights, attention);
     Tensor sinks = weights.find(LayerRole.SINKS);
@@ -272,6 +276,20 @@ public final class DecoderLayer {
     return buffers.attended;
   }
 
+  /**
+   * The dtype in which keys and values of a layer are stored: that to which attention would round
+   * them, so that they are rounded once. Gradients are computed of f32.
+   */
+  DType keyValueType(LayerWeights weights, Workspace.Buffers buffers) {
+    return buffers.logSums() == null
+        ? backend.keyValueType(products(weights), config.headDim())
+        : DType.F32;
+  }
+
+  private DType products(LayerWeights weights) {
+    return backend.productType(weights.get(LayerRole.OUTPUT).dtype());
+  }
+
   /** What attention of a layer does with its queries, keys and values. */
   AttentionSpec spec(LayerWeights weights, LayerAttention attention) {
     return new AttentionSpec(
@@ -281,7 +299,7 @@ public final class DecoderLayer {
         attention.window(),
         config.attentionScores(),
         config.alibi(),
-        backend.productType(weights.get(LayerRole.OUTPUT).dtype()));
+        products(weights));
   }
 
   /** Copies heads of {@code all [T, heads]} to {@code to}, both taken as one head a row. */
@@ -294,26 +312,29 @@ public final class DecoderLayer {
   /**
    * Normalises queries or keys, and rotates them, where the layer does so.
    *
-   * @param inPlace whether {@code out} is {@code heads}; always where they have no norm
+   * @param heads f32, which may be overwritten where {@code out} has 16 bits
+   * @param out {@code heads} where they have neither norm nor rotation
    */
   private void turn(
       Tensor heads,
       @Nullable Tensor weight,
       LayerAttention attention,
       TokenBatch batch,
-      boolean inPlace,
       Tensor out) {
     int table = table(attention);
-    if (table >= 0 && weight != null && inPlace && normsAndRotatesAtOnce(weight)) {
-      backend.normRope(heads, weight, config.headNorm(), config.headDim(), table, batch);
+    if (table >= 0 && weight != null && normsAndRotatesAtOnce(weight)) {
+      backend.normRope(heads, weight, config.headNorm(), config.headDim(), table, batch, out);
       return;
     }
+    Tensor normed = heads;
     if (weight != null) {
+      // What is rotated next is not rounded yet.
+      normed = table >= 0 && out.dtype() != DType.F32 ? heads : out;
       Tensor rows = heads.reshape(heads.elements() / weight.columns(), weight.columns());
-      norm(rows, weight, null, config.headNorm(), out.reshape(rows.rows(), rows.columns()));
+      norm(rows, weight, null, config.headNorm(), normed.reshape(rows.rows(), rows.columns()));
     }
     if (table >= 0) {
-      backend.rope(out, config.rotaryPairs(), config.headDim(), table, batch);
+      backend.rope(normed, config.rotaryPairs(), config.headDim(), table, batch, out);
     }
   }
 

@@ -1,13 +1,14 @@
 package dev.laco.transformer;
 
+import dev.laco.backend.Device;
 import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
-import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The keys and values of earlier tokens of several sequences, for every layer. Each sequence has a
@@ -15,29 +16,48 @@ import java.util.List;
  */
 public final class KeyValueCache implements AutoCloseable {
   private final TensorArena arena;
-  private final List<Tensor> keys = new ArrayList<>();
-  private final List<Tensor> values = new ArrayList<>();
+  private final @Nullable Layer[] layers;
   private final int[] lengths;
   private final int capacity;
+  private final long width;
 
-  /** Allocates {@code slots} slots for {@code capacity} tokens each in {@code depth} layers. */
+  /** The keys and values of a layer, {@code [slots * capacity, keyValueHeads * headDim]} each. */
+  private record Layer(Tensor keys, Tensor values) {}
+
+  /**
+   * A cache of {@code slots} slots for {@code capacity} tokens each in {@code depth} layers. The
+   * memory of a layer is allocated when the layer is run for the first time, whose weights say the
+   * dtype of its keys and values.
+   */
   public KeyValueCache(
       DeviceMemory backend, ModelConfig config, int depth, int slots, int capacity) {
     this.arena = backend.arena();
+    this.layers = new Layer[depth];
     this.lengths = new int[slots];
     this.capacity = capacity;
-    long rows = Math.multiplyExact(slots, capacity);
-    long width = (long) config.numKeyValueHeads() * config.headDim();
-    for (int layer = 0; layer < depth; layer++) {
-      keys.add(arena.allocate(DType.F32, rows, width));
-      values.add(arena.allocate(DType.F32, rows, width));
-    }
+    this.width = width(config);
   }
 
-  /** Bytes of a cache for {@code tokens} tokens of all slots in every layer of a model. */
-  public static long bytes(ModelConfig config, long tokens) {
-    long width = (long) config.numKeyValueHeads() * config.headDim();
-    return 2L * config.numHiddenLayers() * tokens * width * DType.F32.byteSize();
+  private static long width(ModelConfig config) {
+    return (long) config.numKeyValueHeads() * config.headDim();
+  }
+
+  /**
+   * The dtype of keys and values of a model on a device.
+   *
+   * @param weights the dtype of the model's matrices
+   */
+  public static DType type(Device device, ModelConfig config, DType weights) {
+    return device.keyValueType(device.productType(weights), config.headDim());
+  }
+
+  /**
+   * Bytes of a cache for {@code tokens} tokens of all slots in every layer of a model.
+   *
+   * @param type of keys and values
+   */
+  public static long bytes(ModelConfig config, DType type, long tokens) {
+    return 2L * config.numHiddenLayers() * tokens * width(config) * type.byteSize();
   }
 
   /**
@@ -59,15 +79,30 @@ public final class KeyValueCache implements AutoCloseable {
     return new PackedSequences(whole.tokens(), whole.offsets(), past, rows);
   }
 
-  /** The keys and values of a layer for a batch, whose new ones are written to {@code buffers}. */
-  KeyValues of(int layer, PackedSequences batch, Workspace.Buffers buffers) {
+  /**
+   * The keys and values of a layer for a batch, whose new ones are written to {@code buffers}.
+   *
+   * @param type of the layer's keys and values, the same in every call
+   */
+  KeyValues of(int layer, DType type, PackedSequences batch, Workspace.Buffers buffers) {
     int rows = batch.keyOffsets()[batch.sequences()];
+    Layer all = layer(layer, type);
     return new KeyValues(
-        buffers.key,
-        buffers.value,
-        keys.get(layer).slice(0, rows),
-        values.get(layer).slice(0, rows),
+        buffers.keys(type),
+        buffers.values(type),
+        all.keys.slice(0, rows),
+        all.values.slice(0, rows),
         false);
+  }
+
+  private Layer layer(int index, DType type) {
+    Layer layer = layers[index];
+    if (layer == null) {
+      long rows = Math.multiplyExact(lengths.length, capacity);
+      layer = new Layer(arena.allocate(type, rows, width), arena.allocate(type, rows, width));
+      layers[index] = layer;
+    }
+    return layer;
   }
 
   /** Must be called when every layer has written {@code tokens} rows of a slot. */

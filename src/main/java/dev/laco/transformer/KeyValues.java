@@ -2,10 +2,12 @@ package dev.laco.transformer;
 
 import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
+import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
 
 /**
- * Keys and values of one layer, {@code [tokens, keyValueHeads * headDim]} each.
+ * Keys and values of one layer, {@code [tokens, keyValueHeads * headDim]} each and all of one
+ * dtype, which is f32 or that to which attention would round them.
  *
  * @param newKeys memory for the keys of the batch's tokens; {@code newValues} likewise for values
  * @param keys all keys that attention sees, those of earlier tokens included, in the order of
@@ -14,8 +16,10 @@ import dev.laco.model.PackedSequences;
  */
 record KeyValues(Tensor newKeys, Tensor newValues, Tensor keys, Tensor values, boolean inPlace) {
   /** Memory for the keys and values of whole sequences, without earlier tokens. */
-  static KeyValues of(Workspace.Buffers buffers) {
-    return new KeyValues(buffers.key, buffers.value, buffers.key, buffers.value, true);
+  static KeyValues of(Workspace.Buffers buffers, DType type) {
+    Tensor keys = buffers.keys(type);
+    Tensor values = buffers.values(type);
+    return new KeyValues(keys, values, keys, values, true);
   }
 
   /**

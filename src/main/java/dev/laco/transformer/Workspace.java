@@ -277,19 +277,31 @@ public final class Workspace implements AutoCloseable {
       return hidden.rows();
     }
 
-    /** Whether queries and keys are kept as they were before norm and rotation. */
-    boolean keepsProjected() {
-      return kept != null && kept.query != null;
-    }
-
     /** Memory for queries before norm and rotation. */
     Tensor queryProjected() {
       return kept == null || kept.query == null ? query : kept.query;
     }
 
     /** Memory for keys before norm and rotation. */
-    Tensor keyProjected(KeyValues past) {
-      return kept == null || kept.key == null ? past.newKeys() : kept.key;
+    Tensor keyProjected() {
+      return kept == null || kept.key == null ? key : kept.key;
+    }
+
+    /**
+     * Memory for the keys that attention sees; beside {@link #keyProjected} if they have 16 bits.
+     */
+    Tensor keys(DType type) {
+      return type == DType.F32 ? key : halves(type).slice(0, tokens());
+    }
+
+    /** Memory for the values that attention sees. */
+    Tensor values(DType type) {
+      return type == DType.F32 ? value : halves(type).slice(tokens(), 2 * tokens());
+    }
+
+    /** The memory of values in f32, which has room for keys and values of 16 bits. */
+    private Tensor halves(DType type) {
+      return value.view(type, 2 * tokens(), value.columns());
     }
 
     /** Memory for the log-sums of attention, where they are kept. */

@@ -245,6 +245,10 @@ public abstract class ForwardContract extends Contract {
    * front of it and behind stay zeros.
    */
   private void rounds(String op, int rows, int width, Writer writer) {
+    rounds(op, Tolerance.EXACT, rows, width, writer);
+  }
+
+  private void rounds(String op, Tolerance tolerance, int rows, int width, Writer writer) {
     for (DType dtype : new DType[] {DType.F16, DType.BF16}) {
       double[][] values =
           of(
@@ -260,7 +264,9 @@ public abstract class ForwardContract extends Contract {
                   widen(run.download(run.widened(expected))), widen(run.download(run.widened(all)))
                 };
               });
-      close(op + " in " + dtype, Tolerance.EXACT, 1, values[0], values[1]);
+      double largest =
+          Arrays.stream(values[0]).filter(Double::isFinite).map(Math::abs).reduce(1, Math::max);
+      close(op + " in " + dtype, tolerance, largest, values[0], values[1]);
     }
   }
 
@@ -329,6 +335,80 @@ public abstract class ForwardContract extends Contract {
                     run.tensor(x, 6, width),
                     gated ? run.tensor(y, 6, width) : null,
                     out));
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,2,1", "3,14,7", "2,64,31", "5,80,16", "9,64,32", "1,128,64", "2,257,100"})
+  void writesRotatedHeadsInSixteenBits(int heads, int headDim, int pairs) {
+    int width = heads * headDim;
+    float[] x = normal(5 * width);
+    PackedSequences tokens = tokens(new int[] {1, 2, 3}, new int[] {4, 5});
+    for (RotaryPairs layout : RotaryPairs.values()) {
+      rounds(
+          "rope of " + layout,
+          5,
+          width,
+          (run, out) ->
+              run.on.rope(
+                  run.tensor(x, 5, width), layout, headDim, 1, run.batch(tokens, pairs), out));
+    }
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 1, headDim);
+      rounds(
+          "normRope " + dtype,
+          5,
+          width,
+          (run, out) ->
+              run.on.normRope(
+                  run.tensor(x, 5, width),
+                  run.on.weight(weight),
+                  NORMS.getLast(),
+                  headDim,
+                  0,
+                  run.batch(tokens, pairs),
+                  out));
+    }
+  }
+
+  /** A product into 16 bits may add in another order than one into f32. */
+  @ParameterizedTest
+  @CsvSource({"1,7,31", "3,64,9", "5,33,16", "17,640,48", "60,40,130", "130,72,40"})
+  void writesProductsAndRowsInSixteenBits(int rows, int in, int width) {
+    float[] x = normal(rows * in);
+    int[] order = random.ints(rows, 0, rows).toArray();
+    rounds("gather", rows, in, (run, out) -> run.on.gather(run.tensor(x, rows, in), order, out));
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, width, in, 64);
+      HostTensor bias = weight(dtype == DType.F16 ? DType.F32 : dtype, 1, width);
+      for (HostTensor shift : Arrays.asList(null, bias)) {
+        rounds(
+            "linear " + dtype + (shift == null ? "" : " with bias"),
+            Tolerance.BF16_PRODUCT,
+            rows,
+            width,
+            (run, out) ->
+                run.on.linear(
+                    run.tensor(x, rows, in),
+                    run.on.weight(weight),
+                    shift == null ? null : run.on.weight(shift),
+                    out));
+        rounds(
+            "linear of a mix of " + dtype + (shift == null ? "" : " with bias"),
+            Tolerance.BF16_PRODUCT,
+            rows,
+            width,
+            (run, out) -> {
+              Tensor scratch = run.arena.allocate(backend.mixedDType(dtype), width, in);
+              Tensor source = run.on.weight(weight);
+              TensorMix mix = new TensorMix(scratch, new double[] {0.5}, List.of(source));
+              run.on.linear(
+                  run.tensor(x, rows, in),
+                  run.on.mixed(List.of(mix), rows).getFirst(),
+                  shift == null ? null : run.on.weight(shift),
+                  out);
+            });
       }
     }
   }
@@ -456,8 +536,18 @@ public abstract class ForwardContract extends Contract {
           Tolerance.ELEMENTWISE,
           run -> {
             Tensor rows = run.tensor(x, 5, heads * headDim);
-            run.on.rope(rows, layout, headDim, pairs % TABLES, run.batch(tokens, pairs));
+            run.on.rope(rows, layout, headDim, pairs % TABLES, run.batch(tokens, pairs), rows);
             return rows;
+          });
+      same(
+          "rope of " + layout + " to other memory",
+          Tolerance.ELEMENTWISE,
+          run -> {
+            Tensor rows = run.tensor(x, 5, heads * headDim);
+            Tensor out = run.result(5, heads * headDim);
+            run.on.rope(rows, layout, headDim, pairs % TABLES, run.batch(tokens, pairs), out);
+            run.on.add(out, rows);
+            return out;
           });
     }
   }
@@ -469,17 +559,21 @@ public abstract class ForwardContract extends Contract {
     for (DType dtype : DType.values()) {
       HostTensor weight = weight(dtype, 1, headDim);
       float[] x = normal(5 * heads * headDim);
-      for (HostTensor norm : Arrays.asList(null, weight)) {
-        for (NormSpec spec : NORMS) {
+      for (NormSpec spec : NORMS) {
+        for (boolean inPlace : new boolean[] {true, false}) {
           same(
-              "normRope " + dtype + (norm == null ? " without norm" : " " + spec),
+              "normRope " + dtype + " " + spec,
               Tolerance.ELEMENTWISE,
               run -> {
                 Tensor rows = run.tensor(x, 5, heads * headDim);
-                Tensor scale = norm == null ? null : run.on.weight(norm);
+                Tensor out = inPlace ? rows : run.result(5, heads * headDim);
+                Tensor scale = run.on.weight(weight);
                 run.on.normRope(
-                    rows, scale, spec, headDim, heads % TABLES, run.batch(tokens, pairs));
-                return rows;
+                    rows, scale, spec, headDim, heads % TABLES, run.batch(tokens, pairs), out);
+                if (!inPlace) {
+                  run.on.add(out, rows);
+                }
+                return out;
               });
         }
       }
@@ -532,6 +626,54 @@ public abstract class ForwardContract extends Contract {
     int[] lengths = {1, 7, 33, 97};
     LogitSpec scores = new LogitSpec(1 / Math.sqrt(width), 0);
     attention(heads, keyHeads, width, window, scores, lengths, new int[4], DType.F32, DType.BF16);
+  }
+
+  /** Keys and values that are rounded before give the bits that those of f32 give. */
+  @ParameterizedTest
+  @CsvSource({
+    "2,1,16,0",
+    "6,2,24,10",
+    "9,3,64,0",
+    "4,4,80,40",
+    "8,2,128,0",
+    "2,1,144,9",
+    "2,2,256,0",
+    "2,1,272,0"
+  })
+  void attendsToKeysAndValuesThatAreRoundedAlready(int heads, int keyHeads, int width, int window) {
+    PackedSequences tokens =
+        new PackedSequences(new int[110], new int[] {0, 70, 71, 110}, new int[] {3, 90, 0});
+    int keys = tokens.keyOffsets()[3];
+    float[] query = normal(110 * heads * width);
+    float[] key = normal(keys * keyHeads * width);
+    float[] value = normal(keys * keyHeads * width);
+    value[40 * keyHeads * width + 5] = Float.NaN;
+    value[75 * keyHeads * width + 7] = Float.NEGATIVE_INFINITY;
+    value[80 * keyHeads * width] = 65519;
+    value[81 * keyHeads * width + 1] = 65520;
+    value[82 * keyHeads * width + 2] = -Float.MAX_VALUE;
+    for (DType products : DType.values()) {
+      AttentionSpec spec =
+          new AttentionSpec(heads, keyHeads, width, window, new LogitSpec(0.1, 0), products);
+      DType type = backend.keyValueType(products, width);
+      double[][] values =
+          of(
+              backend,
+              run -> {
+                TokenBatch batch = run.batch(tokens);
+                Tensor queries = run.tensor(query, 110, heads * width);
+                Tensor wideKeys = run.tensor(key, keys, keyHeads * width);
+                Tensor wideValues = run.tensor(value, keys, keyHeads * width);
+                Tensor roundKeys = run.rounded(wideKeys, type);
+                Tensor roundValues = run.rounded(wideValues, type);
+                Tensor expected = run.result(110, heads * width);
+                run.on.attention(queries, wideKeys, wideValues, null, spec, batch, expected);
+                Tensor found = run.result(110, heads * width);
+                run.on.attention(queries, roundKeys, roundValues, null, spec, batch, found);
+                return new double[][] {widen(run.download(expected)), widen(run.download(found))};
+              });
+      close("attention in " + products, Tolerance.EXACT, 1, values[0], values[1]);
+    }
   }
 
   @ParameterizedTest
@@ -1070,10 +1212,13 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.linear(x, weight, null, x));
       refuses(() -> backend.linear(other, weight, null, other));
       refuses(() -> backend.linear(x, weight, norm, other));
-      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 3, 0, three));
-      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 4, 0, two));
-      refuses(() -> backend.rope(x, RotaryPairs.NEIGHBOURS, 4, TABLES, three));
-      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 4, -1, three));
+      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 3, 0, three, x));
+      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 4, 0, two, x));
+      refuses(() -> backend.rope(x, RotaryPairs.NEIGHBOURS, 4, TABLES, three, x));
+      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 4, -1, three, x));
+      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 4, 0, three, other));
+      refuses(() -> backend.rope(half, RotaryPairs.HALVES, 4, 0, three, half));
+      refuses(() -> backend.attention(x, half, half, null, spec, three, x));
       refuses(() -> backend.attention(x, x, x, null, spec, two, x));
       refuses(() -> backend.attention(x, other, x, null, spec, three, x));
       refuses(() -> backend.attention(x, x, x, norm, spec, three, x));

@@ -53,6 +53,27 @@ public abstract class MemoryContract extends Contract {
         });
   }
 
+  @Test
+  void memoryOfF32HoldsTwiceAsManyElementsOfSixteenBits() {
+    float[] x = normal(3 * 10);
+    for (DType dtype : new DType[] {DType.F16, DType.BF16}) {
+      same(
+          "view in " + dtype,
+          Tolerance.EXACT,
+          run -> {
+            Tensor memory = run.result(3, 10);
+            Tensor view = memory.view(dtype, 6, 10);
+            assertEquals(
+                List.of(dtype, 6L, 10L), List.of(view.dtype(), view.rows(), view.columns()));
+            run.on.copy(run.tensor(x, 3, 10), view.slice(0, 3));
+            run.on.copy(run.tensor(x, 3, 10), view.slice(3, 6));
+            refuses(() -> memory.view(dtype, 7, 10));
+            refuses(() -> memory.slice(1, 2).view(dtype, 3, 10));
+            return run.widened(memory.slice(1, 3).view(dtype, 2, 20));
+          });
+    }
+  }
+
   @ParameterizedTest
   @ValueSource(ints = {1, 7, 8, 31, 33, 257, 4099})
   void roundsWhileItCopies(int width) {

@@ -202,7 +202,7 @@ public abstract class TrainingContract extends Contract {
     try (Run run = new Run(backend)) {
       Tensor heads = run.tensor(x, 5, 3 * headDim);
       TokenBatch batch = run.batch(tokens, pairs);
-      backend.rope(heads, layout, headDim, 1, batch);
+      backend.rope(heads, layout, headDim, 1, batch, heads);
       backend.training().ropeGradient(heads, layout, headDim, 1, batch);
       assertArrayEquals(x, run.download(heads), 1e-5f);
     }

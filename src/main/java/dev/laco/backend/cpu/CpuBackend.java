@@ -61,6 +61,7 @@ public final class CpuBackend extends MemoryBackend {
   private final Scratch rowScratch = new Scratch();
   private final Scratch mixScratch = new Scratch();
   private final Scratch sinkScratch = new Scratch();
+  private final Scratch roundedScratch = new Scratch();
   private final Scratch reductionScratch = new Scratch();
   private final Scratch logits = new Scratch();
 
@@ -227,9 +228,26 @@ public final class CpuBackend extends MemoryBackend {
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
     OpChecks.linear(x, weight, bias, inputType(weight, x.rows()), out);
     CpuKernels current = kernels();
-    products.apply(MemoryTensor.of(x), MemoryTensor.of(weight), data(out));
+    MemorySegment wide = unrounded(out);
+    products.apply(MemoryTensor.of(x), MemoryTensor.of(weight), wide);
     if (bias != null) {
-      current.addBias(data(out), data(bias), bias.dtype(), out.rows(), out.columns());
+      current.addBias(wide, data(bias), bias.dtype(), out.rows(), out.columns());
+    }
+    round(current, wide, out);
+  }
+
+  /**
+   * Memory for a result in f32, which {@link #round} then rounds: the result's own if it is f32.
+   */
+  private MemorySegment unrounded(Tensor out) {
+    return out.dtype() == DType.F32
+        ? data(out)
+        : roundedScratch.atLeast(out.elements() * Float.BYTES);
+  }
+
+  private static void round(CpuKernels current, MemorySegment wide, Tensor out) {
+    if (out.dtype() != DType.F32) {
+      current.narrow(wide, out.elements(), data(out), out.dtype());
     }
   }
 
@@ -244,25 +262,38 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
-    rotate(x, layout, headDim, table, batch, 1);
+  public void rope(
+      Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, Tensor out) {
+    rotate(x, layout, headDim, table, batch, 1, out);
   }
 
   /** Rotates by {@code turns} times the angles: 1, or -1, which rotates back. */
-  void rotate(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, float turns) {
-    OpChecks.rope(x, headDim, table, batch);
+  void rotate(
+      Tensor x,
+      RotaryPairs layout,
+      int headDim,
+      int table,
+      TokenBatch batch,
+      float turns,
+      Tensor out) {
+    OpChecks.rope(x, headDim, table, batch, out);
     MemoryBatch angles = MemoryBatch.of(batch);
-    kernels()
-        .rope(
-            layout,
-            data(x),
-            angles.cosine(table),
-            angles.sine(table),
-            x.rows(),
-            x.columns() / headDim,
-            headDim,
-            angles.rotaryPairs(),
-            turns);
+    CpuKernels current = kernels();
+    MemorySegment heads = unrounded(out);
+    if (!out.equals(x)) {
+      MemorySegment.copy(data(x), 0, heads, 0, data(x).byteSize());
+    }
+    current.rope(
+        layout,
+        heads,
+        angles.cosine(table),
+        angles.sine(table),
+        x.rows(),
+        x.columns() / headDim,
+        headDim,
+        angles.rotaryPairs(),
+        turns);
+    round(current, heads, out);
   }
 
   @Override
@@ -274,7 +305,9 @@ public final class CpuBackend extends MemoryBackend {
       AttentionSpec spec,
       TokenBatch batch,
       Tensor out) {
-    OpChecks.attention(query, key, value, sinks, spec, batch, MemoryBatch.of(batch).keys(), out);
+    DType type = keyValueType(spec.products(), spec.headDim());
+    long rows = MemoryBatch.of(batch).keys();
+    OpChecks.attention(query, key, value, sinks, spec, type, batch, rows, out);
     attend(query, key, value, sinks, spec, batch, out, MemorySegment.NULL);
   }
 
@@ -363,7 +396,10 @@ public final class CpuBackend extends MemoryBackend {
   @Override
   public void gather(Tensor x, int[] rows, Tensor out) {
     OpChecks.gather(x, rows, out);
-    kernels().embed(data(x), DType.F32, rows(rows), rows.length, x.columns(), 1, data(out));
+    CpuKernels current = kernels();
+    MemorySegment wide = unrounded(out);
+    current.embed(data(x), DType.F32, rows(rows), rows.length, x.columns(), 1, wide);
+    round(current, wide, out);
   }
 
   @Override
@@ -683,6 +719,7 @@ public final class CpuBackend extends MemoryBackend {
     rowScratch.close();
     mixScratch.close();
     sinkScratch.close();
+    roundedScratch.close();
     reductionScratch.close();
     logits.close();
   }

@@ -110,7 +110,7 @@ final class CpuTraining implements MemoryTraining, AutoCloseable {
   @Override
   public void ropeGradient(
       Tensor gradient, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
-    backend.rotate(gradient, layout, headDim, table, batch, -1);
+    backend.rotate(gradient, layout, headDim, table, batch, -1, gradient);
   }
 
   @Override

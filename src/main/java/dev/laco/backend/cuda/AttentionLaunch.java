@@ -18,10 +18,15 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
   private static final int MAX_WIDTH = 512;
   private static final int MAX_TENSOR_CORE_WIDTH = 256;
 
+  /** The type in which the kernel for heads of a width multiplies, and reads keys and values. */
+  static DType dtype(DType products, int width) {
+    return width % 16 == 0 && width <= MAX_TENSOR_CORE_WIDTH ? products : DType.F32;
+  }
+
   static AttentionLaunch of(AttentionSpec spec) {
     int width = spec.headDim();
-    DType dtype = spec.products();
-    if (dtype != DType.F32 && width % 16 == 0 && width <= MAX_TENSOR_CORE_WIDTH) {
+    DType dtype = dtype(spec.products(), width);
+    if (dtype != DType.F32) {
       if (width <= 64) {
         return new AttentionLaunch(Kernel.ATTENTION_64, dtype, 128, 256, 24_576);
       }

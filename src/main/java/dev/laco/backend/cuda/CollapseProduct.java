@@ -3,6 +3,8 @@ package dev.laco.backend.cuda;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import dev.laco.backend.KernelCode;
+import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 
 /**
@@ -26,8 +28,13 @@ final class CollapseProduct {
     this.products = products;
   }
 
-  /** {@code out = x weight^T}. */
-  void apply(CudaTensor x, MixedMatrix weight, CudaTensor out) {
+  /**
+   * {@code out = x weight^T}.
+   *
+   * @param type of the result
+   * @param out device address of the result
+   */
+  void apply(CudaTensor x, MixedMatrix weight, DType type, long out) {
     int count = weight.sources().size();
     long coefficients = 8L * count;
     ArgumentRing.Table table = arguments.table(2 * coefficients);
@@ -43,11 +50,12 @@ final class CollapseProduct {
         .pointer(table.address())
         .pointer(table.address() + coefficients)
         .pointer(input)
-        .pointer(out.output())
+        .pointer(out)
         .int64(x.rows())
         .int64(weight.rows())
         .int64(weight.columns())
         .int32(count)
+        .int32(KernelCode.of(type))
         .run(
             Math.ceilDiv(weight.rows(), COLUMNS),
             Math.ceilDiv(x.rows(), ROWS),

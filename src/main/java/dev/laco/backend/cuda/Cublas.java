@@ -33,16 +33,32 @@ abstract class Cublas implements AutoCloseable {
   /** {@code CUBLAS_COMPUTE_32F}: f32 sums, and for f32 inputs no TF32. */
   static final int COMPUTE_F32 = 68;
 
+  /**
+   * {@code CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION}: a product that is written in 16 bits
+   * is summed in f32 and rounded once.
+   */
+  static final int F32_REDUCTION = 16;
+
   /** {@code CUBLAS_GEMM_DEFAULT}. */
   static final int DEFAULT_ALGORITHM = -1;
 
   /**
    * {@code out = x weight^T} in f32 sums: {@code x [rows, in]}, {@code weight [width, in]}, both of
-   * {@code dtype}; {@code out [rows, width]} f32 with rows {@code outStride} apart. The arguments
-   * are device addresses.
+   * {@code dtype}; {@code out [rows, width]} with rows {@code outStride} apart. The arguments are
+   * device addresses.
+   *
+   * @param type of {@code out}: f32 or {@code dtype}
    */
   final void product(
-      DType dtype, int rows, int width, int in, long x, long weight, long out, int outStride) {
+      DType dtype,
+      int rows,
+      int width,
+      int in,
+      long x,
+      long weight,
+      DType type,
+      long out,
+      int outStride) {
     // cuBLAS stores by columns and takes a row-major matrix for its transpose. So it computes out^T
     // = weight x^T.
     gemm(
@@ -58,6 +74,7 @@ abstract class Cublas implements AutoCloseable {
         x,
         in,
         false,
+        type,
         out,
         outStride);
   }
@@ -79,8 +96,8 @@ abstract class Cublas implements AutoCloseable {
       long out) {
     // For the same reason out^T = weight^T gradient^T, and to cuBLAS both are transposed already.
     gemm(
-        dtype, AS_IT_IS, AS_IT_IS, in, rows, width, false, weight, in, gradient, stride, adds, out,
-        in);
+        dtype, AS_IT_IS, AS_IT_IS, in, rows, width, false, weight, in, gradient, stride, adds,
+        DType.F32, out, in);
   }
 
   /**
@@ -89,7 +106,7 @@ abstract class Cublas implements AutoCloseable {
    */
   final void addCrossProduct(DType dtype, int rows, int m, int n, long a, long b, long out) {
     // For the same reason out^T += b^T a.
-    gemm(dtype, AS_IT_IS, TRANSPOSED, n, m, rows, false, b, n, a, m, true, out, n);
+    gemm(dtype, AS_IT_IS, TRANSPOSED, n, m, rows, false, b, n, a, m, true, DType.F32, out, n);
   }
 
   /**
@@ -97,7 +114,22 @@ abstract class Cublas implements AutoCloseable {
    * and {@code out [m, n]} have rows {@code stride} apart.
    */
   final void addGramPanel(DType dtype, int rows, int m, int n, int stride, long a, long out) {
-    gemm(dtype, AS_IT_IS, TRANSPOSED, n, m, rows, false, a, stride, a, stride, true, out, stride);
+    gemm(
+        dtype,
+        AS_IT_IS,
+        TRANSPOSED,
+        n,
+        m,
+        rows,
+        false,
+        a,
+        stride,
+        a,
+        stride,
+        true,
+        DType.F32,
+        out,
+        stride);
   }
 
   /**
@@ -116,8 +148,8 @@ abstract class Cublas implements AutoCloseable {
       boolean adds,
       long out) {
     gemm(
-        DType.F32, AS_IT_IS, AS_IT_IS, width, rows, in, twice, y, stride, x, stride, adds, out,
-        stride);
+        DType.F32, AS_IT_IS, AS_IT_IS, width, rows, in, twice, y, stride, x, stride, adds,
+        DType.F32, out, stride);
   }
 
   /**
@@ -138,6 +170,7 @@ abstract class Cublas implements AutoCloseable {
         x,
         stride,
         false,
+        DType.F32,
         out,
         stride);
   }
@@ -153,13 +186,13 @@ abstract class Cublas implements AutoCloseable {
 
   /**
    * Calls {@code cublasGemmEx} with f32 sums, on matrices that are stored by columns: {@code c =
-   * opA(a) opB(b)}, where {@code c [m, n]} is f32, and {@code opA(a) [m, k]} and {@code opB(b) [k,
-   * n]} have the given dtype.
+   * opA(a) opB(b)}, where {@code opA(a) [m, k]} and {@code opB(b) [k, n]} have the given dtype.
    *
    * @param twice whether the product counts twice
    * @param lda elements from one column of {@code a} to the next; {@code ldb} and {@code ldc} are
    *     those of {@code b} and {@code c}
    * @param adds whether the product is added to what {@code c} holds
+   * @param type of {@code c [m, n]}: f32 or {@code dtype}
    */
   abstract void gemm(
       DType dtype,
@@ -174,6 +207,7 @@ abstract class Cublas implements AutoCloseable {
       long b,
       int ldb,
       boolean adds,
+      DType type,
       long c,
       int ldc);
 

@@ -122,6 +122,8 @@ public final class CudaBackend implements Backend {
   private final Scratch reductions;
   private final Scratch logits;
   private final Scratch rowFactors;
+  private final Scratch unrounded;
+  private final Scratch keyValues;
   private final CublasLibrary library;
   private final CudaTraining training;
   private @Nullable LinearSolver solver;
@@ -153,6 +155,8 @@ public final class CudaBackend implements Backend {
     this.reductions = new Scratch(context, "reductions");
     this.logits = new Scratch(context, "logits");
     this.rowFactors = new Scratch(context, "factors of rows");
+    this.unrounded = new Scratch(context, "products before they are rounded");
+    this.keyValues = new Scratch(context, "rounded keys and values");
     this.training = new CudaTraining(this, products, staging);
     this.name =
         String.format(
@@ -241,6 +245,12 @@ public final class CudaBackend implements Backend {
     return compute == Compute.AUTO ? weights : DType.F32;
   }
 
+  /** {@inheritDoc} The kernel for other widths of heads calculates in f32. */
+  @Override
+  public DType keyValueType(DType products, int headDim) {
+    return AttentionLaunch.dtype(products, headDim);
+  }
+
   @Override
   public double operationsPerSecond(DType productType) {
     return REACHED * context.device().mostOperationsPerSecond(productType);
@@ -262,7 +272,9 @@ public final class CudaBackend implements Backend {
   /**
    * {@inheritDoc} In {@link Compute#AUTO} a product rounds its activations to 16 bits. Among the
    * f32 {@code buffers} of a forward pass the widest are there twice, and only one of them is
-   * rounded at a time, so that a quarter of {@code buffers} is enough.
+   * rounded at a time, so that a quarter of {@code buffers} is enough. What queries, keys, values
+   * and outputs of attention have in it is room for values in f32, to which a bias is added before
+   * they are rounded, or for keys and values of f32 that attention rounds.
    */
   @Override
   public long scratchBytes(long buffers) {
@@ -330,6 +342,7 @@ public final class CudaBackend implements Backend {
         .pointer(output(out))
         .int64(out.columns())
         .float32((float) scale)
+        .int32(KernelCode.of(out.dtype()))
         .run(out.rows(), BLOCK);
   }
 
@@ -403,17 +416,23 @@ public final class CudaBackend implements Backend {
 
   private void addBiasOfOtherType(Tensor weight, @Nullable Tensor bias, Tensor out) {
     if (bias != null && bias.dtype() != weight.dtype()) {
-      addBias(out, bias);
+      addBias(output(out), bias, out);
     }
   }
 
-  /** Adds a bias to each row, {@code [1, d]}, or to each group of rows, {@code [g, d]}. */
-  private void addBias(Tensor out, Tensor bias) {
+  /**
+   * Adds a bias to each row of f32, {@code [1, d]}, or to each group of rows, {@code [g, d]}.
+   *
+   * @param x device address of the rows, which may be that of {@code out}
+   */
+  private void addBias(long x, Tensor bias, Tensor out) {
     begin(Kernel.ADD_BIAS, bias.dtype())
-        .pointer(output(out))
+        .pointer(x)
         .pointer(input(bias))
+        .pointer(output(out))
         .int64(out.elements())
         .int64(bias.elements())
+        .int32(KernelCode.of(out.dtype()))
         .run(blocks(out.elements()), BLOCK);
   }
 
@@ -434,13 +453,20 @@ public final class CudaBackend implements Backend {
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
     OpChecks.linear(x, weight, bias, inputType(weight, x.rows()), out);
     context.enter();
+    // What a product writes in 16 bits is of the type of its factors and has no bias.
+    boolean whole =
+        out.dtype() == DType.F32 || (bias == null && out.dtype() == productType(weight.dtype()));
+    DType type = whole ? out.dtype() : DType.F32;
+    long product = whole ? output(out) : unrounded.atLeast(out.elements() * Float.BYTES);
     if (weight instanceof MixedMatrix mixed) {
-      fused.apply(CudaTensor.of(x), mixed, CudaTensor.of(out));
+      fused.apply(CudaTensor.of(x), mixed, type, product);
     } else {
-      products.apply(CudaTensor.of(x), CudaTensor.of(weight), output(out));
+      products.apply(CudaTensor.of(x), CudaTensor.of(weight), type, product);
     }
     if (bias != null) {
-      addBias(out, bias);
+      addBias(product, bias, out);
+    } else if (!whole) {
+      products.narrow(product, out.elements(), out.dtype(), output(out));
     }
   }
 
@@ -450,53 +476,66 @@ public final class CudaBackend implements Backend {
     context.enter();
     products.applyTransposed(CudaTensor.of(x), CudaTensor.of(weight), output(out));
     if (bias != null) {
-      addBias(out, bias);
+      addBias(output(out), bias, out);
     }
   }
 
   @Override
-  public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
-    rope(x, layout, headDim, table, batch, 1);
+  public void rope(
+      Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, Tensor out) {
+    rope(x, layout, headDim, table, batch, 1, out);
   }
 
   /** Rotates; with direction -1 by the negative angles. */
   void rope(
-      Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, float direction) {
-    OpChecks.rope(x, headDim, table, batch);
+      Tensor x,
+      RotaryPairs layout,
+      int headDim,
+      int table,
+      TokenBatch batch,
+      float direction,
+      Tensor out) {
+    OpChecks.rope(x, headDim, table, batch, out);
     CudaBatch angles = CudaBatch.of(batch);
     Kernel kernel = layout == RotaryPairs.HALVES ? Kernel.ROPE : Kernel.ROPE_NEIGHBOURS;
     begin(kernel, DType.F32)
-        .pointer(output(x))
+        .pointer(input(x))
         .pointer(angles.cosine(table))
         .pointer(angles.sine(table))
+        .pointer(output(out))
         .int32(x.columns() / headDim)
         .int32(headDim)
         .int32(angles.rotaryPairs())
         .float32(direction)
+        .int32(KernelCode.of(out.dtype()))
         .run(x.rows(), BLOCK);
   }
 
   @Override
   public void normRope(
-      Tensor x, @Nullable Tensor weight, NormSpec norm, int headDim, int table, TokenBatch batch) {
-    if (weight == null) {
-      rope(x, RotaryPairs.HALVES, headDim, table, batch);
-      return;
-    }
-    OpChecks.rope(x, headDim, table, batch);
+      Tensor x,
+      Tensor weight,
+      NormSpec norm,
+      int headDim,
+      int table,
+      TokenBatch batch,
+      Tensor out) {
+    OpChecks.rope(x, headDim, table, batch, out);
     Tensor heads = x.reshape(x.elements() / headDim, headDim);
     OpChecks.rmsNorm(heads, weight, heads);
     CudaBatch angles = CudaBatch.of(batch);
     begin(Kernel.NORM_ROPE, weight.dtype())
-        .pointer(output(x))
+        .pointer(input(x))
         .pointer(input(weight))
         .pointer(angles.cosine(table))
         .pointer(angles.sine(table))
+        .pointer(output(out))
         .int32(x.columns() / headDim)
         .int32(headDim)
         .int32(angles.rotaryPairs())
         .float32((float) norm.eps())
         .float32((float) norm.offset())
+        .int32(KernelCode.of(out.dtype()))
         .run(x.rows(), BLOCK);
   }
 
@@ -509,7 +548,9 @@ public final class CudaBackend implements Backend {
       AttentionSpec spec,
       TokenBatch batch,
       Tensor out) {
-    OpChecks.attention(query, key, value, sinks, spec, batch, CudaBatch.of(batch).keys(), out);
+    DType type = keyValueType(spec.products(), spec.headDim());
+    long keys = CudaBatch.of(batch).keys();
+    OpChecks.attention(query, key, value, sinks, spec, type, batch, keys, out);
     attention(query, key, value, sinks, spec, batch, out, 0);
   }
 
@@ -530,16 +571,34 @@ public final class CudaBackend implements Backend {
       long logSums) {
     AttentionLaunch launch = AttentionLaunch.of(spec);
     context.enter();
+    long bytes = key.elements() * launch.dtype().byteSize();
+    long room =
+        key.dtype() == launch.dtype() && value.dtype() == launch.dtype()
+            ? 0
+            : keyValues.atLeast(2 * bytes);
+    long keys = rounded(key, launch.dtype(), room);
+    long values = rounded(value, launch.dtype(), room + bytes);
     long slopes = slopes(spec);
     long ofHeads = sinks == null ? 0 : products.wide(CudaTensor.of(sinks));
     begin(launch.kernel(), launch.dtype())
         .pointer(input(query))
-        .pointer(input(key))
-        .pointer(input(value))
+        .pointer(keys)
+        .pointer(values)
         .pointer(output(out))
         .pointer(logSums)
         .pointer(ofHeads);
     launch.run(launcher, spec, CudaBatch.of(batch), slopes);
+  }
+
+  /**
+   * The device address of a tensor in a dtype: its own, or {@code room}, to which it is rounded.
+   */
+  private long rounded(Tensor tensor, DType dtype, long room) {
+    if (tensor.dtype() == dtype) {
+      return input(tensor);
+    }
+    products.narrow(input(tensor), tensor.elements(), dtype, room);
+    return room;
   }
 
   /** The device address of the slopes of ALiBi, 0 without. */
@@ -601,6 +660,7 @@ public final class CudaBackend implements Backend {
         .pointer(output(out))
         .int64(out.columns())
         .float32(1)
+        .int32(KernelCode.of(out.dtype()))
         .run(out.rows(), BLOCK);
   }
 

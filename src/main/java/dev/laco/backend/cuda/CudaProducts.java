@@ -43,21 +43,27 @@ final class CudaProducts {
     this.widened = new Scratch(context, "widened sinks");
   }
 
+  /** As the other one, with a result of f32. */
+  void apply(CudaTensor x, CudaTensor weight, long out) {
+    apply(x, weight, DType.F32, out);
+  }
+
   /**
    * {@code out = x weight^T}: {@code x [R, in]} f32 or of the dtype to which it is rounded, {@code
-   * weight [O, in]}, {@code out [R, O]} f32.
+   * weight [O, in]}, {@code out [R, O]}.
    *
+   * @param type of the result: f32, or the weight's where products are in that type
    * @param out device address of the result
    */
-  void apply(CudaTensor x, CudaTensor weight, long out) {
+  void apply(CudaTensor x, CudaTensor weight, DType type, long out) {
     DType dtype = weight.dtype();
     if (dtype == DType.F32) {
-      run(dtype, x, x.input(), weight.rows(), weight.input(), out, weight.rows());
+      run(dtype, x, x.input(), weight.rows(), weight.input(), type, out, weight.rows());
     } else if (compute == Compute.F32) {
       widened(x, weight, out);
     } else {
       long halves = narrowed(x, dtype);
-      run(dtype, x, halves, weight.rows(), weight.input(), out, weight.rows());
+      run(dtype, x, halves, weight.rows(), weight.input(), type, out, weight.rows());
     }
   }
 
@@ -95,7 +101,15 @@ final class CudaProducts {
     forEachPanel(
         weight,
         (first, rows, wide) ->
-            run(DType.F32, x, x.input(), rows, wide, out + first * Float.BYTES, weight.rows()));
+            run(
+                DType.F32,
+                x,
+                x.input(),
+                rows,
+                wide,
+                DType.F32,
+                out + first * Float.BYTES,
+                weight.rows()));
   }
 
   /** Takes rows of a weight, widened to f32. */
@@ -378,7 +392,14 @@ final class CudaProducts {
   }
 
   private void run(
-      DType dtype, CudaTensor x, long from, long width, long weight, long out, long outStride) {
+      DType dtype,
+      CudaTensor x,
+      long from,
+      long width,
+      long weight,
+      DType type,
+      long out,
+      long outStride) {
     cublas.product(
         dtype,
         Math.toIntExact(x.rows()),
@@ -386,6 +407,7 @@ final class CudaProducts {
         Math.toIntExact(x.columns()),
         from,
         weight,
+        type,
         out,
         Math.toIntExact(outStride));
   }

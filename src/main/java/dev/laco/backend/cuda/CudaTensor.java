@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
 import dev.laco.model.DType;
 import java.util.Locale;
@@ -81,5 +82,11 @@ record CudaTensor(DType dtype, long rows, long columns, DeviceBuffer memory, lon
               columns));
     }
     return new CudaTensor(dtype, newRows, newColumns, memory, offset);
+  }
+
+  @Override
+  public CudaTensor view(DType other, long newRows, long newColumns) {
+    OpChecks.view(this, other, newRows, newColumns);
+    return new CudaTensor(other, newRows, newColumns, memory, offset);
   }
 }

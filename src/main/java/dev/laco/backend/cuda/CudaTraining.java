@@ -199,7 +199,7 @@ final class CudaTraining implements TrainingOps {
   @Override
   public void ropeGradient(
       Tensor gradient, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
-    backend.rope(gradient, layout, headDim, table, batch, -1);
+    backend.rope(gradient, layout, headDim, table, batch, -1, gradient);
   }
 
   @Override

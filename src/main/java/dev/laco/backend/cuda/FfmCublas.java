@@ -35,6 +35,7 @@ final class FfmCublas extends Cublas {
     cublas.check(
         "cublasSetWorkspace",
         cublas.cublasSetWorkspace(handle, workspace.address(), workspace.bytes()));
+    cublas.check("cublasSetMathMode", cublas.cublasSetMathMode(handle, F32_REDUCTION));
   }
 
   @Override
@@ -51,9 +52,10 @@ final class FfmCublas extends Cublas {
       long b,
       int ldb,
       boolean adds,
+      DType type,
       long c,
       int ldc) {
-    int type = Cublas.code(dtype);
+    int factors = Cublas.code(dtype);
     cublas.check(
         "cublasGemmEx",
         cublas.cublasGemmEx(
@@ -65,14 +67,14 @@ final class FfmCublas extends Cublas {
             k,
             twice ? two : one,
             a,
-            type,
+            factors,
             lda,
             b,
-            type,
+            factors,
             ldb,
             adds ? one : zero,
             c,
-            Cublas.code(DType.F32),
+            Cublas.code(type),
             ldc,
             COMPUTE_F32,
             DEFAULT_ALGORITHM));

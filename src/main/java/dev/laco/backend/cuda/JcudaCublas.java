@@ -29,6 +29,7 @@ final class JcudaCublas extends Cublas {
     check(
         "cublasSetWorkspace",
         JCublas2.cublasSetWorkspace(handle, address(workspace.address()), workspace.bytes()));
+    check("cublasSetMathMode", JCublas2.cublasSetMathMode(handle, F32_REDUCTION));
   }
 
   @Override
@@ -45,9 +46,10 @@ final class JcudaCublas extends Cublas {
       long b,
       int ldb,
       boolean adds,
+      DType type,
       long c,
       int ldc) {
-    int type = Cublas.code(dtype);
+    int factors = Cublas.code(dtype);
     check(
         "cublasGemmEx",
         JCublas2.cublasGemmEx_new(
@@ -59,14 +61,14 @@ final class JcudaCublas extends Cublas {
             k,
             twice ? TWO : ONE,
             address(a),
-            type,
+            factors,
             lda,
             address(b),
-            type,
+            factors,
             ldb,
             adds ? ONE : ZERO,
             address(c),
-            Cublas.code(DType.F32),
+            Cublas.code(type),
             ldc,
             COMPUTE_F32,
             DEFAULT_ALGORITHM));

@@ -25,7 +25,7 @@ import java.util.stream.Stream;
  */
 @SuppressWarnings("ImmutableEnumChecker") // the collections are unmodifiable
 enum Kernel {
-  EMBED("embed", "embed_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32),
+  EMBED("embed", "embed_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32, INT32),
   RMS_NORM(
       "norm", "rms_norm_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32, FLOAT32, INT32),
   ADD_RMS_NORM(
@@ -93,31 +93,9 @@ enum Kernel {
       INT64,
       INT64,
       FLOAT32),
-  ROPE("rope", "rope_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32, FLOAT32),
-  ROPE_NEIGHBOURS(
-      "rope",
-      "rope_neighbours_%s_v1",
-      Set.of(F32),
-      POINTER,
-      POINTER,
-      POINTER,
-      INT32,
-      INT32,
-      INT32,
-      FLOAT32),
-  NORM_ROPE(
-      "rope",
-      "norm_rope_%s_v1",
-      all(),
-      POINTER,
-      POINTER,
-      POINTER,
-      POINTER,
-      INT32,
-      INT32,
-      INT32,
-      FLOAT32,
-      FLOAT32),
+  ROPE("rope", "rope_%s_v1", Set.of(F32), rope(4, 1)),
+  ROPE_NEIGHBOURS("rope", "rope_neighbours_%s_v1", Set.of(F32), rope(4, 1)),
+  NORM_ROPE("rope", "norm_rope_%s_v1", all(), rope(5, 2)),
   GATED_ACTIVATION(
       "gated_activation",
       "gated_activation_%s_v1",
@@ -168,7 +146,7 @@ enum Kernel {
       INT64,
       INT64),
   ADD("add", "add_%s_v1", Set.of(F32), POINTER, POINTER, INT64),
-  ADD_BIAS("add", "add_bias_%s_v1", all(), POINTER, POINTER, INT64, INT64),
+  ADD_BIAS("add", "add_bias_%s_v1", all(), POINTER, POINTER, POINTER, INT64, INT64, INT32),
   MULTIPLY("multiply", "multiply_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
   WIDEN("convert", "widen_%s_v1", halves(), POINTER, POINTER, INT64),
   NARROW("convert", "narrow_%s_v1", halves(), POINTER, POINTER, INT64),
@@ -294,6 +272,7 @@ enum Kernel {
       INT64,
       INT64,
       INT64,
+      INT32,
       INT32);
 
   /** The type of a parameter, which gives its place among the packed arguments. */
@@ -358,6 +337,20 @@ enum Kernel {
 
   private static Set<DType> halves() {
     return Set.of(F16, BF16);
+  }
+
+  /**
+   * The parameters of a kernel of the rotary embedding.
+   *
+   * @param tensors pointers to tensors
+   * @param numbers the direction, or the numbers of a norm
+   */
+  private static Parameter[] rope(int tensors, int numbers) {
+    List<Parameter> parameters = new ArrayList<>(Collections.nCopies(tensors, POINTER));
+    parameters.addAll(List.of(INT32, INT32, INT32));
+    parameters.addAll(Collections.nCopies(numbers, FLOAT32));
+    parameters.add(INT32);
+    return parameters.toArray(Parameter[]::new);
   }
 
   /**

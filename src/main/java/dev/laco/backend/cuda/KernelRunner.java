@@ -277,7 +277,10 @@ public final class KernelRunner implements AutoCloseable {
         .run(1, ADD_BLOCK);
   }
 
-  /** Queues {@code out = x weight^T} by cuBLAS: f32 {@code out}, the others of one dtype. */
+  /**
+   * Queues {@code out = x weight^T} by cuBLAS: both factors of one dtype, {@code out} of f32 or of
+   * this dtype.
+   */
   public void product(Tensor x, Tensor weight, Tensor out) {
     cublas.product(
         x.dtype(),
@@ -286,6 +289,7 @@ public final class KernelRunner implements AutoCloseable {
         Math.toIntExact(x.columns()),
         address(x),
         address(weight),
+        out.dtype(),
         address(out),
         Math.toIntExact(out.columns()));
   }

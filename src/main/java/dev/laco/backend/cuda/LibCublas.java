@@ -37,6 +37,9 @@ final class LibCublas {
   private static final MethodHandle SET_WORKSPACE =
       Downcalls.ofInt(JAVA_LONG, JAVA_LONG, JAVA_LONG);
 
+  /** {@code cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode)}. */
+  private static final MethodHandle SET_MATH_MODE = Downcalls.ofInt(JAVA_LONG, JAVA_INT);
+
   /**
    * {@code cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t opA,
    * cublasOperation_t opB, int m, int n, int k, const void *alpha, const void *a, cudaDataType
@@ -65,6 +68,7 @@ final class LibCublas {
   private final MemorySegment destroy;
   private final MemorySegment setStream;
   private final MemorySegment setWorkspace;
+  private final MemorySegment setMathMode;
   private final MemorySegment gemmEx;
   private final MemorySegment dtrsm;
 
@@ -80,6 +84,7 @@ final class LibCublas {
     destroy = library.function("cublasDestroy_v2");
     setStream = library.function("cublasSetStream_v2");
     setWorkspace = library.function("cublasSetWorkspace_v2");
+    setMathMode = library.function("cublasSetMathMode");
     gemmEx = library.function("cublasGemmEx");
     dtrsm = library.function("cublasDtrsm_v2");
   }
@@ -108,6 +113,10 @@ final class LibCublas {
   int cublasSetWorkspace(long handle, long workspace, long bytes) {
     return Downcalls.call(
         () -> (int) SET_WORKSPACE.invokeExact(setWorkspace, handle, workspace, bytes));
+  }
+
+  int cublasSetMathMode(long handle, int mode) {
+    return Downcalls.call(() -> (int) SET_MATH_MODE.invokeExact(setMathMode, handle, mode));
   }
 
   int cublasGemmEx(

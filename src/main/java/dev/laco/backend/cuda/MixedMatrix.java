@@ -37,6 +37,15 @@ record MixedMatrix(TensorMix mix, List<CudaTensor> sources) implements Tensor {
 
   @Override
   public Tensor reshape(long rows, long columns) {
-    throw new UnsupportedOperationException("a matrix that is mixed in a product has no memory");
+    throw withoutMemory();
+  }
+
+  @Override
+  public Tensor view(DType dtype, long rows, long columns) {
+    throw withoutMemory();
+  }
+
+  private static UnsupportedOperationException withoutMemory() {
+    return new UnsupportedOperationException("a matrix that is mixed in a product has no memory");
   }
 }

@@ -132,7 +132,7 @@ public final class ReferenceBackend extends MemoryBackend {
         }
       }
       for (int r = 0; r < sums.length; r++) {
-        to.set(r * weight.rows() + o, sums[r] + shift);
+        to.set(r * weight.rows() + o, (float) (sums[r] + shift));
       }
     }
   }
@@ -162,19 +162,30 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
-    OpChecks.rope(x, headDim, table, batch);
-    rotate(x, layout, headDim, table, batch, 1);
+  public void rope(
+      Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, Tensor out) {
+    OpChecks.rope(x, headDim, table, batch, out);
+    if (!out.equals(x)) {
+      copy(x, out);
+    }
+    rotate(x, layout, headDim, table, batch, 1, out);
   }
 
   /**
-   * Rotates heads in place.
+   * Writes the pairs of heads, rotated.
    *
    * @param direction 1, or -1 for the negative angles
    */
   static void rotate(
-      Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, int direction) {
+      Tensor x,
+      RotaryPairs layout,
+      int headDim,
+      int table,
+      TokenBatch batch,
+      int direction,
+      Tensor out) {
     MemoryTensor heads = MemoryTensor.of(x);
+    MemoryTensor to = MemoryTensor.of(out);
     MemoryBatch angles = MemoryBatch.of(batch);
     int pairs = batch.rotaryPairs();
     for (long t = 0; t < x.rows(); t++) {
@@ -186,8 +197,8 @@ public final class ReferenceBackend extends MemoryBackend {
           long other = layout == RotaryPairs.HALVES ? one + pairs : one + 1;
           double first = heads.get(one);
           double second = heads.get(other);
-          heads.set(one, first * cosine - second * sine);
-          heads.set(other, second * cosine + first * sine);
+          to.set(one, (float) (first * cosine - second * sine));
+          to.set(other, (float) (second * cosine + first * sine));
         }
       }
     }
@@ -202,7 +213,9 @@ public final class ReferenceBackend extends MemoryBackend {
       AttentionSpec spec,
       TokenBatch batch,
       Tensor out) {
-    OpChecks.attention(query, key, value, sinks, spec, batch, MemoryBatch.of(batch).keys(), out);
+    DType type = keyValueType(spec.products(), spec.headDim());
+    long rows = MemoryBatch.of(batch).keys();
+    OpChecks.attention(query, key, value, sinks, spec, type, batch, rows, out);
     float[][] queries = rows(query);
     float[][] keys = rows(key);
     float[][] values = rows(value);

@@ -135,8 +135,8 @@ final class ReferenceTraining implements MemoryTraining {
   @Override
   public void ropeGradient(
       Tensor gradient, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
-    OpChecks.rope(gradient, headDim, table, batch);
-    ReferenceBackend.rotate(gradient, layout, headDim, table, batch, -1);
+    OpChecks.rope(gradient, headDim, table, batch, gradient);
+    ReferenceBackend.rotate(gradient, layout, headDim, table, batch, -1, gradient);
   }
 
   @Override

@@ -137,7 +137,7 @@ class CpuMemoryTest {
             ops.embed(head.weight(), batch, 1, x);
             ops.rmsNorm(x, norm, new NormSpec(1e-5, 0), x);
             ops.linear(x, weight, norm, y);
-            ops.rope(y, RotaryPairs.HALVES, 16, 0, batch);
+            ops.rope(y, RotaryPairs.HALVES, 16, 0, batch, y);
             ops.attention(x, y, y, null, spec, batch, x);
             ops.gatedActivation(Activation.SILU, x, y, x);
             ops.add(x, y);

@@ -65,7 +65,7 @@ class CpuThreadsTest {
         WIDTH,
         (on, batch, out) -> {
           on.copy(x, out);
-          on.rope(out, RotaryPairs.HALVES, HEAD_DIM, 0, batch);
+          on.rope(out, RotaryPairs.HALVES, HEAD_DIM, 0, batch, out);
           on.add(out, y);
         });
     sameBits(

@@ -18,6 +18,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.AfterEach;
@@ -56,6 +57,34 @@ class CublasTest {
             product(backend, host(dtype, 2, 3, memory, 1, 2, 3, 4, 5, 6), 1, 0, 2, 3, 1, 1);
         assertArrayEquals(new float[] {7, 16, 8, 23}, found, dtype.toString());
       }
+    }
+    EmulatedDevice.assertNothingLeaks();
+  }
+
+  /**
+   * A product that is written in bf16 is summed in f32 and rounded once. The numbers of bf16 from
+   * 1024 on are multiples of 8: the sum of 1029 becomes 1032, but 1024 where its parts are rounded.
+   */
+  @ParameterizedTest
+  @CsvSource({"FFM,13", "FFM,12", "JCUDA,13", "JCUDA,12"})
+  void eitherBindingRoundsAProductOnce(CudaBinding binding, int version) {
+    libraries.take("cublas", version);
+    int in = 1028;
+    double[] ones = new double[in];
+    Arrays.fill(ones, 1);
+    float[] x = new float[in];
+    Arrays.fill(x, 1);
+    x[0] = 2;
+    try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, binding);
+        Arena memory = Arena.ofConfined();
+        TensorArena arena = backend.arena()) {
+      Tensor input = arena.allocate(DType.F32, 1, in);
+      Tensor out = arena.allocate(DType.BF16, 1, 1);
+      backend.upload(x, input);
+      backend.linear(input, backend.weight(host(DType.BF16, 1, in, memory, ones)), null, out);
+      HostTensor found = HostTensor.allocate(memory, "out", DType.BF16, List.of(1L, 1L));
+      backend.download(out, found);
+      assertEquals(1032, MemoryTensor.of(found).get(0));
     }
     EmulatedDevice.assertNothingLeaks();
   }

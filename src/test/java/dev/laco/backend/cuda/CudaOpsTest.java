@@ -332,7 +332,7 @@ class CudaOpsTest {
     batch.close();
     batch.close();
     assertThrows(
-        IllegalStateException.class, () -> backend.rope(y, RotaryPairs.HALVES, 2, 0, batch));
+        IllegalStateException.class, () -> backend.rope(y, RotaryPairs.HALVES, 2, 0, batch, y));
     backend.close();
     backend.close();
     assertThrows(IllegalStateException.class, () -> backend.add(y, y));

@@ -105,8 +105,8 @@ class NarrowedInputTest {
       case "addLayerNorm" -> new Object[] {x(), x(), weight(1, 6), weight(1, 6), EPS, x()};
       // Weights of f32: the product itself must not round anything else.
       case "linear" -> new Object[] {x(), weight(6, 6), null, x()};
-      case "rope" -> new Object[] {x(), RotaryPairs.HALVES, 2, 0, batch()};
-      case "normRope" -> new Object[] {x(), weight(1, 6), NORM, 6, 0, batch()};
+      case "rope" -> new Object[] {x(), RotaryPairs.HALVES, 2, 0, batch(), x()};
+      case "normRope" -> new Object[] {x(), weight(1, 6), NORM, 6, 0, batch(), x()};
       case "attention" ->
           new Object[] {
             x(),

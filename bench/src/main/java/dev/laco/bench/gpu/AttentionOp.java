@@ -89,8 +89,8 @@ final class AttentionOp implements Op {
     int sequences = sizes.lengths().size();
     int keys = packed.keyOffsets()[sequences];
     Tensor query = lab.random(F32, sizes.tokens(), width, 1);
-    Tensor key = lab.random(F32, keys, keyWidth, 1);
-    Tensor value = lab.random(F32, keys, keyWidth, 1);
+    Tensor key = lab.random(variant.dtype(), keys, keyWidth, 1);
+    Tensor value = lab.random(variant.dtype(), keys, keyWidth, 1);
     Tensor out = lab.random(F32, sizes.tokens(), width, 1);
     return new Job(lab)
         .samples(Samples.ofLastQueries(packed, query, out).keysOf(packed, key, value))
@@ -113,7 +113,9 @@ final class AttentionOp implements Op {
                 .int32(spec.slidingWindow())
                 .float32(spec.scores().scale())
                 .float32(spec.scores().softCap()))
-        .moves(4.0 * (query.elements() + key.elements() + value.elements()), 4.0 * out.elements())
+        .moves(
+            4.0 * query.elements() + 2.0 * variant.dtype().byteSize() * key.elements(),
+            4.0 * out.elements())
         .multiplies(variant.dtype(), operations(sizes, spec))
         .expects(
             reference -> {
@@ -122,8 +124,8 @@ final class AttentionOp implements Op {
                     .backend()
                     .attention(
                         reference.of(query),
-                        reference.of(key),
-                        reference.of(value),
+                        reference.widened(reference.of(key)),
+                        reference.widened(reference.of(value)),
                         null,
                         spec,
                         batch,

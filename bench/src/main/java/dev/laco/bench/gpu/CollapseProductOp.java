@@ -4,6 +4,7 @@ import static dev.laco.model.DType.BF16;
 import static dev.laco.model.DType.F16;
 import static dev.laco.model.DType.F32;
 
+import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
@@ -110,7 +111,8 @@ final class CollapseProductOp implements Op {
             .int64(x.rows())
             .int64(weight.rows())
             .int64(weight.columns())
-            .int32(weights.size()));
+            .int32(weights.size())
+            .int32(KernelCode.of(F32)));
   }
 
   private static void calls(

@@ -157,7 +157,8 @@ final class RowOps {
                 .pointer(lab.table(tokens))
                 .pointer(out)
                 .int64(sizes.hidden())
-                .float32(1))
+                .float32(1)
+                .int32(KernelCode.of(F32)))
         .moves((double) out.elements() * dtype.byteSize(), bytes(out))
         .expects(
             reference -> {
@@ -330,15 +331,18 @@ final class RowOps {
                 .pointer(heads.x)
                 .pointer(heads.cosine)
                 .pointer(heads.sine)
+                .pointer(heads.x)
                 .int32(heads.count)
                 .int32(heads.width)
                 .int32(heads.width / 2)
-                .float32(1))
+                .float32(1)
+                .int32(KernelCode.of(F32)))
         .moves(bytes(heads.x, heads.cosine, heads.sine), bytes(heads.x))
         .expects(
             reference -> {
               try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
-                reference.backend().rope(reference.of(heads.x), layout, heads.width, 0, batch);
+                MemoryTensor x = reference.of(heads.x);
+                reference.backend().rope(x, layout, heads.width, 0, batch, x);
               }
             },
             ELEMENTWISE,
@@ -356,19 +360,21 @@ final class RowOps {
                 .pointer(weight)
                 .pointer(heads.cosine)
                 .pointer(heads.sine)
+                .pointer(heads.x)
                 .int32(heads.count)
                 .int32(heads.width)
                 .int32(heads.width / 2)
                 .float32(NORM.eps())
-                .float32(NORM.offset()))
+                .float32(NORM.offset())
+                .int32(KernelCode.of(F32)))
         .moves(bytes(heads.x, heads.cosine, heads.sine, weight), bytes(heads.x))
         .expects(
             reference -> {
               try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
+                MemoryTensor x = reference.of(heads.x);
                 reference
                     .backend()
-                    .normRope(
-                        reference.of(heads.x), reference.of(weight), NORM, heads.width, 0, batch);
+                    .normRope(x, reference.of(weight), NORM, heads.width, 0, batch, x);
               }
             },
             ELEMENTWISE,
@@ -521,7 +527,13 @@ final class RowOps {
     return new Job(lab)
         .launches(
             Grid.of(Math.ceilDiv(x.elements(), ELEMENTS), BLOCK),
-            new Arguments().pointer(x).pointer(bias).int64(x.elements()).int64(x.columns()))
+            new Arguments()
+                .pointer(x)
+                .pointer(bias)
+                .pointer(x)
+                .int64(x.elements())
+                .int64(x.columns())
+                .int32(KernelCode.of(F32)))
         .moves(bytes(x, bias), bytes(x))
         .expects(
             reference -> {
