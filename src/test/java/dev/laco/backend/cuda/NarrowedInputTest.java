@@ -135,6 +135,8 @@ class NarrowedInputTest {
       case "klDivergence" -> new Object[] {x(), x(), head(), batch(), new double[2]};
       case "crossProduct" -> new Object[] {x(), x(), tensor(6, 6)};
       case "addGram" -> new Object[] {x(), tensor(6, 6)};
+      case "quadraticForms" -> new Object[] {x(), tensor(6, 6), x()};
+      case "squareOfTriangle" -> new Object[] {tensor(6, 6), tensor(6, 6)};
       case "inverseRms" -> new Object[] {x(), EPS, tensor(2, 1)};
       case "scaledDifference" -> new Object[] {x(), x(), tensor(2, 1), x()};
       case "addSquares" -> new Object[] {x(), tensor(1, 6)};
