@@ -3,19 +3,27 @@
 // p (d - common). From this follow, times the slope of scale and soft-cap, those by queries and keys; p weighs the
 // gradients by values.
 //
-//   laco_attention_gradient_keys_f32_v1       a block takes keys, and reads all rows that see them: gradients by keys and values
-//       grid (ceil(longest / 8), key-value heads, sequences)
-//   laco_attention_gradient_queries_f32_v1    a block takes rows, and reads the keys that they see: gradients by queries
-//       grid (ceil(longest * group / 8), key-value heads, sequences)
+//   laco_attention_gradient_keys_<v>       a block takes keys, and reads all rows that see them: gradients by keys and values
+//       grid (ceil(longest / own), key-value heads, sequences)
+//   laco_attention_gradient_queries_<v>    a block takes rows, and reads the keys that they see: gradients by queries
+//       grid (ceil(longest * group / own), key-value heads, sequences)
 //
-// Block 128, shared memory 192 * width + 512 bytes with the width rounded up to a multiple of 32: f32 throughout, heads of
-// any width up to 512. No result is added to by two blocks. Scores are computed in both: seven products of queries or
-// keys, where one kernel would make five and add up gradients of queries in an order that depends on time.
+//   v          heads                        own    block    shared memory
+//   f32_v1     any, up to 512 wide          8      128      192 * width + 512 bytes, the width rounded up to a multiple of 32
+//   bf16_v2    multiples of 16, up to 64    64     128      32768 bytes
+//   bf16_v3    multiples of 16, up to 128   64     128      65536 bytes
 //
-// q, out_gradient, q_gradient [tokens, heads * width]; k, v, k_gradient, v_gradient [tokens, key-value heads * width];
+// f32_v1 calculates in f32 throughout. The others multiply bf16 on tensor cores; weights and gradients by scores are rounded
+// to bf16 as factors, sums are f32. Of 128 columns the sums of two gradients take half of a warp's registers, so that wider
+// heads have no such kernel. No result is added to by two blocks. Scores are computed in both kernels: seven products of
+// queries or keys, where one kernel would make five and add up gradients of queries in an order that depends on time.
+//
+// q, out_gradient [tokens, heads * width] and k, v [tokens, key-value heads * width] in the kernel's type; q_gradient,
+// k_gradient, v_gradient likewise in f32;
 // log_sums, commons [tokens, heads]; offsets, key_offsets, past, alibi, window, scale, soft_cap as in attention.cu, past
 // being 0. What a row does not see has no part in its gradients, and it has none in those of that.
 #include "attention.cuh"
+#include "attention_tiles.cuh"
 
 using namespace laco;
 
@@ -255,3 +263,309 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 LACO_EXPORT(laco_attention_gradient_queries_f32_v1)
+
+namespace {
+
+// ---- tensor cores
+
+namespace tensor_cores {
+
+using T = __nv_bfloat16;
+
+constexpr int kThreads = 128;
+constexpr int kOwn = 64;        // rows, or keys, of a block
+constexpr int kOwnOfWarp = 16;  // of a product
+constexpr int kOthers = 32;     // keys, or rows, at a time
+constexpr int kBuffers = 2;     // one for the products, and one that is being filled
+
+// What is known of a row besides its vectors.
+struct Row {
+  float log_sum, common, slope;
+  int position;
+};
+
+// products = own others^T, of 16 rows from the tile's row `own_row` on and kOthers rows from `row` on.
+template <int kWidth>
+__device__ __forceinline__ void multiply(const Pieces<T, kWidth>& own, int own_row, const Pieces<T, kWidth>& others,
+                                         int row, float (&products)[kOthers / 8][4]) {
+#pragma unroll
+  for (int n = 0; n < kOthers / 8; n++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      products[n][i] = 0;
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kWidth / 16; k++) {
+    uint32_t left[4];
+    own.template load<false>(left, own_row, k * 16);
+#pragma unroll
+    for (int n = 0; n < kOthers / 16; n++) {
+      uint32_t right[4];
+      others.template load<false>(right, row + n * 16, k * 16);
+      multiply_add<T>(products[2 * n], left, right[0], right[1]);
+      multiply_add<T>(products[2 * n + 1], left, right[2], right[3]);
+    }
+  }
+}
+
+// sums += factors others.
+template <int kWidth>
+__device__ __forceinline__ void add(const float (&factors)[kOthers / 8][4], const Pieces<T, kWidth>& others, int row,
+                                    float (&sums)[kWidth / 8][4]) {
+#pragma unroll
+  for (int k = 0; k < kOthers / 16; k++) {
+    // Sixteen columns in the layout of d are in the layout of a, too.
+    const float(&low)[4] = factors[2 * k], (&high)[4] = factors[2 * k + 1];
+    const uint32_t left[4] = {narrow_two<T>(low[0], low[1]), narrow_two<T>(low[2], low[3]),
+                              narrow_two<T>(high[0], high[1]), narrow_two<T>(high[2], high[3])};
+#pragma unroll
+    for (int n = 0; n < kWidth / 16; n++) {
+      uint32_t right[4];
+      others.template load<true>(right, row + k * 16, n * 16);
+      multiply_add<T>(sums[2 * n], left, right[0], right[1]);
+      multiply_add<T>(sums[2 * n + 1], left, right[2], right[3]);
+    }
+  }
+}
+
+// The same where some of the others are not finite: their products with own rows that they have no part in, whose bits
+// in `seen` are 0, are left out. A bit stands for a factor of the lane: bit 4 n + i for factors[n][i].
+template <int kWidth>
+__device__ __forceinline__ void add_seen(const float (&factors)[kOthers / 8][4], uint32_t seen, const T* others,
+                                         float (&sums)[kWidth / 8][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, pair = lane % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < kOthers / 8; n++) {
+#pragma unroll 1
+    for (int from = 0; from < 4; from++) {
+      const uint32_t bits = __shfl_sync(~0u, seen, lane - lane % 4 + from);
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const int row = n * 8 + from * 2 + j;
+        float factor[kHalves];
+#pragma unroll
+        for (int h = 0; h < kHalves; h++) {
+          factor[h] = __shfl_sync(~0u, factors[n][2 * h + j], lane - lane % 4 + from);
+        }
+#pragma unroll
+        for (int m = 0; m < kWidth / 8; m++) {
+          const float2 two = widen_two<T>(
+              *reinterpret_cast<const uint32_t*>(others + swizzled<kWidth>(row, m * 8 + pair)));
+#pragma unroll
+          for (int h = 0; h < kHalves; h++) {
+            if (bits >> (4 * n + 2 * h + j) & 1) {
+              sums[m][2 * h] = fmaf(factor[h], two.x, sums[m][2 * h]);
+              sums[m][2 * h + 1] = fmaf(factor[h], two.y, sums[m][2 * h + 1]);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// The work of a block: gradients by its own keys and values, or by its own queries.
+template <int kWidth, bool kOfKeys>
+__device__ __forceinline__ void differentiate(const Task& task, const T* q, const T* k, const T* v, const T* by_out,
+                                              const float* log_sums, const float* commons, const float* alibi,
+                                              float scale, float soft_cap, float* by_first, float* by_second) {
+  const int all = kOfKeys ? task.rows / task.group : task.rows;
+  const int first = kOfKeys ? static_cast<int>(blockIdx.x) * kOwn : task.first_row(kOwn);
+  if (first >= all) {
+    return;
+  }
+  const int last = min(first + kOwn, all) - 1;
+  // Keys, or queries, of the block and of the tiles; values, or gradients.
+  const int64_t first_key = task.key - static_cast<const float*>(nullptr);
+  auto of_key = [&](const T* from, int i) { return from + first_key + task.key_offset(i); };
+  auto of_row = [&](const T* from, int i) { return from + task.offset(i); };
+
+  // Swizzled tiles of rows of kWidth: keys and values of the block, or queries and gradients, kOwn each; and in each buffer
+  // kOthers of the one and of the other.
+  LACO_DYNAMIC_SHARED(T, shared);
+  constexpr int kTile = kOthers * kWidth;
+  T* const others = shared + 2 * kOwn * kWidth;
+  __shared__ Row rows[kBuffers][kOthers];
+
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int in_block = static_cast<int>(threadIdx.x) / kWarp * kOwnOfWarp;
+  const int pair = lane % 4 * 2;  // the lane's columns of every eight: pair and the next
+  Pieces<T, kWidth> own_pieces(shared, in_block + lane % 16, lane / 16 * 8);
+  // The others as the right factor of products with each of them, and of sums over all of them.
+  Pieces<T, kWidth> pieces(others, lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8);
+  Pieces<T, kWidth> pieces_to_add(others, lane % 16, lane / 16 * 8);
+
+  auto row = [&](int i) {
+    const int64_t entry = task.entry(i);
+    return Row{log_sums[entry], commons[entry], task.slope(alibi, i), task.position(i)};
+  };
+  const int behind = min(task.window - 1, task.rows / task.group - 1);
+  // The others that have a part in the gradients.
+  const int begin = kOfKeys ? first * task.group : task.seen_from(first);
+  const int end = kOfKeys ? (min(all - 1, last + behind) + 1) * task.group : task.seen_to(last);
+  const bool vectors = aligned(q, 16) && aligned(k, 16) && aligned(v, 16) && aligned(by_out, 16);
+  // Rows beyond the last one are the last one again, and see nothing.
+  auto ask = [&](int start, int buffer) {
+    const int final = end - 1 - start;
+    using Tile = Copies<T, kWidth, kOthers, kThreads>;
+    T* const to = others + 2 * buffer * kTile;
+    if constexpr (kOfKeys) {
+      Tile::ask(to, [&](int i) { return of_row(q, start + min(i, final)); }, task.width, vectors);
+      Tile::ask(to + kTile, [&](int i) { return of_row(by_out, start + min(i, final)); }, task.width, vectors);
+      if (threadIdx.x < kOthers) {
+        const int i = static_cast<int>(threadIdx.x);
+        Row one = row(start + min(i, final));
+        one.position = i <= final ? one.position : -1;
+        rows[buffer][i] = one;
+      }
+    } else {
+      Tile::ask(to, [&](int i) { return of_key(k, start + min(i, final)); }, task.width, vectors);
+      Tile::ask(to + kTile, [&](int i) { return of_key(v, start + min(i, final)); }, task.width, vectors);
+    }
+  };
+  using OwnTile = Copies<T, kWidth, kOwn, kThreads>;
+  T* const own_second = shared + kOwn * kWidth;
+  if constexpr (kOfKeys) {
+    OwnTile::ask(shared, [&](int i) { return of_key(k, min(first + i, last)); }, task.width, vectors);
+    OwnTile::ask(own_second, [&](int i) { return of_key(v, min(first + i, last)); }, task.width, vectors);
+  } else {
+    OwnTile::ask(shared, [&](int i) { return of_row(q, min(first + i, last)); }, task.width, vectors);
+    OwnTile::ask(own_second, [&](int i) { return of_row(by_out, min(first + i, last)); }, task.width, vectors);
+  }
+  ask(begin, 0);
+
+  // The lane's own two, 8 apart.
+  const int own = first + in_block + lane / 4;
+  Row own_rows[kHalves];
+  if constexpr (!kOfKeys) {
+#pragma unroll
+    for (int h = 0; h < kHalves; h++) {
+      own_rows[h] = row(min(own + 8 * h, last));
+    }
+  }
+  const int warp_first = first + in_block, warp_last = min(warp_first + kOwnOfWarp - 1, last);
+  float first_sums[kWidth / 8][4] = {}, second_sums[kOfKeys ? kWidth / 8 : 1][4] = {};
+
+  int buffer = 0;
+  for (int start = begin; start < end; start += kOthers) {
+    wait_copies<0>();
+    // Where not all see each other, a factor of 0 must not be multiplied by an element that is NaN or infinite.
+    const int tile_last = min(start + kOthers, end) - 1;
+    const bool in_part =
+        start + kOthers > end ||
+        (kOfKeys ? task.position(start) < last || task.position(tile_last) - first >= task.window
+                 : start < end - task.window || tile_last >= task.seen_to(first));
+    using Tile = Copies<T, kWidth, kOthers, kThreads>;
+    T* const tile = others + 2 * buffer * kTile;
+    const bool infinite = in_part && (Tile::has_infinite(tile) || Tile::has_infinite(tile + kTile));
+    // The tile is there for all, and nobody reads the one before any more.
+    const bool careful = __syncthreads_or(infinite) != 0;
+    if (start + kOthers < end) {
+      ask(start + kOthers, buffer ^ 1);
+    }
+    const bool sees =
+        warp_first <= last &&
+        (kOfKeys ? warp_first <= task.position(tile_last) && task.position(start) - warp_last < task.window
+                 : start <= task.position(warp_last) && tile_last > task.position(warp_first) - task.window);
+    if (sees) {
+      float products[kOthers / 8][4], by_weight[kOthers / 8][4];
+      const int tile_row = 2 * buffer * kOthers;
+      // Addresses do not wait in registers for the next tile.
+      asm volatile("" : "+r"(own_pieces.vector), "+r"(pieces.vector), "+r"(pieces_to_add.vector));
+      multiply<kWidth>(own_pieces, 0, pieces, tile_row, products);
+      multiply<kWidth>(own_pieces, kOwn, pieces, tile_row + kOthers, by_weight);
+      uint32_t seen = 0;
+#pragma unroll
+      for (int n = 0; n < kOthers / 8; n++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const int other = n * 8 + pair + i % 2;
+          const Row of = kOfKeys ? rows[buffer][other] : own_rows[i / 2];
+          const int key = kOfKeys ? own + i / 2 * 8 : start + other;
+          float score = products[n][i] * scale;
+          float slope = scale;
+          if (soft_cap != 0) {
+            // tanh(x) = 1 - 2 / (exp(2x) + 1)
+            const float share = 1 - __fdividef(2.0f, exp2_quick(__fdividef(2 * kLog2E * score, soft_cap)) + 1);
+            score = soft_cap * share;
+            slope *= 1 - share * share;
+          }
+          score += of.slope * static_cast<float>(key - of.position);
+          const float weight = exp2_quick((score - of.log_sum) * kLog2E);
+          const bool both = task.sees(of.position, key);
+          seen |= (both ? 1u : 0u) << (4 * n + i);
+          products[n][i] = both ? weight * (by_weight[n][i] - of.common) * slope : 0;
+          by_weight[n][i] = both ? weight : 0;
+        }
+      }
+      if (careful) {
+        add_seen<kWidth>(products, seen, tile, first_sums);
+        if constexpr (kOfKeys) {
+          add_seen<kWidth>(by_weight, seen, tile + kTile, second_sums);
+        }
+      } else {
+        add<kWidth>(products, pieces_to_add, tile_row, first_sums);
+        if constexpr (kOfKeys) {
+          add<kWidth>(by_weight, pieces_to_add, tile_row + kOthers, second_sums);
+        }
+      }
+    }
+    buffer ^= 1;
+  }
+
+#pragma unroll
+  for (int h = 0; h < kHalves; h++) {
+    if (own + 8 * h <= last) {
+      const int64_t to = (kOfKeys ? first_key + task.key_offset(own + 8 * h) : task.offset(own + 8 * h)) + pair;
+      auto write = [&](const auto& sums, float* out) {
+        const bool both = aligned(out + to, 8);
+#pragma unroll
+        for (int n = 0; n < kWidth / 8; n++) {
+          if (n * 8 < task.width) {
+            if (both) {
+              *reinterpret_cast<float2*>(out + to + n * 8) = make_float2(sums[n][2 * h], sums[n][2 * h + 1]);
+            } else {
+              out[to + n * 8] = sums[n][2 * h];
+              out[to + n * 8 + 1] = sums[n][2 * h + 1];
+            }
+          }
+        }
+      };
+      write(first_sums, by_first);
+      if constexpr (kOfKeys) {
+        write(second_sums, by_second);
+      }
+    }
+  }
+}
+
+}  // namespace tensor_cores
+}  // namespace
+
+#define LACO_ATTENTION_GRADIENT(version, head_columns, key_blocks, query_blocks)                                                       \
+  extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads, key_blocks)                                         \
+      laco_attention_gradient_keys_bf16_##version(                                                                     \
+          const __nv_bfloat16* q, const __nv_bfloat16* k, const __nv_bfloat16* v, const __nv_bfloat16* out_gradient,   \
+          const float* log_sums, const float* commons, float* k_gradient, float* v_gradient, const int32_t* offsets,   \
+          const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads, int32_t key_heads,       \
+          int32_t width, int32_t window, float scale, float soft_cap) {                                                \
+    const Task task(nullptr, nullptr, nullptr, nullptr, offsets, key_offsets, past, heads, key_heads, width, window);  \
+    tensor_cores::differentiate<head_columns, true>(task, q, k, v, out_gradient, log_sums, commons, alibi, scale,      \
+                                                    soft_cap, k_gradient, v_gradient);                                 \
+  }                                                                                                                    \
+  LACO_EXPORT(laco_attention_gradient_keys_bf16_##version)                                                             \
+  extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads, query_blocks)                                         \
+      laco_attention_gradient_queries_bf16_##version(                                                                  \
+          const __nv_bfloat16* q, const __nv_bfloat16* k, const __nv_bfloat16* v, const __nv_bfloat16* out_gradient,   \
+          const float* log_sums, const float* commons, float* q_gradient, const int32_t* offsets,                      \
+          const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads, int32_t key_heads,       \
+          int32_t width, int32_t window, float scale, float soft_cap) {                                                \
+    const Task task(nullptr, nullptr, nullptr, nullptr, offsets, key_offsets, past, heads, key_heads, width, window);  \
+    tensor_cores::differentiate<head_columns, false>(task, q, k, v, out_gradient, log_sums, commons, alibi, scale,     \
+                                                     soft_cap, q_gradient, nullptr);                                   \
+  }                                                                                                                    \
+  LACO_EXPORT(laco_attention_gradient_queries_bf16_##version)
+
+LACO_ATTENTION_GRADIENT(v2, 64, 2, 3)
+LACO_ATTENTION_GRADIENT(v3, 128, 2, 2)

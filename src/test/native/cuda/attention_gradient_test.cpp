@@ -81,40 +81,99 @@ Expected differentiate(const Case& c, const Inputs& in, const std::vector<float>
   return expected;
 }
 
-void compare(const char* what, const Case& c, check::Buffer<float>& actual, const Gradient& expected) {
+struct Variant {
+  const char* name;  // of the kernels: laco_attention_gradient_<keys|queries>_<name>
+  int own, threads, most_width;
+  double tolerance;  // relative to the sum of the terms' magnitudes, and to 1
+  bool narrow;       // whether tensors are bf16, for widths that are multiples of 16
+
+  int shared_bytes(int width) const {
+    return narrow ? 2 * most_width * (2 * own + 4 * 32) : 192 * ((width + 31) / 32 * 32) + 512;
+  }
+  bool takes(int width) const { return width <= most_width && (!narrow || width % 16 == 0); }
+};
+
+// Weights and gradients by scores are rounded to bf16, to half a unit in the last of 8 places.
+const Variant kVariants[] = {
+    {"f32_v1", 8, 128, 512, 5e-6, false},
+    {"bf16_v2", 64, 128, 64, 0x1p-8, true},
+    {"bf16_v3", 64, 128, 128, 0x1p-8, true},
+};
+
+void compare(const Variant& variant, const char* what, const Case& c, check::Buffer<float>& actual,
+             const Gradient& expected) {
   for (size_t i = 0; i < actual.size(); i++) {
     const double must = expected.value[i];
-    CHECK_CLOSE(check::wide(actual[i]), must, std::isfinite(must) ? 5e-6 * (1 + expected.magnitude[i]) : 0,
-                std::string("by ") + what + ", " + c.words() + ", element " + std::to_string(i));
+    const double limit = variant.tolerance * (variant.narrow ? 1e-2 + expected.magnitude[i] : 1 + expected.magnitude[i]);
+    CHECK_CLOSE(check::wide(actual[i]), must, std::isfinite(must) ? limit : 0,
+                std::string(variant.name) + " by " + what + ", " + c.words() + ", element " + std::to_string(i));
   }
 }
 
-// c.shift is that of q, k, v and the gradient by out; those by q, k and v have the same.
-void run(const Case& c, const Inputs& in) {
-  const std::vector<float> gradient = check::random<float>(in.query.size());
-  const Expected expected = differentiate(c, in, gradient);
-  check::Buffer<float> query(in.query, c.shift[0]), key(in.key, c.shift[1]), value(in.value, c.shift[2]);
-  check::Buffer<float> from(gradient, c.shift[3]), slopes(in.slopes);
+template <class T>
+std::vector<T> narrowed(const std::vector<float>& values) {
+  std::vector<T> all;
+  for (float value : values) {
+    all.push_back(check::narrow<T>(check::wide(value)));
+  }
+  return all;
+}
+
+template <class T>
+void round(std::vector<float>& values) {
+  for (float& value : values) {
+    value = static_cast<float>(check::wide(check::narrow<T>(check::wide(value))));
+  }
+}
+
+template <class T>
+void run(const Variant& variant, const Case& c, const Inputs& in, const std::vector<float>& gradient,
+         const Expected& expected) {
+  check::Buffer<T> query(narrowed<T>(in.query), c.shift[0]), key(narrowed<T>(in.key), c.shift[1]);
+  check::Buffer<T> value(narrowed<T>(in.value), c.shift[2]), from(narrowed<T>(gradient), c.shift[3]);
+  check::Buffer<float> slopes(in.slopes);
   check::Buffer<float> log_sums(expected.log_sums), commons(expected.commons);
   check::Buffer<float> by_query(in.query.size(), c.shift[0]), by_key(in.key.size(), c.shift[1]);
   check::Buffer<float> by_value(in.key.size(), c.shift[2]);
   check::Buffer<int32_t> offsets(in.offsets), past(c.past);
   const int longest = *std::max_element(c.lengths.begin(), c.lengths.end());
-  const auto shared = static_cast<size_t>(192 * ((c.width + 31) / 32 * 32) + 512);
+  const auto shared = static_cast<size_t>(variant.shared_bytes(c.width));
   auto grid = [&](int rows) {
-    return dim3(static_cast<unsigned>((rows + 7) / 8), static_cast<unsigned>(c.key_heads),
+    return dim3(static_cast<unsigned>((rows + variant.own - 1) / variant.own), static_cast<unsigned>(c.key_heads),
                 static_cast<unsigned>(c.lengths.size()));
   };
-  const float *q = query.data(), *k = key.data(), *v = value.data(), *g = from.data();
+  const auto threads = static_cast<unsigned>(variant.threads);
+  const T *q = query.data(), *k = key.data(), *v = value.data(), *g = from.data();
   const float *l = log_sums.data(), *m = commons.data(), *a = c.alibi ? slopes.data() : nullptr;
   const int32_t *o = offsets.data(), *p = past.data();
-  check::launch("laco_attention_gradient_keys_f32_v1", grid(longest), 128, shared, q, k, v, g, l, m, by_key.data(),
+  const std::string name = "laco_attention_gradient_";
+  check::launch((name + "keys_" + variant.name).c_str(), grid(longest), threads, shared, q, k, v, g, l, m, by_key.data(),
                 by_value.data(), o, o, p, a, c.heads, c.key_heads, c.width, c.window, in.scale, c.soft_cap);
-  check::launch("laco_attention_gradient_queries_f32_v1", grid(longest * c.group()), 128, shared, q, k, v, g, l, m,
+  check::launch((name + "queries_" + variant.name).c_str(), grid(longest * c.group()), threads, shared, q, k, v, g, l, m,
                 by_query.data(), o, o, p, a, c.heads, c.key_heads, c.width, c.window, in.scale, c.soft_cap);
-  compare("queries", c, by_query, expected.query);
-  compare("keys", c, by_key, expected.key);
-  compare("values", c, by_value, expected.value);
+  compare(variant, "queries", c, by_query, expected.query);
+  compare(variant, "keys", c, by_key, expected.key);
+  compare(variant, "values", c, by_value, expected.value);
+}
+
+// c.shift is that of q, k, v and the gradient by out; those by q, k and v have the same.
+void run(const Case& c, Inputs in) {
+  std::vector<float> gradient = check::random<float>(in.query.size());
+  const Expected wide = differentiate(c, in, gradient);
+  for (const Variant& variant : kVariants) {
+    if (variant.takes(c.width) && !variant.narrow) {
+      run<float>(variant, c, in, gradient, wide);
+    }
+  }
+  for (auto* values : {&in.query, &in.key, &in.value, &gradient}) {
+    round<__nv_bfloat16>(*values);
+  }
+  const Expected expected = differentiate(c, in, gradient);
+  for (const Variant& variant : kVariants) {
+    if (variant.takes(c.width) && variant.narrow) {
+      run<__nv_bfloat16>(variant, c, in, gradient, expected);
+    }
+  }
 }
 
 void run(const Case& c) { run(c, Inputs(c)); }
@@ -131,36 +190,57 @@ TEST(attention_gradient_of_every_length) {
   for (int length : {1, 7, 8, 9, 31, 32, 33, 65}) {
     run({1, 1, 16, {length}});
   }
+  for (int length : {127, 128, 129, 161, 300}) {
+    run({1, 1, 64, {length}});
+  }
+  run({2, 1, 128, {140, 3}});
 }
 
 TEST(attention_gradient_of_packed_sequences_and_grouped_heads) {
   run({4, 4, 8, {1, 7, 33}});
   run({4, 2, 36, {3, 40, 1}});
   run({9, 3, 8, {20, 2, 12}});
+  run({4, 2, 80, {3, 90, 1}});
+  run({6, 2, 48, {130, 20}});
 }
 
 TEST(attention_gradient_within_a_window_with_caps_and_slopes) {
   for (int window : {1, 2, 33}) {
     run({4, 2, 12, {50, 3}, {0, 0}, window});
   }
+  for (int window : {1, 20, 100}) {
+    run({2, 1, 32, {180, 3}, {0, 0}, window});
+  }
   run({2, 1, 16, {40}, {0}, 0, 2.0f});
   run({4, 4, 8, {40}, {0}, 0, 0, true});
   run({6, 2, 8, {30, 5}, {0, 0}, 17, 3.0f, true});
+  run({6, 2, 16, {70, 5}, {0, 0}, 50, 3.0f, true});
 }
 
 TEST(attention_gradient_of_tensors_aligned_to_an_element) {
   for (size_t tensor = 0; tensor < 4; tensor++) {
-    Case c{2, 1, 36, {20}};
-    c.shift[tensor] = 1;
-    run(c);
+    for (int width : {36, 48}) {
+      Case c{2, 1, width, {20}};
+      c.shift[tensor] = 1;
+      run(c);
+    }
   }
 }
 
 TEST(attention_gradient_does_not_see_what_is_masked) {
-  const Case c{4, 2, 8, {40, 12}, {0, 0}, 10};
-  Inputs in(c);
-  in.key[in.key_row(c, 0, 30, 1) + 3] = static_cast<float>(kNaN);
-  in.value[in.key_row(c, 0, 5, 0) + 5] = static_cast<float>(kInfinity);
-  in.query[static_cast<size_t>(20 * c.query_stride())] = static_cast<float>(kNaN);
-  run(c, in);
+  for (int width : {8, 16, 128}) {
+    for (int what = 0; what < 3; what++) {
+      const Case c{4, 2, width, {140, 12}, {0, 0}, 10};
+      Inputs in(c);
+      if (what == 0) {
+        in.key[in.key_row(c, 0, 70, 1) + 3] = static_cast<float>(kNaN);
+      } else if (what == 1) {
+        in.value[in.key_row(c, 0, 35, 0) + 5] = static_cast<float>(kInfinity);
+      } else {
+        in.query[static_cast<size_t>(60 * c.query_stride())] = static_cast<float>(kNaN);
+        in.query[static_cast<size_t>(139 * c.query_stride())] = static_cast<float>(kInfinity);
+      }
+      run(c, in);
+    }
+  }
 }

@@ -24,6 +24,11 @@ public interface TestedBackend {
     return Tolerance.ACCUMULATED;
   }
 
+  /** The tolerance of the gradients of attention that multiplies in a dtype. */
+  default Tolerance attentionGradient(DType products) {
+    return attention(products);
+  }
+
   /** The tolerance of cross products. */
   default Tolerance crossProduct() {
     return Tolerance.ACCUMULATED;

@@ -28,6 +28,8 @@ public enum Tolerance {
    * errors of up to 2^-9 each, which partly cancel in a sum.
    */
   BF16_ATTENTION(6e-3),
+  /** Likewise of its gradients, which have the rounded gradients by its output and by scores. */
+  BF16_ATTENTION_GRADIENT(1.2e-2),
   /** Absolute, in nats: the error of logits of magnitude 10 whose products are rounded to bf16. */
   BF16_LOG_PROBABILITY(6e-2);
 

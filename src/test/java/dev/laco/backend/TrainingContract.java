@@ -234,6 +234,23 @@ public abstract class TrainingContract extends Contract {
     differentiatesAttention(new AttentionSpec(2, 1, 64, 90, scores, DType.F16), new int[] {200});
   }
 
+  @ParameterizedTest
+  @CsvSource({
+    // heads, key heads, width, window, softCap, alibi
+    "4,2,16,0,0,false",
+    "6,2,48,90,0,false",
+    "3,1,80,0,5,true",
+    "2,1,128,20,0,false",
+    "2,2,144,0,0,false"
+  })
+  void differentiatesAttentionInBf16(
+      int heads, int keyHeads, int width, int window, double softCap, boolean alibi) {
+    LogitSpec scores = new LogitSpec(1 / Math.sqrt(width), softCap);
+    differentiatesAttention(
+        new AttentionSpec(heads, keyHeads, width, window, scores, alibi, DType.BF16),
+        new int[] {1, 70, 5, 130});
+  }
+
   private void differentiatesAttention(AttentionSpec spec, int[] lengths) {
     PackedSequences sequences =
         PackedSequences.of(Arrays.stream(lengths).mapToObj(int[]::new).toList());
@@ -248,7 +265,7 @@ public abstract class TrainingContract extends Contract {
     float[] ofHeads = normal(spec.numHeads());
     sameEach(
         "attentionGradient in " + spec.products(),
-        tested.attention(spec.products()),
+        tested.attentionGradient(spec.products()),
         run -> {
           TokenBatch batch = run.batch(sequences);
           Tensor queries = run.tensor(query, rows, width);

@@ -17,6 +17,7 @@ import java.util.Locale;
 record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int sharedBytes) {
   private static final int MAX_WIDTH = 512;
   private static final int MAX_TENSOR_CORE_WIDTH = 256;
+  private static final int MAX_TENSOR_CORE_GRADIENT_WIDTH = 128;
 
   /** The type in which the kernel for heads of a width multiplies, and reads keys and values. */
   static DType dtype(DType products, int width) {
@@ -37,10 +38,40 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
     return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, sharedBytes(width));
   }
 
-  /** The kernel of the gradients by keys and values, or that of the gradients by queries. */
+  /**
+   * The kernel of the gradients by keys and values, or that of the gradients by queries. What it
+   * multiplies must have its dtype. That is f32 where attention multiplies in f16, too, which has
+   * no numbers as small as gradients are.
+   */
   static AttentionLaunch ofGradient(AttentionSpec spec, boolean keys) {
+    int width = spec.headDim();
+    if (spec.products() == DType.BF16
+        && width % 16 == 0
+        && width <= MAX_TENSOR_CORE_GRADIENT_WIDTH) {
+      return width <= 64
+          ? new AttentionLaunch(
+              keys ? Kernel.ATTENTION_GRADIENT_KEYS_64 : Kernel.ATTENTION_GRADIENT_QUERIES_64,
+              DType.BF16,
+              64,
+              128,
+              32_768)
+          : new AttentionLaunch(
+              keys ? Kernel.ATTENTION_GRADIENT_KEYS_128 : Kernel.ATTENTION_GRADIENT_QUERIES_128,
+              DType.BF16,
+              64,
+              128,
+              65_536);
+    }
     Kernel kernel = keys ? Kernel.ATTENTION_GRADIENT_KEYS : Kernel.ATTENTION_GRADIENT_QUERIES;
-    return new AttentionLaunch(kernel, DType.F32, 8, 128, sharedBytes(spec.headDim()));
+    return new AttentionLaunch(kernel, DType.F32, 8, 128, sharedBytes(width));
+  }
+
+  /** Whether a block takes keys, and not pairs of a query and a head. */
+  private boolean takesKeys() {
+    return switch (kernel) {
+      case ATTENTION_GRADIENT_KEYS, ATTENTION_GRADIENT_KEYS_64, ATTENTION_GRADIENT_KEYS_128 -> true;
+      default -> false;
+    };
   }
 
   /** Shared memory of the kernels that calculate in f32. */
@@ -59,8 +90,7 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
 
   /** Launches the kernel, to which the launcher has been given the tensors. */
   void run(Launcher launcher, AttentionSpec spec, CudaBatch batch, long slopes) {
-    int group = spec.numHeads() / spec.numKeyValueHeads();
-    long all = kernel == Kernel.ATTENTION_GRADIENT_KEYS ? 1 : group;
+    long all = takesKeys() ? 1 : spec.numHeads() / spec.numKeyValueHeads();
     launcher
         .pointer(batch.offsets())
         .pointer(batch.keyOffsets())

@@ -3,6 +3,7 @@ package dev.laco.backend.cuda;
 import dev.laco.Compute;
 import dev.laco.backend.GramPanels;
 import dev.laco.model.DType;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -328,6 +329,25 @@ final class CudaProducts {
   /** The device address of an element of f32. */
   private static long at(long address, long element) {
     return address + element * Float.BYTES;
+  }
+
+  /**
+   * The device addresses of tensors in bf16, until the next product: their own, or memory to which
+   * they are rounded.
+   */
+  long[] rounded(List<CudaTensor> factors) {
+    long bytes =
+        factors.stream()
+            .filter(factor -> factor.dtype() != DType.BF16)
+            .mapToLong(factor -> alignedBytes(factor.elements()))
+            .sum();
+    long room = bytes == 0 ? 0 : crossed.atLeast(bytes);
+    long[] addresses = new long[factors.size()];
+    for (int i = 0; i < addresses.length; i++) {
+      addresses[i] = halves(factors.get(i), room);
+      room += addresses[i] == room ? alignedBytes(factors.get(i).elements()) : 0;
+    }
+    return addresses;
   }
 
   /** The device address of a factor in bf16: its own, or {@code room}, to which it is rounded. */

@@ -248,17 +248,18 @@ final class CudaTraining implements TrainingOps {
     long common = commons.atLeast(logSums.elements() * Float.BYTES);
     rowProducts(input(gradient), input(out), logSums.elements(), spec.headDim(), common);
     long slopes = backend.slopes(spec);
+    List<Tensor> factors = List.of(query, key, value, gradient);
+    long[] multiplied =
+        AttentionLaunch.ofGradient(spec, true).dtype() == DType.F32
+            ? factors.stream().mapToLong(CudaBackend::input).toArray()
+            : products.rounded(factors.stream().map(CudaTensor::of).toList());
     for (boolean keys : new boolean[] {true, false}) {
       AttentionLaunch launch = AttentionLaunch.ofGradient(spec, keys);
-      Launcher launcher =
-          backend
-              .begin(launch.kernel(), launch.dtype())
-              .pointer(input(query))
-              .pointer(input(key))
-              .pointer(input(value))
-              .pointer(input(gradient))
-              .pointer(input(logSums))
-              .pointer(common);
+      Launcher launcher = backend.begin(launch.kernel(), launch.dtype());
+      for (long factor : multiplied) {
+        launcher.pointer(factor);
+      }
+      launcher.pointer(input(logSums)).pointer(common);
       if (keys) {
         launcher.pointer(output(keyGradient)).pointer(output(valueGradient));
       } else {

@@ -255,11 +255,26 @@ enum Kernel {
   ATTENTION_64("attention", "attention_%s_v2", halves(), attention(6)),
   ATTENTION_128("attention", "attention_%s_v3", halves(), attention(6)),
   ATTENTION_256("attention", "attention_%s_v4", halves(), attention(6)),
-  /** Gives the gradients by keys and values. */
+  /**
+   * Gives the gradients by keys and values; calculates in f32, for heads that are up to 512 wide.
+   */
   ATTENTION_GRADIENT_KEYS(
       "attention_gradient", "attention_gradient_keys_%s_v1", Set.of(F32), attention(8)),
+  /**
+   * Uses tensor cores, for heads up to 64 wide. The width must be a multiple of 16, for the next
+   * kernel as well.
+   */
+  ATTENTION_GRADIENT_KEYS_64(
+      "attention_gradient", "attention_gradient_keys_%s_v2", Set.of(BF16), attention(8)),
+  ATTENTION_GRADIENT_KEYS_128(
+      "attention_gradient", "attention_gradient_keys_%s_v3", Set.of(BF16), attention(8)),
+  /** Gives the gradients by queries; likewise in f32. */
   ATTENTION_GRADIENT_QUERIES(
       "attention_gradient", "attention_gradient_queries_%s_v1", Set.of(F32), attention(7)),
+  ATTENTION_GRADIENT_QUERIES_64(
+      "attention_gradient", "attention_gradient_queries_%s_v2", Set.of(BF16), attention(7)),
+  ATTENTION_GRADIENT_QUERIES_128(
+      "attention_gradient", "attention_gradient_queries_%s_v3", Set.of(BF16), attention(7)),
   /** Multiplies by a matrix that the kernel mixes while it multiplies. */
   COLLAPSE_PRODUCT(
       "collapse_product",

@@ -97,6 +97,11 @@ class CudaBackendTest {
     }
 
     @Override
+    public Tolerance attentionGradient(DType products) {
+      return products == DType.F32 ? Tolerance.ACCUMULATED : Tolerance.BF16_ATTENTION_GRADIENT;
+    }
+
+    @Override
     public Tolerance crossProduct() {
       return product(DType.BF16);
     }

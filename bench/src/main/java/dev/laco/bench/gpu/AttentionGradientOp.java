@@ -1,5 +1,6 @@
 package dev.laco.bench.gpu;
 
+import static dev.laco.model.DType.BF16;
 import static dev.laco.model.DType.F32;
 
 import dev.laco.backend.AttentionSpec;
@@ -7,18 +8,24 @@ import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
+import dev.laco.bench.Target;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /** {@code attention_gradient}: over whole sequences, of keys and values or of queries. */
 final class AttentionGradientOp implements Op {
+  /** Of the bf16 product, causal operations counted once, and products of both kernels. */
+  private static final double TARGET = 0.3;
+
   private static final double TOLERANCE = 5e-6;
 
-  /** Keys, or rows, of a block. */
-  private static final int OWN = 8;
+  /** Of gradients whose factors are rounded to bf16. */
+  private static final double BF16_TOLERANCE = 1.2e-2;
 
   private static final int BLOCK = 128;
 
@@ -29,14 +36,43 @@ final class AttentionGradientOp implements Op {
 
   @Override
   public List<Variant> variants() {
-    return List.of(
-        new Variant("attention_gradient", "laco_attention_gradient_keys_f32_v1", F32),
-        new Variant("attention_gradient", "laco_attention_gradient_queries_f32_v1", F32));
+    return Stream.of("keys", "queries")
+        .flatMap(
+            of ->
+                Stream.of(
+                    new Variant(
+                        "attention_gradient",
+                        String.format("laco_attention_gradient_%s_f32_v1", of),
+                        F32),
+                    new Variant(
+                        "attention_gradient",
+                        String.format("laco_attention_gradient_%s_bf16_v2", of),
+                        BF16),
+                    new Variant(
+                        "attention_gradient",
+                        String.format("laco_attention_gradient_%s_bf16_v3", of),
+                        BF16)))
+        .toList();
+  }
+
+  /** The versions for tensor cores take heads up to a width each. */
+  @Override
+  public boolean takes(Variant variant, Sizes sizes) {
+    return variant.dtype() == F32 || sizes.config().headDim() <= mostWidth(variant);
+  }
+
+  private static int mostWidth(Variant variant) {
+    return variant.name().endsWith("_v2") ? 64 : 128;
   }
 
   @Override
   public List<Sizes> timed(Sizes trial, Sizes large) {
     return List.of(trial, large);
+  }
+
+  @Override
+  public @Nullable Target target(Variant variant, Sizes sizes, BenchDevice card) {
+    return variant.name().endsWith("_bf16_v3") && sizes.isLarge() ? Target.ofCeiling(TARGET) : null;
   }
 
   /** What attention gave, and the logarithms of its sums, are made up. */
@@ -53,16 +89,16 @@ final class AttentionGradientOp implements Op {
             config.headDim(),
             sizes.window(),
             new LogitSpec(1 / Math.sqrt(config.headDim()), 0),
-            F32);
+            variant.dtype());
     int group = spec.numHeads() / spec.numKeyValueHeads();
     long width = (long) spec.numHeads() * spec.headDim();
     long keyWidth = width / group;
     int tokens = sizes.tokens();
-    Tensor query = lab.random(F32, tokens, width, 1);
-    Tensor key = lab.random(F32, tokens, keyWidth, 1);
-    Tensor value = lab.random(F32, tokens, keyWidth, 1);
+    Tensor query = lab.random(variant.dtype(), tokens, width, 1);
+    Tensor key = lab.random(variant.dtype(), tokens, keyWidth, 1);
+    Tensor value = lab.random(variant.dtype(), tokens, keyWidth, 1);
     Tensor out = lab.random(F32, tokens, width, 1);
-    Tensor gradient = lab.random(F32, tokens, width, 1);
+    Tensor gradient = lab.random(variant.dtype(), tokens, width, 1);
     Tensor logSums = lab.random(F32, tokens, spec.numHeads(), 1);
     Tensor byQuery = lab.random(F32, tokens, width, 1);
     Tensor byKey = lab.random(F32, tokens, keyWidth, 1);
@@ -93,20 +129,23 @@ final class AttentionGradientOp implements Op {
         .float32(spec.scores().scale())
         .float32(spec.scores().softCap());
     long rows = ofKeys ? sizes.longest() : (long) sizes.longest() * group;
-    int shared = 192 * 32 * Math.ceilDiv(spec.headDim(), 32) + 512;
+    boolean wide = variant.dtype() == F32;
+    int own = wide ? 8 : 64;
+    int shared =
+        wide ? 192 * 32 * Math.ceilDiv(spec.headDim(), 32) + 512 : 512 * mostWidth(variant);
     Tensor[] all = {query, key, value, out, gradient, logSums, byQuery, byKey, byValue};
     Tensor[] results = ofKeys ? new Tensor[] {byKey, byValue} : new Tensor[] {byQuery};
     return new Job(lab)
         .launches(
             new Grid(
-                Math.ceilDiv(rows, OWN),
+                Math.ceilDiv(rows, own),
                 spec.numKeyValueHeads(),
                 sizes.lengths().size(),
                 BLOCK,
                 shared),
             arguments)
         .moves(RowOps.bytes(query, key, value, gradient), RowOps.bytes(results))
-        .multiplies(F32, operations(sizes, spec, ofKeys))
+        .multiplies(variant.dtype(), operations(sizes, spec, ofKeys))
         .expects(
             on -> {
               MemoryTensor unused = on.zeros(F32, on.of(query).rows(), width);
@@ -115,20 +154,20 @@ final class AttentionGradientOp implements Op {
                 on.backend()
                     .training()
                     .attentionGradient(
-                        on.of(query),
-                        on.of(key),
-                        on.of(value),
+                        on.widened(on.of(query)),
+                        on.widened(on.of(key)),
+                        on.widened(on.of(value)),
                         spec,
                         batch,
                         on.of(out),
                         on.of(logSums),
-                        on.of(gradient),
+                        on.widened(on.of(gradient)),
                         ofKeys ? unused : on.of(byQuery),
                         ofKeys ? on.of(byKey) : unusedKey,
                         ofKeys ? on.of(byValue) : unusedKey);
               }
             },
-            TOLERANCE,
+            wide ? TOLERANCE : BF16_TOLERANCE,
             results)
         .samples(ofKeys ? Samples.ofLastTokens(packed, all) : Samples.ofFirstTokens(packed, all));
   }
