@@ -26,7 +26,7 @@
 //
 // Keys and values that a row does not see have no influence on it, even where they are NaN.
 #include "attention.cuh"
-#include "mma.cuh"
+#include "attention_tiles.cuh"
 
 namespace {
 
@@ -184,12 +184,6 @@ constexpr int kRows = 128;
 constexpr int kTileRows = 16;  // of a product; a warp has one tile of rows, or two, by the kernel's kTiles
 template <int kTiles>
 constexpr int kThreads = kRows / kTileRows / kTiles * kWarp;
-constexpr float kLog2E = 1.44269504f;
-
-// The bits of a 16-bit type's exponent, which are all set where a number is NaN or infinite.
-template <class T>
-constexpr uint32_t kExponent = kIsHalf<T> ? 0x7c00 : 0x7f80;
-
 // Copies kRowCount rows of f32 into shared memory, rounded to T. All are loaded into registers before they are stored.
 template <class T, int kWidth, int kRowCount, int kThreads>
 struct Transit {
@@ -242,86 +236,9 @@ struct Transit {
   }
 };
 
-// Copies kRowCount rows of T into a swizzled tile [kRowCount, kWidth] in shared memory while a product runs. A thread
-// has the same column of every kRowStep rows, and waits for its own vectors before a barrier shows them to others.
-template <class T, int kWidth, int kRowCount, int kThreads>
-struct Copies {
-  static constexpr int kLanes = kWidth / 8;  // vectors of a row
-  static constexpr int kRowStep = kThreads / kLanes;
-  static constexpr int kSteps = kRowCount / kRowStep;
-  static_assert(kRowStep % 8 == 0 && kSteps * kRowStep == kRowCount, "steps are periods of the swizzle");
-
-  __device__ static int row() { return static_cast<int>(threadIdx.x) / kLanes; }
-  __device__ static int column() { return static_cast<int>(threadIdx.x) % kLanes * 8; }
-  __device__ static T* place(T* tile, int step) {
-    return tile + swizzled<kWidth>(row(), column()) + step * kRowStep * kWidth;
-  }
-
-  // Row i begins at row_at(i) and has `width` elements; zeros follow.
-  template <class RowAt>
-  __device__ __forceinline__ static void ask(T* tile, RowAt row_at, int width, bool vectors) {
-    const Shared to = shared_place(place(tile, 0));
-    const int valid = width - column();
-#pragma unroll
-    for (int step = 0; step < kSteps; step++) {
-      const Shared at = to + step * kRowStep * kWidth * static_cast<int>(sizeof(T));
-      const T* const from = row_at(row() + step * kRowStep) + column();
-      if (vectors) {
-        copy_some<8, true>(at, from, valid);
-      } else {
-        copy_some<8, false>(at, from, valid);
-      }
-    }
-    commit_copies();
-  }
-
-  // Stores 0 in the place of this thread's values that are not finite; returns whether there was one.
-  __device__ __forceinline__ static bool drop_infinite(T* tile) {
-    bool dropped = false;
-    auto keep = [&](uint32_t& two) {
-      constexpr uint32_t low = kExponent<T>, high = low << 16;
-      const uint32_t gone = ((two & low) == low ? 0xffffu : 0) | ((two & high) == high ? 0xffff0000u : 0);
-      two &= ~gone;
-      dropped |= gone != 0;
-    };
-#pragma unroll
-    for (int step = 0; step < kSteps; step++) {
-      uint4* const vector = reinterpret_cast<uint4*>(place(tile, step));
-      uint4 words = *vector;
-      keep(words.x);
-      keep(words.y);
-      keep(words.z);
-      keep(words.w);
-      *vector = words;
-    }
-    return dropped;
-  }
-};
-
-// The address that a lane gives to load_matrices for a swizzled tile [*, kWidth] in shared memory.
-template <class T, int kWidth>
-struct Pieces {
-  Shared start;  // of the lane's row in the tile's first rows
-  int vector;    // the vector that the lane names, of the first eight of its row, swizzled
-
-  __device__ __forceinline__ Pieces(T* tile, int row, int column)
-      : start(shared_place(tile + row * kWidth)), vector(column / 8 ^ row % 8) {}
-
-  // The address `rows` further down, a multiple of 8, and `columns` to the right, a multiple of 16.
-  template <bool kTransposed>
-  __device__ __forceinline__ void load(uint32_t (&piece)[4], int rows, int columns) const {
-    load_matrices<kTransposed>(
-        piece, start + (vector ^ columns % 64 / 8) * 16 + columns / 64 * 128 + rows * kWidth * 2);
-  }
-};
-
 // Up to this width a warp's queries stay in registers, if they are one tile.
 template <int kWidth, int kTiles>
 constexpr bool kHeld = kWidth <= 128 && kTiles == 1;
-
-// Scores, weights and sums of a tile's 16 rows lie as multiply_add leaves its d: a lane has two rows, 8
-// apart, and of every 8 columns two.
-constexpr int kHalves = 2;
 
 // scores += queries keys^T. A piece of the keys is loaded once for all tiles.
 template <class T, int kWidth, int kKeys, int kTiles>

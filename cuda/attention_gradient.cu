@@ -367,7 +367,7 @@ __device__ __forceinline__ void add_seen(const float (&factors)[kOthers / 8][4],
 
 // The work of a block: gradients by its own keys and values, or by its own queries.
 template <int kWidth, bool kOfKeys>
-__device__ __forceinline__ void differentiate(const Task& task, const T* q, const T* k, const T* v, const T* by_out,
+__device__ __forceinline__ void differentiate(const Task<T>& task, const T* q, const T* k, const T* v, const T* by_out,
                                               const float* log_sums, const float* commons, const float* alibi,
                                               float scale, float soft_cap, float* by_first, float* by_second) {
   const int all = kOfKeys ? task.rows / task.group : task.rows;
@@ -376,9 +376,7 @@ __device__ __forceinline__ void differentiate(const Task& task, const T* q, cons
     return;
   }
   const int last = min(first + kOwn, all) - 1;
-  // Keys, or queries, of the block and of the tiles; values, or gradients.
-  const int64_t first_key = task.key - static_cast<const float*>(nullptr);
-  auto of_key = [&](const T* from, int i) { return from + first_key + task.key_offset(i); };
+  auto of_key = [&](const T* from, int i) { return from + task.key_offset(i); };
   auto of_row = [&](const T* from, int i) { return from + task.offset(i); };
 
   // Swizzled tiles of rows of kWidth: keys and values of the block, or queries and gradients, kOwn each; and in each buffer
@@ -420,15 +418,15 @@ __device__ __forceinline__ void differentiate(const Task& task, const T* q, cons
         rows[buffer][i] = one;
       }
     } else {
-      Tile::ask(to, [&](int i) { return of_key(k, start + min(i, final)); }, task.width, vectors);
-      Tile::ask(to + kTile, [&](int i) { return of_key(v, start + min(i, final)); }, task.width, vectors);
+      Tile::ask(to, [&](int i) { return of_key(task.key, start + min(i, final)); }, task.width, vectors);
+      Tile::ask(to + kTile, [&](int i) { return of_key(task.value, start + min(i, final)); }, task.width, vectors);
     }
   };
   using OwnTile = Copies<T, kWidth, kOwn, kThreads>;
   T* const own_second = shared + kOwn * kWidth;
   if constexpr (kOfKeys) {
-    OwnTile::ask(shared, [&](int i) { return of_key(k, min(first + i, last)); }, task.width, vectors);
-    OwnTile::ask(own_second, [&](int i) { return of_key(v, min(first + i, last)); }, task.width, vectors);
+    OwnTile::ask(shared, [&](int i) { return of_key(task.key, min(first + i, last)); }, task.width, vectors);
+    OwnTile::ask(own_second, [&](int i) { return of_key(task.value, min(first + i, last)); }, task.width, vectors);
   } else {
     OwnTile::ask(shared, [&](int i) { return of_row(q, min(first + i, last)); }, task.width, vectors);
     OwnTile::ask(own_second, [&](int i) { return of_row(by_out, min(first + i, last)); }, task.width, vectors);
@@ -517,7 +515,7 @@ __device__ __forceinline__ void differentiate(const Task& task, const T* q, cons
 #pragma unroll
   for (int h = 0; h < kHalves; h++) {
     if (own + 8 * h <= last) {
-      const int64_t to = (kOfKeys ? first_key + task.key_offset(own + 8 * h) : task.offset(own + 8 * h)) + pair;
+      const int64_t to = (kOfKeys ? task.key - k + task.key_offset(own + 8 * h) : task.offset(own + 8 * h)) + pair;
       auto write = [&](const auto& sums, float* out) {
         const bool both = aligned(out + to, 8);
 #pragma unroll
@@ -550,7 +548,7 @@ __device__ __forceinline__ void differentiate(const Task& task, const T* q, cons
           const float* log_sums, const float* commons, float* k_gradient, float* v_gradient, const int32_t* offsets,   \
           const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads, int32_t key_heads,       \
           int32_t width, int32_t window, float scale, float soft_cap) {                                                \
-    const Task task(nullptr, nullptr, nullptr, nullptr, offsets, key_offsets, past, heads, key_heads, width, window);  \
+    const Task<__nv_bfloat16> task(nullptr, k, v, nullptr, offsets, key_offsets, past, heads, key_heads, width, window); \
     tensor_cores::differentiate<head_columns, true>(task, q, k, v, out_gradient, log_sums, commons, alibi, scale,      \
                                                     soft_cap, k_gradient, v_gradient);                                 \
   }                                                                                                                    \
@@ -561,7 +559,7 @@ __device__ __forceinline__ void differentiate(const Task& task, const T* q, cons
           const float* log_sums, const float* commons, float* q_gradient, const int32_t* offsets,                      \
           const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads, int32_t key_heads,       \
           int32_t width, int32_t window, float scale, float soft_cap) {                                                \
-    const Task task(nullptr, nullptr, nullptr, nullptr, offsets, key_offsets, past, heads, key_heads, width, window);  \
+    const Task<__nv_bfloat16> task(nullptr, k, v, nullptr, offsets, key_offsets, past, heads, key_heads, width, window); \
     tensor_cores::differentiate<head_columns, false>(task, q, k, v, out_gradient, log_sums, commons, alibi, scale,     \
                                                      soft_cap, q_gradient, nullptr);                                   \
   }                                                                                                                    \

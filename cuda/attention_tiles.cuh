@@ -7,9 +7,12 @@ namespace laco {
 
 constexpr float kLog2E = 1.44269504f;
 
-// The bits of a 16-bit type's exponent, which are all set where a number is NaN or infinite.
+// Of two numbers of 16 bits, all bits of those that are NaN or infinite: whose exponent has all bits set.
 template <class T>
-constexpr uint32_t kExponent = kIsHalf<T> ? 0x7c00 : 0x7f80;
+__device__ __forceinline__ uint32_t not_finite(uint32_t two) {
+  constexpr uint32_t low = kIsHalf<T> ? 0x7c00 : 0x7f80, high = low << 16;
+  return ((two & low) == low ? 0xffffu : 0) | ((two & high) == high ? 0xffff0000u : 0);
+}
 
 // Copies kRowCount rows of T into a swizzled tile [kRowCount, kWidth] in shared memory while a product runs. A thread
 // has the same column of every kRowStep rows, and waits for its own vectors before a barrier shows them to others.
@@ -48,8 +51,7 @@ struct Copies {
   __device__ __forceinline__ static bool drop_infinite(T* tile) {
     bool dropped = false;
     auto keep = [&](uint32_t& two) {
-      constexpr uint32_t low = kExponent<T>, high = low << 16;
-      const uint32_t gone = ((two & low) == low ? 0xffffu : 0) | ((two & high) == high ? 0xffff0000u : 0);
+      const uint32_t gone = not_finite<T>(two);
       two &= ~gone;
       dropped |= gone != 0;
     };
@@ -67,21 +69,14 @@ struct Copies {
   }
 
   // Whether one of this thread's values is not finite.
-  __device__ __forceinline__ static bool has_infinite(const T* tile) {
-    bool found = false;
-    auto look = [&](uint32_t two) {
-      constexpr uint32_t low = kExponent<T>, high = low << 16;
-      found |= (two & low) == low || (two & high) == high;
-    };
+  __device__ __forceinline__ static bool has_infinite(T* tile) {
+    uint32_t found = 0;
 #pragma unroll
     for (int step = 0; step < kSteps; step++) {
-      const uint4 words = *reinterpret_cast<const uint4*>(place(const_cast<T*>(tile), step));
-      look(words.x);
-      look(words.y);
-      look(words.z);
-      look(words.w);
+      const uint4 words = *reinterpret_cast<const uint4*>(place(tile, step));
+      found |= not_finite<T>(words.x) | not_finite<T>(words.y) | not_finite<T>(words.z) | not_finite<T>(words.w);
     }
-    return found;
+    return found != 0;
   }
 };
 
