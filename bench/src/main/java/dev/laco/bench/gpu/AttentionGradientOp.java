@@ -37,21 +37,13 @@ final class AttentionGradientOp implements Op {
   @Override
   public List<Variant> variants() {
     return Stream.of("keys", "queries")
+        .map(of -> "laco_attention_gradient_" + of)
         .flatMap(
-            of ->
+            name ->
                 Stream.of(
-                    new Variant(
-                        "attention_gradient",
-                        String.format("laco_attention_gradient_%s_f32_v1", of),
-                        F32),
-                    new Variant(
-                        "attention_gradient",
-                        String.format("laco_attention_gradient_%s_bf16_v2", of),
-                        BF16),
-                    new Variant(
-                        "attention_gradient",
-                        String.format("laco_attention_gradient_%s_bf16_v3", of),
-                        BF16)))
+                    new Variant("attention_gradient", name + "_f32_v1", F32),
+                    new Variant("attention_gradient", name + "_bf16_v2", BF16),
+                    new Variant("attention_gradient", name + "_bf16_v3", BF16)))
         .toList();
   }
 
