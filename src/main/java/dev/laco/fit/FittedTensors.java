@@ -73,6 +73,6 @@ final class FittedTensors implements AutoCloseable {
   /** Waits until no copy is under way, also after an error: their owner may free the tensors. */
   @Override
   public void close() {
-    layers.forEach(layer -> layer.finite.handle((done, error) -> error == null).join());
+    layers.forEach(layer -> layer.finite.handle((_, error) -> error == null).join());
   }
 }

@@ -102,7 +102,7 @@ final class Weights {
     CompletableFuture<Void> copy = underWay.remove(source);
     if (copy != null) {
       // Whoever asked for the copy gets its error.
-      copy.handle((done, error) -> done).join();
+      copy.handle((_, error) -> error == null).join();
     }
     CudaTensor known = tensors.remove(source);
     if (known != null) {
