@@ -242,7 +242,7 @@ public final class DecoderGradient implements AutoCloseable {
       @Nullable Whitening whitening,
       LayerWeights sums) {
     Gradients room = full.rows(results.x.rows());
-    new Step(weights, sums, results, results.kept, room, gradient, whitening).run();
+    new Step(weights, sums, results, room, gradient, whitening).run();
   }
 
   /** The gradients of one layer on one batch. */
@@ -259,14 +259,13 @@ public final class DecoderGradient implements AutoCloseable {
         LayerWeights weights,
         LayerWeights sums,
         Results results,
-        Workspace.Buffers kept,
         Gradients room,
         Tensor gradient,
         @Nullable Whitening whitening) {
       this.weights = weights;
       this.sums = sums;
       this.results = results;
-      this.kept = kept;
+      this.kept = results.kept;
       this.room = room;
       this.gradient = gradient;
       this.whitening = whitening;
