@@ -235,13 +235,8 @@ final class CudaProducts {
       cross(DType.F32, a, a.input(), b, b.input(), out);
       return;
     }
-    boolean same = b.equals(a);
-    long start = a.dtype() == DType.F32 ? alignedBytes(a.elements()) : 0;
-    long bytes = start + (same || b.dtype() != DType.F32 ? 0 : alignedBytes(b.elements()));
-    long room = bytes == 0 ? 0 : crossed.atLeast(bytes);
-    long left = halves(a, room);
-    long right = same ? left : halves(b, room + start);
-    cross(DType.BF16, a, left, b, right, out);
+    long[] factors = rounded(b.equals(a) ? List.of(a) : List.of(a, b));
+    cross(DType.BF16, a, factors[0], b, factors[factors.length - 1], out);
   }
 
   /**
