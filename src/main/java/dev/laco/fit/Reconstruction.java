@@ -38,7 +38,7 @@ import java.util.stream.IntStream;
  * (Martens and Grosse 2015, arXiv 1503.05671): {@code G (mean(x x^T) + 0.1 m I)^-1}, where {@code
  * m} is the mean of the diagonal.
  *
- * <p>Steps are those of AdamW with two changes, so that one rate suits all tensors of all models.
+ * <p>Steps are those of AdamW with two changes, so that one rate suits all tensors of a layer.
  * The rate of a tensor is in proportion to the root mean square of its elements. What AdamW adds to
  * the root of a running square is in proportion to the root mean square of the tensor's gradient:
  * elements with small gradients move little, as by a step down the gradient.
@@ -52,9 +52,14 @@ final class Reconstruction implements AutoCloseable {
 
   /**
    * The largest change of an element in a step, relative to the root mean square of the tensor's
-   * elements.
+   * elements, of a layer that sees as many tokens as it has parameters. The change grows as the
+   * cube root of the tokens for each parameter: the fewer they are, the sooner the noise of steps
+   * does harm.
    */
-  private static final double RATE = 0.05;
+  private static final double RATE = 0.15;
+
+  /** The largest such change of any layer. */
+  private static final double MOST_RATE = 0.1;
 
   /** The share of the steps in which the rate rises in a line; afterwards it falls in a line. */
   private static final double WARMUP = 0.1;
@@ -181,6 +186,19 @@ final class Reconstruction implements AutoCloseable {
     return (double) tokens * passes(tokens) / FitBlocks.STEP_TOKENS;
   }
 
+  /**
+   * The peak of the learning rate, relative to the root mean square of a tensor's elements.
+   *
+   * @param tokens that a layer sees for each of its parameters
+   */
+  static double rate(double tokens) {
+    return Math.min(MOST_RATE, RATE * Math.cbrt(tokens));
+  }
+
+  private static long elements(SortedMap<LayerPart, Trained> tensors) {
+    return tensors.values().stream().mapToLong(tensor -> tensor.master().elements()).sum();
+  }
+
   /** The time of a layer's training, in forward passes of the layer over all tokens. */
   static double layerPasses(int tokens) {
     return STEP_PASSES * passes(tokens);
@@ -253,7 +271,9 @@ final class Reconstruction implements AutoCloseable {
     Tensor running = scratch.allocate(DType.F32, tensors.size(), 2);
     Tensor dampings = scratch.allocate(DType.F32, tensors.size(), 1);
     LayerWeights layerGradients = LayerWeights.ofParts(gradients);
-    int of = passes(FitBlocks.tokens(steps)) * steps.size();
+    int tokens = FitBlocks.tokens(steps);
+    int of = passes(tokens) * steps.size();
+    double peak = rate((double) tokens * passes(tokens) / elements(tensors));
     for (int number = 1; number <= of; number++) {
       FitBlocks.Block step = steps.get((number - 1) % steps.size());
       Tensor y = output.slice(0, step.tokens());
@@ -271,7 +291,7 @@ final class Reconstruction implements AutoCloseable {
           dampings);
       int next = 0;
       for (Map.Entry<LayerPart, Trained> entry : tensors.entrySet()) {
-        double rate = share * RATE * Objects.requireNonNull(sizes.get(entry.getKey()));
+        double rate = share * peak * Objects.requireNonNull(sizes.get(entry.getKey()));
         // A tensor whose gradient was damaged or huge once is not trained any further.
         entry
             .getValue()
