@@ -36,15 +36,15 @@ import org.junit.jupiter.params.provider.MethodSource;
 class ReconstructionTest {
   private static final int GAP = 1;
 
-  /** At these rates the divergence was smallest, or as small as at any that was tried. */
+  /** For SmolLM2-135M these are the best of the rates that were tried, or as good as any. */
   @Test
   void theRateGrowsAsTheCubeRootOfTokensForEachParameter() {
     double smollm2 = 3_540_096;
     assertEquals(0.03, Reconstruction.rate(2 * 16_384 / smollm2), 0.002);
     assertEquals(0.04, Reconstruction.rate(2 * 32_768 / smollm2), 0.002);
     assertEquals(0.05, Reconstruction.rate(131_072 / smollm2), 0.002);
-    double storyteller = 295_200;
-    assertEquals(0.085, Reconstruction.rate(2 * 26_719 / storyteller), 0.002);
+    double storyteller = 393_600;
+    assertEquals(0.077, Reconstruction.rate(2 * 26_719 / storyteller), 0.002);
   }
 
   @Test
