@@ -38,9 +38,9 @@ import java.util.stream.IntStream;
  * (Martens and Grosse 2015, arXiv 1503.05671): {@code G (mean(x x^T) + 0.1 m I)^-1}, where {@code
  * m} is the mean of the diagonal.
  *
- * <p>Steps are those of AdamW with two changes, so that one rate suits all tensors of a layer.
- * The rate of a tensor is in proportion to the root mean square of its elements. What AdamW adds to
- * the root of a running square is in proportion to the root mean square of the tensor's gradient:
+ * <p>Steps are those of AdamW with two changes, so that one rate suits all tensors of a layer. The
+ * rate of a tensor is in proportion to the root mean square of its elements. What AdamW adds to the
+ * root of a running square is in proportion to the root mean square of the tensor's gradient:
  * elements with small gradients move little, as by a step down the gradient.
  */
 final class Reconstruction implements AutoCloseable {
