@@ -189,10 +189,10 @@ final class Reconstruction implements AutoCloseable {
   /**
    * The peak of the learning rate, relative to the root mean square of a tensor's elements.
    *
-   * @param tokens that a layer sees for each of its parameters
+   * @param tokensPerParameter tokens that a layer sees for each of its parameters
    */
-  static double rate(double tokens) {
-    return Math.min(MOST_RATE, RATE * Math.cbrt(tokens));
+  static double rate(double tokensPerParameter) {
+    return Math.min(MOST_RATE, RATE * Math.cbrt(tokensPerParameter));
   }
 
   private static long elements(SortedMap<LayerPart, Trained> tensors) {
@@ -272,8 +272,9 @@ final class Reconstruction implements AutoCloseable {
     Tensor dampings = scratch.allocate(DType.F32, tensors.size(), 1);
     LayerWeights layerGradients = LayerWeights.ofParts(gradients);
     int tokens = FitBlocks.tokens(steps);
-    int of = passes(tokens) * steps.size();
-    double peak = rate((double) tokens * passes(tokens) / elements(tensors));
+    int passes = passes(tokens);
+    int of = passes * steps.size();
+    double peak = rate((double) passes * tokens / elements(tensors));
     for (int number = 1; number <= of; number++) {
       FitBlocks.Block step = steps.get((number - 1) % steps.size());
       Tensor y = output.slice(0, step.tokens());

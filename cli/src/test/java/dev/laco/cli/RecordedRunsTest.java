@@ -22,9 +22,8 @@ import org.junit.jupiter.api.io.TempDir;
 
 /**
  * Command lines with what they print, recorded when nothing but the command line could prune; what
- * was changed on purpose since then is recorded as it is now, without what the processor can do
- * (device cpu). With {@code -Dlaco.record=FILE} the commands of the resource are run and recorded
- * anew.
+ * was changed on purpose since then is recorded as it is now. With {@code -Dlaco.record=FILE} the
+ * commands of the resource are run and recorded anew.
  */
 class RecordedRunsTest {
   private static final String FIXTURE = "llama_tied_rope3";
@@ -83,7 +82,6 @@ class RecordedRunsTest {
     plain(text)
         .replace(Fixtures.model(FIXTURE).toString(), "MODEL")
         .replace(folder.toString(), "FOLDER")
-        .replaceAll("(?m)^(device +cpu \\().*", "$1PROCESSOR)")
         .lines()
         .forEach(line -> lines.append((stream + " | " + line).stripTrailing()).append('\n'));
     return lines.toString();
