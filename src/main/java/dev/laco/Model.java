@@ -2,9 +2,11 @@ package dev.laco;
 
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.HubCache;
+import dev.laco.checkpoint.tokenizer.ChatFiles;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSpec;
+import dev.laco.text.ChatTemplate;
 import dev.laco.text.Tokenizer;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -51,7 +53,12 @@ public final class Model implements AutoCloseable {
           made == null
               ? Tokenizer.load(directory)
               : Optional.of(Tokenizer.of(directory.toString(), made));
-      return new Model(directory, checkpoint, tokenizer, Seconds.since(start));
+      ChatFiles files =
+          new ChatFiles(directory, checkpoint.madeFiles().get("tokenizer_config.json"));
+      ChatTemplate chats =
+          new ChatTemplate(directory.toString(), files::template, files::specialTokens);
+      return new Model(
+          directory, checkpoint, tokenizer.map(each -> each.with(chats)), Seconds.since(start));
     } catch (RuntimeException e) {
       checkpoint.close();
       throw e;

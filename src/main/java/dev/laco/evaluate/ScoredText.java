@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.function.Supplier;
 
 /**
  * A text of which the perplexity is measured, in parts that are independent of each other as far as
@@ -53,9 +54,10 @@ record ScoredText(
     Path file = request.of(model).file();
     if (file != null) {
       String name = String.valueOf(file.getFileName());
+      Supplier<Tokenizer> tokenizer = () -> EvaluationText.tokenizer(file.toString(), model);
       return request.window() == null
-          ? cut(request, name, file.toString(), TextFile.documents(file), model)
-          : windows(request, name, file.toString(), TextFile.rows(file), model);
+          ? cut(request, name, file.toString(), TextFile.documents(file, tokenizer), model)
+          : windows(request, name, file.toString(), TextFile.rows(file, tokenizer), model);
     }
     String name = EvaluationText.BUILT_IN;
     String where = EvaluationText.WHERE_BUILT_IN;

@@ -53,9 +53,9 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
 
   /**
    * Reads a file: {@code .txt} with a sample a line, {@code .jsonl} with an object a line whose
-   * {@code text} is the sample, {@code .json} with a list of token-id lists. Blank lines are
-   * skipped. Text gets the special tokens of the model's tokenizer; token ids are taken as they
-   * are.
+   * {@code text} is the sample or whose {@code messages} are a chat, {@code .json} with a list of
+   * token-id lists. Blank lines are skipped. Text gets the special tokens of the model's tokenizer;
+   * token ids are taken as they are.
    *
    * @throws BadInputException if the file is none of these, holds nothing, does not fit the
    *     vocabulary, or is text and the model has no tokenizer
@@ -75,7 +75,14 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
     }
     if (lower.endsWith(".jsonl")) {
       return ofText(
-          name, file.toString(), JsonLines.texts(file.toString(), TextFile.read(file)), target);
+          name,
+          file.toString(),
+          JsonLines.texts(
+              file.toString(),
+              TextFile.read(file),
+              () -> target.requireTokenizer(file.toString(), "calibration"),
+              false),
+          target);
     }
     throw new BadInputException(
         file

@@ -80,10 +80,10 @@ public record FitText(String name, List<Chunk> chunks) {
 
   /**
    * Reads files: {@code .txt} with documents that are separated by form feeds or by lines of three
-   * or more dashes, {@code .jsonl} with an object a line whose {@code text} is a document, {@code
-   * .json} with a list of token-id lists. A document is cut into chunks, each with the BOS of the
-   * model's tokenizer in front where it has one; a token-id list is one chunk as it is. The name of
-   * a file is the domain of its chunks.
+   * or more dashes, {@code .jsonl} with an object a line whose {@code text} is a document or whose
+   * {@code messages} are a chat, {@code .json} with a list of token-id lists. A document is cut
+   * into chunks, each with the BOS of the model's tokenizer in front where it has one; a token-id
+   * list is one chunk as it is. The name of a file is the domain of its chunks.
    *
    * @param files at least one
    * @throws BadInputException if a file is none of these, holds nothing, does not fit vocabulary or
@@ -121,7 +121,12 @@ public record FitText(String name, List<Chunk> chunks) {
     if (lower.endsWith(".txt")) {
       documents = TextFile.samples(file.toString(), split(TextFile.read(file)));
     } else if (lower.endsWith(".jsonl")) {
-      documents = JsonLines.texts(file.toString(), TextFile.read(file));
+      documents =
+          JsonLines.texts(
+              file.toString(),
+              TextFile.read(file),
+              () -> target.requireTokenizer(file.toString(), "fitText"),
+              false);
     } else {
       throw new BadInputException(
           file

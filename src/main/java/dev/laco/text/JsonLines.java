@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.Supplier;
 
 /** Reads {@code .jsonl} text: one JSON object in each line; blank lines are skipped. */
 final class JsonLines {
@@ -69,20 +70,23 @@ final class JsonLines {
   }
 
   /**
-   * The string under {@code text} of every line.
+   * The text of every line: the string under {@code text}, or what the model's chat template makes
+   * of a chat under {@code messages}.
    *
-   * @throws BadInputException if a line has none, or a chat in its place
+   * @param tokenizer of the model; is asked for where there is a chat
+   * @param blank whether a text may be blank
+   * @throws BadInputException if a line has neither, or its chat cannot be rendered
    */
-  static List<String> texts(String name, String content) {
-    List<Line> lines = read(name, content);
-    for (Line line : lines) {
-      if (line.object.has("messages") && !line.object.has("text")) {
-        throw new BadInputException(
-            line.where
-                + " has \"messages\" in place of a \"text\": render chats by the model's chat"
-                + " template first, by the script in docs/heal.md");
-      }
-    }
-    return lines.stream().map(line -> line.string("text")).toList();
+  static List<String> texts(
+      String name, String content, Supplier<Tokenizer> tokenizer, boolean blank) {
+    return read(name, content).stream()
+        .map(
+            line -> {
+              if (line.object.has("messages") && !line.object.has("text")) {
+                return tokenizer.get().chat(line.where, line.object);
+              }
+              return blank ? line.stringOrBlank("text") : line.string("text");
+            })
+        .toList();
   }
 }

@@ -8,6 +8,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.Supplier;
 import java.util.stream.Stream;
 
 /** Reads text files, which must be UTF-8. */
@@ -33,16 +34,15 @@ public final class TextFile {
 
   /**
    * The documents of a file: of {@code .jsonl} the string {@code text} of each line, which may be
-   * empty; of any other file its text.
+   * empty, or the text of its chat under {@code messages}; of any other file its text.
    *
-   * @throws BadInputException as {@link #read(Path)}, or if a line has no such string
+   * @param tokenizer of the model; is asked for where there is a chat
+   * @throws BadInputException as {@link #read(Path)}, or if a line has no text
    */
-  public static List<String> documents(Path file) {
+  public static List<String> documents(Path file, Supplier<Tokenizer> tokenizer) {
     String text = read(file);
     return file.toString().endsWith(".jsonl")
-        ? JsonLines.read(file.toString(), text).stream()
-            .map(line -> line.stringOrBlank("text"))
-            .toList()
+        ? JsonLines.texts(file.toString(), text, tokenizer, true)
         : List.of(text);
   }
 
@@ -52,10 +52,10 @@ public final class TextFile {
    *
    * @throws BadInputException as {@link #documents}
    */
-  public static List<String> rows(Path file) {
+  public static List<String> rows(Path file, Supplier<Tokenizer> tokenizer) {
     return String.valueOf(file.getFileName()).matches("wiki\\..*\\.raw")
         ? read(file).lines().map(line -> line.isBlank() ? "" : line + "\n").toList()
-        : documents(file);
+        : documents(file, tokenizer);
   }
 
   /** As {@link #read(Path)}, for a file that may have {@code most} bytes. */

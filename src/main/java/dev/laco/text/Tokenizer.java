@@ -1,5 +1,6 @@
 package dev.laco.text;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.LacoException;
 import dev.laco.Legible;
@@ -50,6 +51,9 @@ public final class Tokenizer implements AutoCloseable {
 
   private final Supplier<TokenizerFile> source;
   private final Supplier<TokenizerProcess> start;
+
+  /** Null where the tokenizer has no model. */
+  private @Nullable ChatTemplate chats;
 
   /** The checked file; null once the process has loaded it. */
   private @Nullable TokenizerFile content;
@@ -164,6 +168,30 @@ public final class Tokenizer implements AutoCloseable {
       bos = prefixed ? OptionalInt.of(full[0]) : OptionalInt.empty();
     }
     return bos;
+  }
+
+  /** Gives this tokenizer the chat template of its model. */
+  public Tokenizer with(ChatTemplate template) {
+    chats = template;
+    return this;
+  }
+
+  /**
+   * The text of a chat by the model's chat template, without the token of {@link #bos} in front.
+   *
+   * @param where names the chat in errors
+   * @param chat an object with {@code messages}
+   * @throws BadInputException if there is no template, or it refuses the chat; and as {@link
+   *     #encode}
+   */
+  String chat(String where, JsonNode chat) {
+    if (chats == null) {
+      throw new BadInputException(
+          where + ": a chat needs a chat template: give lines with \"text\"");
+    }
+    String text = chats.render(where, chat);
+    String first = chats.token("bos_token");
+    return bos().isPresent() && text.startsWith(first) ? text.substring(first.length()) : text;
   }
 
   /** Ends the process; the next use starts it again. */

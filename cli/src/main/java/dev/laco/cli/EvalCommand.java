@@ -138,7 +138,7 @@ final class EvalCommand implements Callable<Integer> {
         names = "--text",
         paramLabel = "FILE",
         description =
-            "A text file, or documents as .jsonl (text). Default: the model's evaluation.txt, else"
+            "A text file, or documents as .jsonl (text or chats). Default: the model's evaluation.txt, else"
                 + " a built-in text.")
     @Nullable Path text;
 

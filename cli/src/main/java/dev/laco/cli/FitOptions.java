@@ -13,7 +13,7 @@ final class FitOptions {
       paramLabel = "FILE",
       description =
           "What fitting rules fit on, and what models are chosen on that are not fitted: .txt"
-              + " (documents separated by lines of ---), .jsonl (with text) or .json (token-id"
+              + " (documents separated by lines of ---), .jsonl (text or chats) or .json (token-id"
               + " lists). Default: the model's fit.txt, else a built-in text.")
   @Nullable Path text;
 

@@ -13,7 +13,7 @@ final class HealOptions {
       names = "--heal-text",
       paramLabel = "FILE",
       description =
-          "What to train on: .txt (documents separated by lines of ---), .jsonl (with text) or"
+          "What to train on: .txt (documents separated by lines of ---), .jsonl (text, or chats as messages) or"
               + " .json (token-id lists). May be given more than once: each file is held out in"
               + " part, and reported by itself. Default: the original's fit.txt, else a built-in"
               + " text.")

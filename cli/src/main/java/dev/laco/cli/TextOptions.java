@@ -13,7 +13,7 @@ final class TextOptions {
       names = "--calibration",
       paramLabel = "FILE",
       description =
-          ".txt (a sample a line), .jsonl (with text) or .json (token-id lists). Default: the model's calibration.txt, else ten built-in sentences.")
+          ".txt (a sample a line), .jsonl (text or chats) or .json (token-id lists). Default: the model's calibration.txt, else ten built-in sentences.")
   @Nullable Path calibration;
 
   @ArgGroup @Nullable EvaluationSource evaluation;

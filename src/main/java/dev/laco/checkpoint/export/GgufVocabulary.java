@@ -11,6 +11,7 @@ import dev.laco.InputFile;
 import dev.laco.InputJson;
 import dev.laco.Legible;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.tokenizer.ChatFiles;
 import dev.laco.checkpoint.tokenizer.GgufTokenizer;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -36,7 +37,6 @@ final class GgufVocabulary {
   private static final String KEY = "tokenizer.ggml.";
   private static final int MAX_BYTES = 40 << 20;
   private static final int MAX_TOKENS = 1_000_000;
-  private static final int MAX_TEMPLATE = 2 << 20;
 
   private static final int NORMAL = 1;
   private static final int UNKNOWN = 2;
@@ -239,10 +239,9 @@ final class GgufVocabulary {
       writer.strings(KEY + "merges", merges);
     }
     ends(writer);
-    String template = chatTemplate();
-    if (template != null) {
-      writer.string("tokenizer.chat_template", template);
-    }
+    new ChatFiles(model.directory(), model.madeFiles().get("tokenizer_config.json"))
+        .template()
+        .ifPresent(template -> writer.string("tokenizer.chat_template", template));
   }
 
   private int kind(int id, String token) {
@@ -313,15 +312,6 @@ final class GgufVocabulary {
     if (first.isIntegralNumber() && tokens.containsKey(first.intValue())) {
       writer.number(KEY + key, first.intValue());
     }
-  }
-
-  private @Nullable String chatTemplate() {
-    Path template = model.directory().resolve("chat_template.jinja");
-    if (Files.exists(template)) {
-      return new String(InputFile.read(template, MAX_TEMPLATE), StandardCharsets.UTF_8);
-    }
-    JsonNode inConfig = tokenizerConfig.path("chat_template");
-    return inConfig.isTextual() ? inConfig.textValue() : null;
   }
 
   private static JsonNode tokenizerConfig(Checkpoint model, String file) {

@@ -1,0 +1,96 @@
+package dev.laco.checkpoint.tokenizer;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.InputFile;
+import dev.laco.InputJson;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What the files of a model say of chats: the template, and the special tokens that it may write.
+ *
+ * @param folder the model's folder, or a GGUF file
+ * @param madeConfig gives what a GGUF file has in place of {@code tokenizer_config.json}; null for
+ *     a folder
+ */
+public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
+  private static final String CONFIG = "tokenizer_config.json";
+  private static final String SPECIAL_TOKENS = "special_tokens_map.json";
+  private static final String KEY = "chat_template";
+
+  /** Most bytes of a template. */
+  private static final int MAX_TEMPLATE = 2 << 20;
+
+  /**
+   * The template, from where transformers takes it: {@code chat_template.jinja}, {@code
+   * chat_template.json}, or {@code chat_template} of {@code tokenizer_config.json}, which may be a
+   * list of templates with names, of which {@code default} is taken. In a GGUF file it is {@code
+   * tokenizer.chat_template}.
+   *
+   * @throws dev.laco.BadInputException if one of these files is broken
+   */
+  public Optional<String> template() {
+    Path own = folder.resolve(KEY + ".jinja");
+    if (isThere(own)) {
+      return Optional.of(new String(InputFile.read(own, MAX_TEMPLATE), StandardCharsets.UTF_8));
+    }
+    Path object = folder.resolve(KEY + ".json");
+    JsonNode found = (isThere(object) ? InputJson.readObject(object) : config()).path(KEY);
+    if (found.isArray()) {
+      for (JsonNode named : found) {
+        if (named.path("name").asText().equals("default")) {
+          return Optional.ofNullable(named.path("template").textValue());
+        }
+      }
+    }
+    return Optional.ofNullable(found.textValue());
+  }
+
+  /**
+   * The texts of special tokens by their names, as {@code bos_token}.
+   *
+   * @throws dev.laco.BadInputException if one of the files is broken
+   */
+  public Map<String, String> specialTokens() {
+    Map<String, String> tokens = new TreeMap<>();
+    add(config(), tokens);
+    Path more = folder.resolve(SPECIAL_TOKENS);
+    if (isThere(more)) {
+      add(InputJson.readObject(more), tokens);
+    }
+    return tokens;
+  }
+
+  /** Adds the tokens of a file that no file before has named. */
+  private static void add(JsonNode file, Map<String, String> tokens) {
+    for (Map.Entry<String, JsonNode> entry : file.properties()) {
+      JsonNode token = entry.getValue();
+      String text = (token instanceof ObjectNode ? token.path("content") : token).textValue();
+      if (entry.getKey().endsWith("_token") && text != null) {
+        tokens.putIfAbsent(entry.getKey(), text);
+      }
+    }
+  }
+
+  private JsonNode config() {
+    if (madeConfig != null) {
+      return InputJson.parse(folder.toString(), madeConfig.get());
+    }
+    Path file = folder.resolve(CONFIG);
+    return isThere(file) ? InputJson.readObject(file) : JsonNodeFactory.instance.objectNode();
+  }
+
+  /** A link to nothing is there, so that a half-downloaded folder is an error. */
+  private static boolean isThere(Path file) {
+    return Files.exists(file, LinkOption.NOFOLLOW_LINKS);
+  }
+}

@@ -1,0 +1,129 @@
+package dev.laco.text;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.BooleanNode;
+import com.fasterxml.jackson.databind.node.TextNode;
+import dev.laco.BadInputException;
+import dev.laco.Legible;
+import dev.laco.text.jinja.Template;
+import dev.laco.text.jinja.TemplateException;
+import java.util.HashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The template by which a model was taught chats. It makes the text of a chat, as {@code
+ * apply_chat_template(messages, tokenize=False)} of transformers does.
+ */
+public final class ChatTemplate {
+  private static final String MESSAGES = "messages";
+  private static final String TOOLS = "tools";
+
+  private final String model;
+  private final Supplier<Optional<String>> source;
+  private final Supplier<Map<String, String>> specialTokens;
+
+  /** Null until the first chat. */
+  private @Nullable Template template;
+
+  private final Map<String, JsonNode> tokens = new HashMap<>();
+
+  /**
+   * A template that is read for the first chat.
+   *
+   * @param model names the model in errors
+   * @param source gives the template, if the model has one
+   * @param specialTokens gives the texts of special tokens by their names, as {@code bos_token}
+   */
+  public ChatTemplate(
+      String model,
+      Supplier<Optional<String>> source,
+      Supplier<Map<String, String>> specialTokens) {
+    this.model = model;
+    this.source = source;
+    this.specialTokens = specialTokens;
+  }
+
+  /**
+   * The text of a chat.
+   *
+   * @param where names the chat in errors
+   * @param chat an object with {@code messages}, each of which has a {@code role}; with {@code
+   *     tools} where the chat has them, and {@code chat_template_kwargs} for more variables
+   * @throws BadInputException if the model has no template, or the template fails with this chat
+   */
+  String render(String where, JsonNode chat) {
+    check(where, chat.path(MESSAGES));
+    Template known = read(where);
+    Map<String, JsonNode> variables = new HashMap<>(tokens);
+    chat.path("chat_template_kwargs")
+        .properties()
+        .forEach(entry -> variables.put(entry.getKey(), entry.getValue()));
+    variables.put(MESSAGES, chat.path(MESSAGES));
+    variables.put("add_generation_prompt", BooleanNode.FALSE);
+    if (chat.path(TOOLS).isArray()) {
+      variables.put(TOOLS, chat.path(TOOLS));
+    }
+    try {
+      return known.render(variables);
+    } catch (TemplateException e) {
+      throw refused(where + ": the chat template of " + model + " refuses the chat: ", e);
+    }
+  }
+
+  /** The text of a special token, as {@code bos_token}; empty where the model has none. */
+  String token(String name) {
+    JsonNode token = tokens.get(name);
+    return token == null ? "" : token.textValue();
+  }
+
+  private static void check(String where, JsonNode messages) {
+    boolean sound = messages.isArray() && !messages.isEmpty();
+    for (JsonNode message : messages) {
+      sound &= message.path("role").isTextual();
+    }
+    if (!sound) {
+      throw new BadInputException(
+          where
+              + ": \"messages\": expected a list of objects with a \"role\", as"
+              + " [{\"role\": \"user\", \"content\": \"...\"}]");
+    }
+  }
+
+  private Template read(String where) {
+    if (template != null) {
+      return template;
+    }
+    String text =
+        source
+            .get()
+            .orElseThrow(
+                () ->
+                    new BadInputException(
+                        String.format(
+                            Locale.ROOT,
+                            "%s: a chat needs a chat template and %s has none (chat_template.jinja, or"
+                                + " chat_template in tokenizer_config.json): add it, or give lines"
+                                + " with \"text\"",
+                            where,
+                            model)));
+    specialTokens.get().forEach((name, token) -> tokens.put(name, TextNode.valueOf(token)));
+    try {
+      template = Template.parse(text);
+    } catch (TemplateException e) {
+      throw refused(model + ": the chat template cannot be run here: ", e);
+    }
+    return template;
+  }
+
+  private static BadInputException refused(String what, TemplateException e) {
+    return new BadInputException(
+        what
+            + Legible.excerpt(String.valueOf(e.getMessage()))
+            + "; lines with \"text\" need no template",
+        e);
+  }
+}

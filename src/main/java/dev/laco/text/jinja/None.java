@@ -1,0 +1,6 @@
+package dev.laco.text.jinja;
+
+/** Python's {@code None}. */
+enum None {
+  NONE
+}

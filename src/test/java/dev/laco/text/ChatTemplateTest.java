@@ -1,0 +1,153 @@
+package dev.laco.text;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.BadInputException;
+import dev.laco.Model;
+import dev.laco.checkpoint.tokenizer.ChatFiles;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Chats in files of text, on the demo model with a template of its own. */
+class ChatTemplateTest {
+  private static final Path STORYTELLER = Path.of("models/storyteller");
+  private static final String TEMPLATE =
+      "{{ bos_token }}{% for message in messages %}\n"
+          + "{{ message.role }}: {{ message.content | trim }}\n"
+          + "{% endfor %}\n"
+          + "{% if tools %}tools {{ tools | length }}{% endif %}{{ eos_token }}";
+  private static final String CHAT =
+      "{\"messages\": [{\"role\": \"user\", \"content\": \" Where is the keeper? \"},"
+          + " {\"role\": \"assistant\", \"content\": \"In the lighthouse.\"}]}";
+  private static final String TEXT = "user: Where is the keeper?\nassistant: In the lighthouse.\n";
+
+  @TempDir Path folder;
+  private Path model;
+
+  @BeforeEach
+  void copyModel() throws IOException {
+    model = Files.createDirectory(folder.resolve("model"));
+    try (Stream<Path> files = Files.list(STORYTELLER)) {
+      for (Path file : files.filter(Files::isRegularFile).toList()) {
+        Files.createSymbolicLink(model.resolve(file.getFileName()), file.toAbsolutePath());
+      }
+    }
+  }
+
+  private void template(String template) throws IOException {
+    Files.writeString(model.resolve("chat_template.jinja"), template);
+  }
+
+  private List<String> documents(String lines) throws IOException {
+    Path file = Files.writeString(folder.resolve("chats.jsonl"), lines);
+    try (Model opened = Model.open(model)) {
+      return TextFile.documents(file, () -> opened.tokenizer().orElseThrow());
+    }
+  }
+
+  @Test
+  void aChatIsTheTextThatTheTemplateMakes() throws IOException {
+    template(TEMPLATE);
+    List<String> documents = documents(CHAT + "\n{\"text\": \"plain\"}\n");
+    assertEquals(2, documents.size());
+    String text = documents.getFirst();
+    // The tokenizer itself puts the token in front that begins a text.
+    assertTrue(text.startsWith(TEXT), text);
+    assertEquals("plain", documents.getLast());
+  }
+
+  @Test
+  void toolsAndOtherVariablesReachTheTemplate() throws IOException {
+    template("{{ tools | tojson }} {{ mood }} {{ add_generation_prompt }}");
+    String line =
+        "{\"messages\": [{\"role\": \"user\"}], \"tools\": [{\"name\": \"f\"}],"
+            + " \"chat_template_kwargs\": {\"mood\": \"calm\"}}";
+    assertEquals(List.of("[{\"name\": \"f\"}] calm False"), documents(line));
+  }
+
+  @Test
+  void fitAndCalibrationTextReadChats() throws IOException {
+    template(TEMPLATE);
+    Path chats = Files.writeString(folder.resolve("chats.jsonl"), CHAT + "\n");
+    String text = documents(CHAT).getFirst();
+    Path plain = Files.writeString(folder.resolve("plain.txt"), text);
+    try (Model opened = Model.open(model)) {
+      CalibrationSet.Target target =
+          new CalibrationSet.Target(opened.tokenizer(), opened.config().vocabSize(), 512);
+      int[] ids = FitText.read(chats, target).chunks().getFirst().ids();
+      assertArrayEquals(FitText.read(plain, target).chunks().getFirst().ids(), ids);
+      assertArrayEquals(
+          opened.tokenizer().orElseThrow().encode(text),
+          CalibrationSet.read(chats, target).sequences().getFirst());
+    }
+  }
+
+  @Test
+  void templatesAreFoundWhereTransformersLooks() throws IOException {
+    Path config = model.resolve("tokenizer_config.json");
+    Files.deleteIfExists(config);
+    Files.writeString(
+        config,
+        "{\"bos_token\": {\"content\": \"<b>\"}, \"eos_token\": \"<e>\", \"chat_template\":"
+            + " [{\"name\": \"tool_use\", \"template\": \"a\"}, {\"name\": \"default\","
+            + " \"template\": \"b\"}]}");
+    Files.deleteIfExists(model.resolve("special_tokens_map.json"));
+    Files.writeString(
+        model.resolve("special_tokens_map.json"), "{\"bos_token\": \"x\", \"unk_token\": \"<u>\"}");
+    ChatFiles files = new ChatFiles(model, null);
+    assertEquals(Optional.of("b"), files.template());
+    assertEquals(
+        Map.of("bos_token", "<b>", "eos_token", "<e>", "unk_token", "<u>"), files.specialTokens());
+    Files.writeString(model.resolve("chat_template.json"), "{\"chat_template\": \"c\"}");
+    assertEquals(Optional.of("c"), files.template());
+    template("d");
+    assertEquals(Optional.of("d"), files.template());
+    assertEquals(
+        Optional.of("e"), new ChatFiles(folder, () -> "{\"chat_template\": \"e\"}").template());
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "{} | line 1 is not an object with a string \"text\"",
+        "{\"messages\": []} | line 1: \"messages\": expected a list of objects with a \"role\"",
+        "{\"messages\": \"hello\"} | line 1: \"messages\": expected a list",
+        "{\"messages\": [{\"content\": \"x\"}]} | line 1: \"messages\": expected a list",
+        "{\"messages\": [{\"role\": \"user\"}]} | refuses the chat: line 1: no content",
+      })
+  void aBrokenChatIsBadInput(String line, String says) throws IOException {
+    template("{% if not messages[0].content %}{{ raise_exception('no content') }}{% endif %}");
+    BadInputException error = assertThrows(BadInputException.class, () -> documents(line));
+    assertTrue(error.getMessage().contains("chats.jsonl"), error.getMessage());
+    assertTrue(error.getMessage().contains(says), error.getMessage());
+  }
+
+  @Test
+  void aModelWithoutATemplateSaysSo() {
+    BadInputException error = assertThrows(BadInputException.class, () -> documents(CHAT));
+    assertTrue(error.getMessage().contains("a chat needs a chat template"), error.getMessage());
+  }
+
+  @Test
+  void aTemplateThatCannotRunHereSaysSo() throws IOException {
+    template("{% include 'other' %}");
+    BadInputException error = assertThrows(BadInputException.class, () -> documents(CHAT));
+    assertTrue(
+        error.getMessage().contains("there is no statement 'include'; lines with \"text\" need"),
+        error.getMessage());
+  }
+}
