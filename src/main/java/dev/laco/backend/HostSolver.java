@@ -76,7 +76,7 @@ public final class HostSolver implements LinearSolver {
       // LAPACK counts by columns: it sees the row-major [outputs, n] as n x outputs.
       MemorySegment b = load(cross, right);
       Cholesky.solve(a, b, n, out.rows(), device.hostThreads());
-      store(b, out);
+      store(b, 1, out);
     }
 
     @Override
@@ -84,15 +84,15 @@ public final class HostSolver implements LinearSolver {
       OpChecks.whitening(gram, out);
       long n = out.columns();
       MemorySegment a = load(new Difference(gram, null), matrix);
-      double trace = trace(a, n);
-      for (long i = 0; i < n * n; i++) {
-        double more = i % (n + 1) == 0 ? floor * trace / n : 0;
-        double value = a.getAtIndex(JAVA_DOUBLE, i);
-        a.setAtIndex(JAVA_DOUBLE, i, (value + more) / count);
+      double more = floor * trace(a, n) / n;
+      for (long i = 0; i < n; i++) {
+        long diagonal = i * (n + 1);
+        a.setAtIndex(JAVA_DOUBLE, diagonal, a.getAtIndex(JAVA_DOUBLE, diagonal) + more);
       }
       MemorySegment factor = right.asSlice(0, a.byteSize());
       Cholesky.inverseFactor(a, factor, n, device.hostThreads());
-      store(factor, out);
+      // The inverse factor of the sum over all tokens, to that of their mean.
+      store(factor, Math.sqrt((double) count), out);
     }
 
     private static double trace(MemorySegment matrix, long n) {
@@ -110,23 +110,28 @@ public final class HostSolver implements LinearSolver {
       MemorySegment to = room.asSlice(0, all.elements() * Double.BYTES);
       float[] row = new float[Math.toIntExact(all.columns())];
       float[] less = row.clone();
+      double[] wide = new double[row.length];
       for (long r = 0; r < all.rows(); r++) {
         device.download(all.slice(r, r + 1), row);
         if (part != null) {
           device.download(part.slice(r, r + 1), less);
         }
         for (int i = 0; i < row.length; i++) {
-          to.setAtIndex(JAVA_DOUBLE, r * row.length + i, (double) row[i] - less[i]);
+          wide[i] = (double) row[i] - less[i];
         }
+        MemorySegment.copy(wide, 0, to, JAVA_DOUBLE, r * wide.length * Double.BYTES, wide.length);
       }
       return to;
     }
 
-    private void store(MemorySegment from, Tensor to) {
+    /** Writes f64 numbers times {@code factor} to a tensor. */
+    private void store(MemorySegment from, double factor, Tensor to) {
       float[] row = new float[Math.toIntExact(to.columns())];
+      double[] wide = new double[row.length];
       for (long r = 0; r < to.rows(); r++) {
+        MemorySegment.copy(from, JAVA_DOUBLE, r * wide.length * Double.BYTES, wide, 0, wide.length);
         for (int i = 0; i < row.length; i++) {
-          row[i] = (float) from.getAtIndex(JAVA_DOUBLE, r * row.length + i);
+          row[i] = (float) (factor * wide[i]);
         }
         device.upload(row, to.slice(r, r + 1));
       }

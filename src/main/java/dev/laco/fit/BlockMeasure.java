@@ -27,6 +27,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Random;
 import java.util.function.DoubleConsumer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Measures in closed form what the removal of every block of layers costs (docs/method.md, "The
@@ -80,8 +81,11 @@ public final class BlockMeasure implements AutoCloseable {
   /** Index of the last hidden state that was computed. */
   private int front;
 
-  /** One direction a row, {@code [m, d]}. */
-  private final Tensor directions;
+  /** One direction a row, {@code [m, d]}; null where hidden states are compared by channel. */
+  private final @Nullable Tensor directions;
+
+  /** The numbers of each hidden state that are compared. */
+  private final long compared;
 
   /** The final hidden states of the tokens held out, in the rows of their blocks. */
   private final Tensor predictions;
@@ -109,21 +113,23 @@ public final class BlockMeasure implements AutoCloseable {
     work = new Workspace(backend, config, blocks.largest());
     long width = config.hiddenSize();
     long features = features(config);
-    long count = directions(config);
-    system = backend.solver().system(features, Math.max(longest * count, width));
+    compared = directions(config);
+    system = backend.solver().system(features, Math.max(longest * compared, width));
     arena = backend.arena();
     for (int i = 0; i < longest + 2; i++) {
       states.add(arena.allocate(DType.F32, blocks.tokens(), width));
     }
     roots = new float[states.size()][blocks.tokens()];
-    directions = arena.allocate(DType.F32, count, width);
+    directions = compared == width ? null : arena.allocate(DType.F32, compared, width);
     predictions = arena.allocate(DType.F32, blocks.tokens(), width);
     scale = arena.allocate(DType.F32, blocks.tokens(), 1);
     target = arena.allocate(DType.F32, blocks.largest(), width);
     reached = arena.allocate(DType.F32, blocks.largest(), width);
-    projected = arena.allocate(DType.F32, blocks.largest(), count);
-    image = arena.allocate(DType.F32, blocks.largest(), count);
-    backend.upload(signs(Math.toIntExact(count), config.hiddenSize()), directions);
+    projected = arena.allocate(DType.F32, blocks.largest(), compared);
+    image = arena.allocate(DType.F32, blocks.largest(), compared);
+    if (directions != null) {
+      backend.upload(signs(Math.toIntExact(compared), config.hiddenSize()), directions);
+    }
   }
 
   /** Bytes of buffers. */
@@ -216,14 +222,17 @@ public final class BlockMeasure implements AutoCloseable {
       weigh(from, here.getLast().to());
       try (TensorArena scratch = backend.arena()) {
         Tensor gram = scratch.allocate(DType.F32, features, features);
-        for (Unexplained unexplained : unexplained(from, here, gram, scratch)) {
-          all.add(unexplained);
-          if (settings.isLongest(unexplained.block)) {
-            double divergence = divergence(unexplained.block, gram, scratch);
+        Tensor maps = maps(from, here, gram, scratch);
+        List<Unexplained> shares = unexplained(from, here, maps);
+        all.addAll(shares);
+        for (int i = 0; i < here.size(); i++) {
+          Block block = here.get(i);
+          if (settings.isLongest(block)) {
+            Tensor map = directions == null ? of(i, maps) : map(block, gram, scratch);
+            double divergence = divergence(block, map);
+            double share = shares.get(i).share;
             // Layers that add nothing cost nothing.
-            price.put(
-                unexplained.block.to(),
-                unexplained.share == 0 ? 0 : divergence / unexplained.share);
+            price.put(block.to(), share == 0 ? 0 : divergence / share);
           }
         }
       }
@@ -329,42 +338,62 @@ public final class BlockMeasure implements AutoCloseable {
     return difference;
   }
 
-  /** The same in few directions. */
+  /** The same in few directions, where there are more channels. */
   private Tensor projected(Block removed, FitBlocks.Block block) {
+    if (directions == null) {
+      return difference(removed, block);
+    }
     Tensor few = projected.slice(0, block.tokens());
     backend.linear(difference(removed, block), directions, null, few);
     return few;
   }
 
   /** The rows of a matrix that belong to one of the blocks that begin at a layer. */
-  private Tensor of(int index, Tensor all) {
-    long count = directions.rows();
-    return all.slice(index * count, (index + 1) * count);
+  private @Nullable Tensor of(int index, @Nullable Tensor all) {
+    return all == null ? null : all.slice(index * compared, (index + 1) * compared);
   }
 
-  /** Fits a map for each of the blocks that begin at a layer, and measures it. */
-  private List<Unexplained> unexplained(
-      int from, List<Block> removals, Tensor gram, TensorArena scratch) {
-    long targets = removals.size() * directions.rows();
-    Tensor cross = scratch.allocate(DType.F32, targets, gram.columns());
+  /**
+   * Fits a map for each of the blocks that begin at a layer, one behind the other.
+   *
+   * @param gram zeros; becomes the second moments of the features
+   * @return null where there is none
+   */
+  private @Nullable Tensor maps(int from, List<Block> removals, Tensor gram, TensorArena scratch) {
+    Tensor cross = scratch.allocate(DType.F32, removals.size() * compared, gram.columns());
     for (FitBlocks.Block block : seen) {
       Tensor features = weighted(from, block);
       backend.addGram(features, gram);
       for (int i = 0; i < removals.size(); i++) {
-        backend.crossProduct(projected(removals.get(i), block), features, of(i, cross));
+        backend.crossProduct(
+            projected(removals.get(i), block), features, Objects.requireNonNull(of(i, cross)));
       }
     }
-    Tensor maps = scratch.allocate(DType.F32, targets, gram.columns());
-    boolean solved = solve(gram, cross, maps);
+    return solved(gram, cross, scratch);
+  }
+
+  /** Fits a map to all channels of what the layers of a block add; null where there is none. */
+  private @Nullable Tensor map(Block removed, Tensor gram, TensorArena scratch) {
+    Tensor cross = scratch.allocate(DType.F32, config.hiddenSize(), gram.columns());
+    for (FitBlocks.Block block : seen) {
+      Tensor features = weighted(removed.from(), block);
+      backend.crossProduct(difference(removed, block), features, cross);
+    }
+    return solved(gram, cross, scratch);
+  }
+
+  /** Measures the map of each of the blocks that begin at a layer. */
+  private List<Unexplained> unexplained(int from, List<Block> removals, @Nullable Tensor maps) {
     double[] left = new double[removals.size()];
     double[] energy = left.clone();
     for (FitBlocks.Block block : heldOut) {
       Tensor features = weighted(from, block);
       for (int i = 0; i < left.length; i++) {
         Tensor goal = projected(removals.get(i), block);
-        if (solved) {
+        Tensor map = of(i, maps);
+        if (map != null) {
           Tensor made = image.slice(0, block.tokens());
-          backend.linear(features, of(i, maps), null, made);
+          backend.linear(features, map, null, made);
           backend.mix(List.of(new TensorMix(made, LESS, List.of(goal, made))));
           goal = made;
         }
@@ -383,23 +412,17 @@ public final class BlockMeasure implements AutoCloseable {
   }
 
   /**
-   * The divergence of the original whose removed layers the layer in front of them stands in for.
+   * The divergence of the original whose removed layers the layer in front of them stands in for,
+   * by a map of its features.
    */
-  private double divergence(Block removed, Tensor gram, TensorArena scratch) {
+  private double divergence(Block removed, @Nullable Tensor map) {
     int from = removed.from();
-    Tensor cross = scratch.allocate(DType.F32, config.hiddenSize(), gram.columns());
-    for (FitBlocks.Block block : seen) {
-      Tensor features = weighted(from, block);
-      backend.crossProduct(difference(removed, block), features, cross);
-    }
-    Tensor map = scratch.allocate(DType.F32, cross.rows(), gram.columns());
-    boolean solved = solve(gram, cross, map);
     double sum = 0;
     for (FitBlocks.Block block : heldOut) {
       Tensor x = target.slice(0, block.tokens());
       Tensor out = reached.slice(0, block.tokens());
       backend.copy(rows(state(from), block), x);
-      if (solved) {
+      if (map != null) {
         backend.linear(features(from, block), map, null, out);
         backend.add(x, out);
       }
@@ -410,14 +433,19 @@ public final class BlockMeasure implements AutoCloseable {
     return sum / FitBlocks.tokens(heldOut);
   }
 
-  /** Whether there is a map; there is none where all channels are zero or sums overflow f32. */
-  private boolean solve(Tensor gram, Tensor targets, Tensor out) {
+  /**
+   * Solves for maps; null where all features are zero or sums overflow f32.
+   *
+   * @param cross cross products of what is mapped to with the features
+   */
+  private @Nullable Tensor solved(Tensor gram, Tensor cross, TensorArena scratch) {
+    Tensor maps = scratch.allocate(DType.F32, cross.rows(), cross.columns());
     try {
       system.ridge(
-          new Difference(gram, null), new Difference(targets, null), lambda, Ridge.FLOOR, out);
-      return true;
+          new Difference(gram, null), new Difference(cross, null), lambda, Ridge.FLOOR, maps);
+      return maps;
     } catch (NotPositiveDefiniteException e) {
-      return false;
+      return null;
     }
   }
 

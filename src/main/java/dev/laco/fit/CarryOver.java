@@ -50,8 +50,14 @@ public final class CarryOver implements AutoCloseable {
     }
   }
 
-  /** Most tokens that are solved for where training on all tokens follows. */
-  private static final int SOLVED = 32_768;
+  /**
+   * Tokens that are solved for where training on all tokens follows, for each feed-forward channel:
+   * the narrower a layer, the fewer numbers its solutions have.
+   */
+  private static final int SOLVED_PER_CHANNEL = 22;
+
+  /** The most such tokens. */
+  private static final int MOST_SOLVED = 32_768;
 
   /** The time in which a layer behind a gap is solved for, in forward passes of the layer. */
   private static final double LATER_PASSES = 6;
@@ -163,7 +169,9 @@ public final class CarryOver implements AutoCloseable {
         // A layer is solved for, and then trained, from its input for the tokens solved for.
         + Math.max(
             Moments.bytes(most, width, 1)
-                + (Math.min(tokens, SOLVED) + 2L * block) * width * DType.F32.byteSize(),
+                + (Math.min(tokens, solvedTokens(config)) + 2L * block)
+                    * width
+                    * DType.F32.byteSize(),
             Reconstruction.layerBytes(backend, config))
         + Reconstruction.bytes(backend, config, FitBlocks.largestStep(chunks))
         + Ridge.bytes(backend, most, width)
@@ -188,10 +196,11 @@ public final class CarryOver implements AutoCloseable {
    *
    * @param tokens of the fit text
    */
-  public static double layerPasses(FitRule rule, int tokens) {
+  public static double layerPasses(FitRule rule, ModelConfig config, int tokens) {
     double solving = rule.later() ? LATER_PASSES : rule.solves() ? GAP_PASSES : 0;
     return rule.reconstructs()
-        ? solving * Math.min(1, (double) SOLVED / tokens) + Reconstruction.layerPasses(tokens)
+        ? solving * Math.min(1, (double) solvedTokens(config) / tokens)
+            + Reconstruction.layerPasses(tokens)
         : solving;
   }
 
@@ -241,7 +250,7 @@ public final class CarryOver implements AutoCloseable {
         if (scales) {
           return new Compensation(bench).fit(plan, layers, memory, progress);
         }
-        long passes = Math.max(1, Math.round(layerPasses(rule, blocks.tokens())));
+        long passes = Math.max(1, Math.round(layerPasses(rule, model.config(), blocks.tokens())));
         long done = 0;
         // Layers behind the last gap stay as they are.
         int fits = rule.changesGapsOnly() ? behindLastGap(plan) : plan.depth();
@@ -296,13 +305,18 @@ public final class CarryOver implements AutoCloseable {
     return index;
   }
 
+  private static int solvedTokens(ModelConfig config) {
+    return (int) Math.min(MOST_SOLVED, (long) SOLVED_PER_CHANNEL * config.intermediateSize());
+  }
+
   /** The tokens that are solved for where training on all follows; every eighth is held out. */
   private List<FitBlocks.Block> solved() {
     List<FitBlocks.Block> some = new ArrayList<>();
+    int tokens = solvedTokens(model.config());
     for (boolean seen : new boolean[] {true, false}) {
       List<FitBlocks.Block> part =
           blocks.list().stream().filter(block -> block.seen() == seen).toList();
-      some.addAll(FitBlocks.beginning(part, seen ? SOLVED / 8 * 7 : SOLVED / 8));
+      some.addAll(FitBlocks.beginning(part, seen ? tokens / 8 * 7 : tokens / 8));
     }
     return some;
   }

@@ -48,7 +48,7 @@ final class Reconstruction implements AutoCloseable {
   private static final int LONG = 65_536;
 
   /** The time of a step, in forward passes of the layer over its tokens. */
-  private static final double STEP_PASSES = 5.5;
+  private static final double STEP_PASSES = 4;
 
   /**
    * The largest change of an element in a step, relative to the root mean square of the tensor's

@@ -19,9 +19,10 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Estimates how many seconds the stages of a job take. The estimate counts the operations of matrix
- * products at the device's rate, and the values that norms, attention, activations and sums read
- * and write at the rate of its memory. In a small model the latter take longer. A person is told
- * the estimate before the job; {@link dev.laco.JobProgress} corrects it while the job runs.
+ * products and of attention at the device's rate, and the values that norms, attention, activations
+ * and sums read and write at the rate of its memory. In a small model the latter take longer. A
+ * person is told the estimate before the job; {@link dev.laco.JobProgress} corrects it while the
+ * job runs.
  */
 public final class JobEstimate {
   /** How often a layer reads and writes the hidden states of its tokens, products aside. */
@@ -29,6 +30,12 @@ public final class JobEstimate {
 
   /** How often a layer reads and writes its feed-forward channels, products aside. */
   private static final int CHANNEL_VALUES = 4;
+
+  /** Tokens that a token attends to in the mean: half of a chunk of text. */
+  private static final int ATTENDED = FitText.CHUNK_TOKENS / 2;
+
+  /** How much longer operations of attention take than products of f32. */
+  private static final double ATTENTION_SLOWER = 2;
 
   /** Values that one CPU thread reads and writes in a second. */
   private static final double THREAD_VALUES = 2e9;
@@ -82,7 +89,10 @@ public final class JobEstimate {
         (long) HIDDEN_VALUES * config.hiddenSize()
             + (long) CHANNEL_VALUES * config.activeChannels(last);
     long active = config.activeParameters(last);
-    layer = 2.0 * active / products + layerValues * value;
+    // Scores and their sums of values.
+    double attention = 4.0 * ATTENDED * config.numAttentionHeads() * config.headDim();
+    layer =
+        2.0 * active / products + attention * ATTENTION_SLOWER / f32Products + layerValues * value;
     update = (double) UPDATE_VALUES * (config.layerParameters(last) - active) * value;
     head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
   }
@@ -193,7 +203,7 @@ public final class JobEstimate {
     int strengths = FittedChoice.strengths(rule).size();
     int removed = config.numHiddenLayers() - target;
     FitRule small = rule.atGapsOnly();
-    double gaps = quick * removed * (1 + CarryOver.layerPasses(small, quick)) * layer;
+    double gaps = quick * removed * (1 + CarryOver.layerPasses(small, config, quick)) * layer;
     double one = small.changesGapsOnly() ? gaps : fit(small, quick, target);
     // Layers in front of the gaps run once for all models.
     return quick * config.numHiddenLayers() * layer
@@ -209,7 +219,7 @@ public final class JobEstimate {
   public double fit(FitRule rule, int tokens, int target) {
     double fitted = rule.changesGapsOnly() ? config.numHiddenLayers() - target : BEHIND * target;
     double passes =
-        config.numHiddenLayers() + target + fitted * CarryOver.layerPasses(rule, tokens);
+        config.numHiddenLayers() + target + fitted * CarryOver.layerPasses(rule, config, tokens);
     return tokens * passes * layer + fitted * CarryOver.steps(rule, tokens) * update;
   }
 }

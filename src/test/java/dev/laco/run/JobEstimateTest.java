@@ -68,16 +68,16 @@ class JobEstimateTest {
     assertTrue(new JobEstimate(model, processor(1e18)).pass(1_000_000, 16) > 10);
   }
 
-  /** On two threads the job took 49 s of processor time, seven tenths for choice and fit. */
+  /** On two threads with products of f32 at that rate, choice and fit took 40 to 49 s. */
   @Test
   void theFirstExampleOfTheReadmeIsReckonedRight() {
-    JobEstimate estimate = new JobEstimate(model, processor(RATE));
+    JobEstimate estimate = new JobEstimate(model, processor(0.13e12));
     FitText text = JobTexts.fit(model, null, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
     estimate.expectFit(job, "", FitRule.REFINE, 3, text, 12);
     String said = job.expectation().orElseThrow();
     int seconds = Integer.parseInt(said.replaceFirst("about (\\d+) seconds: .*", "$1"));
-    assertTrue(seconds >= 9 && seconds <= 28, said);
+    assertTrue(seconds >= 25 && seconds <= 65, said);
   }
 
   /** In the shapes of Qwen3-30B-A3B: eight of 128 experts for a token, and all in a step. */
