@@ -75,18 +75,31 @@ final class JsonLines {
    *
    * @param tokenizer of the model; is asked for where there is a chat
    * @param blank whether a text may be blank
-   * @throws BadInputException if a line has neither, or its chat cannot be rendered
+   * @throws BadInputException if a line has neither, if its chat cannot be rendered, or if the
+   *     texts are too long together
    */
   static List<String> texts(
       String name, String content, Supplier<Tokenizer> tokenizer, boolean blank) {
-    return read(name, content).stream()
-        .map(
-            line -> {
-              if (line.object.has("messages") && !line.object.has("text")) {
-                return tokenizer.get().chat(line.where, line.object);
-              }
-              return blank ? line.stringOrBlank("text") : line.string("text");
-            })
-        .toList();
+    List<String> texts = new ArrayList<>();
+    long length = 0;
+    for (Line line : read(name, content)) {
+      boolean chat = line.object.has("messages") && !line.object.has("text");
+      String text =
+          chat
+              ? tokenizer.get().chat(line.where, line.object)
+              : blank ? line.stringOrBlank("text") : line.string("text");
+      length += text.length();
+      // A template can make a long text of a short chat.
+      if (length > TextFile.MAX_BYTES) {
+        throw new BadInputException(
+            String.format(
+                Locale.ROOT,
+                "%s: the texts up to this line have more than %,d characters; split the file",
+                line.where,
+                TextFile.MAX_BYTES));
+      }
+      texts.add(text);
+    }
+    return texts;
   }
 }

@@ -14,7 +14,7 @@ import java.util.stream.Stream;
 /** Reads text files, which must be UTF-8. */
 public final class TextFile {
   /** Most bytes of a text: a text of this size and its tokens fit the Java heap. */
-  private static final int MAX_BYTES = 16 << 20;
+  static final int MAX_BYTES = 16 << 20;
 
   /** Most samples, documents or token lists of a file. */
   static final int MAX_SAMPLES = 100_000;

@@ -137,6 +137,20 @@ class ChatTemplateTest {
   }
 
   @Test
+  void longTextsOfShortChatsAreBadInput() throws IOException {
+    template("{{ 'word ' * 1000000 }}");
+    BadInputException error =
+        assertThrows(BadInputException.class, () -> documents((CHAT + "\n").repeat(4)));
+    assertTrue(
+        error
+            .getMessage()
+            .endsWith(
+                "line 4: the texts up to this line have more than"
+                    + " 16,777,216 characters; split the file"),
+        error.getMessage());
+  }
+
+  @Test
   void aModelWithoutATemplateSaysSo() {
     BadInputException error = assertThrows(BadInputException.class, () -> documents(CHAT));
     assertTrue(error.getMessage().contains("a chat needs a chat template"), error.getMessage());
