@@ -40,7 +40,8 @@ final class PruneStagesTest {
     PruneEvent.QuickerRule quicker = refined.quicker().orElseThrow();
     assertEquals("align", quicker.rule());
     assertEquals(aligned.seconds(), quicker.seconds(), 1e-6 * aligned.seconds());
-    assertTrue(refined.seconds() > 1.5 * quicker.seconds(), refined::toString);
+    // On two cores the demo model took 52 to 66 s by the one and some 35 s by the other.
+    assertTrue(refined.seconds() > 1.2 * quicker.seconds(), refined::toString);
     assertEquals(Optional.empty(), aligned.quicker());
   }
 }
