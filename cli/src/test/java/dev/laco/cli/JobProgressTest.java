@@ -198,7 +198,7 @@ class JobProgressTest {
             .filter(label -> !label.equals("progress"))
             .toList();
     assertEquals(List.of("device", "model", "memory", "time", "perplexity", "done"), labels, all);
-    assertTrue(all.contains("time         about 4 seconds: perplexity 4"), all);
+    assertTrue(all.contains("time         about 5 seconds: perplexity 5"), all);
     assertTrue(
         last(all).matches("done         in \\d+ s; next: laco prune models/storyteller OUT"), all);
   }
