@@ -78,10 +78,7 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
           name,
           file.toString(),
           JsonLines.texts(
-              file.toString(),
-              TextFile.read(file),
-              () -> target.requireTokenizer(file.toString(), "calibration"),
-              false),
+              file, () -> target.requireTokenizer(file.toString(), "calibration"), false),
           target);
     }
     throw new BadInputException(

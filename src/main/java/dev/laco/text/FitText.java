@@ -122,11 +122,7 @@ public record FitText(String name, List<Chunk> chunks) {
       documents = TextFile.samples(file.toString(), split(TextFile.read(file)));
     } else if (lower.endsWith(".jsonl")) {
       documents =
-          JsonLines.texts(
-              file.toString(),
-              TextFile.read(file),
-              () -> target.requireTokenizer(file.toString(), "fitText"),
-              false);
+          JsonLines.texts(file, () -> target.requireTokenizer(file.toString(), "fitText"), false);
     } else {
       throw new BadInputException(
           file

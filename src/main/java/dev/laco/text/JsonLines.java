@@ -3,6 +3,7 @@ package dev.laco.text;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.InputJson;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
@@ -75,14 +76,13 @@ final class JsonLines {
    *
    * @param tokenizer of the model; is asked for where there is a chat
    * @param blank whether a text may be blank
-   * @throws BadInputException if a line has neither, if its chat cannot be rendered, or if the
-   *     texts are too long together
+   * @throws BadInputException as {@link TextFile#read(Path)}, if a line has neither, if its chat
+   *     cannot be rendered, or if the texts are too long together
    */
-  static List<String> texts(
-      String name, String content, Supplier<Tokenizer> tokenizer, boolean blank) {
+  static List<String> texts(Path file, Supplier<Tokenizer> tokenizer, boolean blank) {
     List<String> texts = new ArrayList<>();
     long length = 0;
-    for (Line line : read(name, content)) {
+    for (Line line : read(file.toString(), TextFile.read(file))) {
       boolean chat = line.object.has("messages") && !line.object.has("text");
       String text =
           chat

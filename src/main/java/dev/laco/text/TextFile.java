@@ -40,10 +40,9 @@ public final class TextFile {
    * @throws BadInputException as {@link #read(Path)}, or if a line has no text
    */
   public static List<String> documents(Path file, Supplier<Tokenizer> tokenizer) {
-    String text = read(file);
     return file.toString().endsWith(".jsonl")
-        ? JsonLines.texts(file.toString(), text, tokenizer, true)
-        : List.of(text);
+        ? JsonLines.texts(file, tokenizer, true)
+        : List.of(read(file));
   }
 
   /**

@@ -16,8 +16,6 @@ interface Callable {
    * @param named the others
    */
   record Arguments(List<Object> positional, Map<String, Object> named) {
-    static final Arguments NO = new Arguments(List.of(), Map.of());
-
     /** The argument at a place or of a name, or null. */
     @Nullable Object find(int place, String name) {
       return place < positional.size() ? positional.get(place) : named.get(name);

@@ -61,8 +61,7 @@ final class Checks {
 
   private static void compared(String operator, String... names) {
     for (String name : names) {
-      ALL.put(
-          name, (value, arguments) -> ExpressionParser.holds(operator, value, first(arguments)));
+      ALL.put(name, (value, arguments) -> Values.holds(operator, value, first(arguments)));
     }
   }
 

@@ -2,12 +2,11 @@ package dev.laco.text.jinja;
 
 import dev.laco.text.jinja.Token.Kind;
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import org.jspecify.annotations.Nullable;
+import java.util.function.Supplier;
 
 /**
  * Reads the expressions of a template. Each method reads one level of precedence, from the weakest
@@ -16,90 +15,34 @@ import org.jspecify.annotations.Nullable;
 final class ExpressionParser {
   private static final Set<String> COMPARISONS = Set.of("==", "!=", "<", "<=", ">", ">=");
 
-  private final List<Token> tokens;
-  private int next;
+  private final Tokens tokens;
 
-  ExpressionParser(List<Token> tokens) {
+  ExpressionParser(Tokens tokens) {
     this.tokens = tokens;
-  }
-
-  Token peek() {
-    return tokens.get(next);
-  }
-
-  /** The token that was taken last. */
-  Token last() {
-    return tokens.get(next - 1);
-  }
-
-  Token take() {
-    Token token = tokens.get(next);
-    if (token.kind() != Kind.END) {
-      next++;
-    }
-    return token;
-  }
-
-  boolean takeOperator(String operator) {
-    return takeIf(peek().isOperator(operator));
-  }
-
-  boolean takeName(String name) {
-    return takeIf(peek().isName(name));
-  }
-
-  private boolean takeIf(boolean wanted) {
-    if (wanted) {
-      take();
-    }
-    return wanted;
-  }
-
-  void requireOperator(String operator) {
-    if (!takeOperator(operator)) {
-      throw unexpected("'" + operator + "'");
-    }
-  }
-
-  void requireName(String name) {
-    if (!takeName(name)) {
-      throw unexpected("'" + name + "'");
-    }
-  }
-
-  Token require(Kind kind, String what) {
-    if (peek().kind() != kind) {
-      throw unexpected(what);
-    }
-    return take();
-  }
-
-  TemplateException unexpected(String wanted) {
-    return TemplateException.of("expected %s, found %s", wanted, peek().show()).at(peek().line());
   }
 
   /** A list of expressions separated by commas is a tuple; a single one is itself. */
   Expression tuple() {
     Expression first = expression();
-    if (!peek().isOperator(",")) {
+    if (!tokens.peek().isOperator(",")) {
       return first;
     }
     List<Expression> all = new ArrayList<>(List.of(first));
-    while (takeOperator(",") && beginsExpression()) {
+    while (tokens.takeOperator(",") && beginsExpression()) {
       all.add(expression());
     }
     return scope -> scope.made(values(all, scope));
   }
 
   private boolean beginsExpression() {
-    return switch (peek().kind()) {
+    return switch (tokens.peek().kind()) {
       case STATEMENT_END, OUTPUT_END, END -> false;
-      case OPERATOR -> "([{-+".contains(peek().text());
-      default -> !peek().isName("if") && !peek().isName("recursive");
+      case OPERATOR -> "([{-+".contains(tokens.peek().text());
+      default -> !tokens.peek().isName("if") && !tokens.peek().isName("recursive");
     };
   }
 
-  private static List<Object> values(Collection<Expression> all, Scope scope) {
+  private static List<Object> values(List<Expression> all, Scope scope) {
     List<Object> values = new ArrayList<>();
     all.forEach(each -> values.add(each.value(scope)));
     return values;
@@ -116,23 +59,23 @@ final class ExpressionParser {
    */
   Expression expression(boolean conditional) {
     Expression value = or();
-    if (!conditional || !takeName("if")) {
+    if (!conditional || !tokens.takeName("if")) {
       return value;
     }
     Expression condition = or();
     Expression otherwise =
-        takeName("else") ? expression() : scope -> new Undefined("a missing 'else'");
+        tokens.takeName("else") ? expression() : scope -> new Undefined("a missing 'else'");
     return scope ->
         Values.truth(condition.value(scope)) ? value.value(scope) : otherwise.value(scope);
   }
 
   private Expression or() {
     Expression first = and();
-    if (!peek().isName("or")) {
+    if (!tokens.peek().isName("or")) {
       return first;
     }
     List<Expression> all = new ArrayList<>(List.of(first));
-    while (takeName("or")) {
+    while (tokens.takeName("or")) {
       all.add(and());
     }
     return scope -> firstThatIs(true, all, scope);
@@ -140,11 +83,11 @@ final class ExpressionParser {
 
   private Expression and() {
     Expression first = not();
-    if (!peek().isName("and")) {
+    if (!tokens.peek().isName("and")) {
       return first;
     }
     List<Expression> all = new ArrayList<>(List.of(first));
-    while (takeName("and")) {
+    while (tokens.takeName("and")) {
       all.add(not());
     }
     return scope -> firstThatIs(false, all, scope);
@@ -163,7 +106,7 @@ final class ExpressionParser {
   }
 
   private Expression not() {
-    if (takeName("not")) {
+    if (tokens.takeName("not")) {
       Expression value = not();
       return scope -> !Values.truth(value.value(scope));
     }
@@ -177,14 +120,14 @@ final class ExpressionParser {
     Expression first = sum();
     List<Operation> operations = new ArrayList<>();
     while (true) {
-      Token token = peek();
+      Token token = tokens.peek();
       if (token.kind() == Kind.OPERATOR && COMPARISONS.contains(token.text())) {
-        operations.add(new Operation(take().text(), sum()));
-      } else if (takeName("in")) {
+        operations.add(new Operation(tokens.take().text(), sum()));
+      } else if (tokens.takeName("in")) {
         operations.add(new Operation("in", sum()));
-      } else if (token.isName("not") && tokens.get(next + 1).isName("in")) {
-        take();
-        take();
+      } else if (token.isName("not") && tokens.second().isName("in")) {
+        tokens.take();
+        tokens.take();
         operations.add(new Operation("not in", sum()));
       } else {
         break;
@@ -197,7 +140,7 @@ final class ExpressionParser {
       Object left = first.value(scope);
       for (Operation operation : operations) {
         Object right = operation.right.value(scope);
-        if (!holds(operation.operator, left, right)) {
+        if (!Values.holds(operation.operator, left, right)) {
           return false;
         }
         left = right;
@@ -206,35 +149,17 @@ final class ExpressionParser {
     };
   }
 
-  static boolean holds(String operator, Object left, Object right) {
-    return switch (operator) {
-      case "==" -> Values.equal(left, right);
-      case "!=" -> !Values.equal(left, right);
-      case "<" -> Values.compare(left, right) < 0;
-      case "<=" -> Values.compare(left, right) <= 0;
-      case ">" -> Values.compare(left, right) > 0;
-      case ">=" -> Values.compare(left, right) >= 0;
-      case "in" -> Values.contains(right, left);
-      default -> !Values.contains(right, left);
-    };
-  }
-
-  /** Reads the operands of one level of precedence. */
-  private interface Level {
-    Expression read();
-  }
-
   private Expression sum() {
     return operations(this::joined, "+", "-");
   }
 
   private Expression joined() {
     Expression first = product();
-    if (!peek().isOperator("~")) {
+    if (!tokens.peek().isOperator("~")) {
       return first;
     }
     List<Expression> all = new ArrayList<>(List.of(first));
-    while (takeOperator("~")) {
+    while (tokens.takeOperator("~")) {
       all.add(product());
     }
     return scope -> {
@@ -255,13 +180,17 @@ final class ExpressionParser {
     return operations(this::signed, "**");
   }
 
-  /** Operations of the same precedence, from left to right. */
-  private Expression operations(Level operands, String... operators) {
+  /**
+   * Operations of the same precedence, from left to right.
+   *
+   * @param operands reads the next operand, of the precedence above
+   */
+  private Expression operations(Supplier<Expression> operands, String... operators) {
     Set<String> wanted = Set.of(operators);
-    Expression first = operands.read();
+    Expression first = operands.get();
     List<Operation> operations = new ArrayList<>();
-    while (peek().kind() == Kind.OPERATOR && wanted.contains(peek().text())) {
-      operations.add(new Operation(take().text(), operands.read()));
+    while (tokens.peek().kind() == Kind.OPERATOR && wanted.contains(tokens.peek().text())) {
+      operations.add(new Operation(tokens.take().text(), operands.get()));
     }
     if (operations.isEmpty()) {
       return first;
@@ -281,11 +210,11 @@ final class ExpressionParser {
   }
 
   private Expression unfiltered() {
-    if (takeOperator("-")) {
+    if (tokens.takeOperator("-")) {
       Expression value = unfiltered();
       return scope -> Values.negative(value.value(scope));
     }
-    if (takeOperator("+")) {
+    if (tokens.takeOperator("+")) {
       return unfiltered();
     }
     return reached(primary());
@@ -296,8 +225,8 @@ final class ExpressionParser {
     Expression value = first;
     while (true) {
       Expression of = value;
-      if (takeOperator(".")) {
-        Token name = take();
+      if (tokens.takeOperator(".")) {
+        Token name = tokens.take();
         if (name.kind() == Kind.INTEGER) {
           long index = integer(name);
           value = scope -> Attributes.element(of.value(scope), index);
@@ -307,9 +236,9 @@ final class ExpressionParser {
           throw TemplateException.of("expected a name behind '.', found %s", name.show())
               .at(name.line());
         }
-      } else if (takeOperator("[")) {
+      } else if (tokens.takeOperator("[")) {
         value = subscript(of);
-      } else if (takeOperator("(")) {
+      } else if (tokens.takeOperator("(")) {
         value = call(of);
       } else {
         return value;
@@ -319,21 +248,25 @@ final class ExpressionParser {
 
   private Expression subscript(Expression of) {
     Expression none = scope -> None.NONE;
-    Expression from = peek().isOperator(":") ? none : expression();
-    if (takeOperator("]")) {
+    Expression from = tokens.peek().isOperator(":") ? none : expression();
+    if (tokens.takeOperator("]")) {
       return scope -> Attributes.element(of.value(scope), from.value(scope));
     }
-    requireOperator(":");
-    Expression to = peek().isOperator(":") || peek().isOperator("]") ? none : expression();
-    Expression step = takeOperator(":") && !peek().isOperator("]") ? expression() : none;
-    requireOperator("]");
+    tokens.requireOperator(":");
+    Expression to =
+        tokens.peek().isOperator(":") || tokens.peek().isOperator("]") ? none : expression();
+    Expression step =
+        tokens.takeOperator(":") && !tokens.peek().isOperator("]") ? expression() : none;
+    tokens.requireOperator("]");
     return scope ->
         scope.made(
             Values.slice(of.value(scope), from.value(scope), to.value(scope), step.value(scope)));
   }
 
   /** Expressions for the arguments of a call. */
-  record Given(List<Expression> positional, Map<String, Expression> named) {
+  private record Given(List<Expression> positional, Map<String, Expression> named) {
+    static final Given NOTHING = new Given(List.of(), Map.of());
+
     Callable.Arguments values(Scope scope) {
       Map<String, Object> names = new LinkedHashMap<>();
       named.forEach((name, each) -> names.put(name, each.value(scope)));
@@ -361,18 +294,18 @@ final class ExpressionParser {
   private Given given() {
     List<Expression> positional = new ArrayList<>();
     Map<String, Expression> named = new LinkedHashMap<>();
-    while (!takeOperator(")")) {
-      if (peek().kind() == Kind.NAME && tokens.get(next + 1).isOperator("=")) {
-        String name = take().text();
-        take();
+    while (!tokens.takeOperator(")")) {
+      if (tokens.peek().kind() == Kind.NAME && tokens.second().isOperator("=")) {
+        String name = tokens.take().text();
+        tokens.take();
         named.put(name, expression());
       } else if (named.isEmpty()) {
         positional.add(expression());
       } else {
-        throw unexpected("an argument with a name");
+        throw tokens.unexpected("an argument with a name");
       }
-      if (!peek().isOperator(")")) {
-        requireOperator(",");
+      if (!tokens.peek().isOperator(")")) {
+        tokens.requireOperator(",");
       }
     }
     return new Given(positional, named);
@@ -382,9 +315,9 @@ final class ExpressionParser {
   Expression filtered(Expression first) {
     Expression value = first;
     while (true) {
-      if (takeOperator("|")) {
+      if (tokens.takeOperator("|")) {
         value = filter(value);
-      } else if (takeName("is")) {
+      } else if (tokens.takeName("is")) {
         value = test(value);
       } else {
         return value;
@@ -394,46 +327,44 @@ final class ExpressionParser {
 
   /** The filter whose name comes next. */
   Expression filter(Expression of) {
-    Token name = require(Kind.NAME, "the name of a filter");
+    Token name = tokens.require(Kind.NAME, "the name of a filter");
     Filters.Filter filter = Filters.named(name.text());
     if (filter == null) {
       throw TemplateException.of("there is no filter '%s'", name.text()).at(name.line());
     }
-    Given given = takeOperator("(") ? given() : new Given(List.of(), Map.of());
+    Given given = tokens.takeOperator("(") ? given() : Given.NOTHING;
     return scope -> scope.made(filter.apply(of.value(scope), given.values(scope)));
   }
 
   private Expression test(Expression of) {
-    boolean negated = takeName("not");
-    Token name = take();
+    boolean negated = tokens.takeName("not");
+    Token name = tokens.take();
     Checks.Check check = Checks.named(name.text());
     if (check == null) {
       throw TemplateException.of("there is no test '%s'", name.text()).at(name.line());
     }
-    @Nullable Given given = null;
-    if (takeOperator("(")) {
-      given = given();
-    } else if (beginsArgument()) {
-      given = new Given(List.of(reached(primary())), Map.of());
-    }
-    Given arguments = given == null ? new Given(List.of(), Map.of()) : given;
+    Given given =
+        tokens.takeOperator("(")
+            ? given()
+            : beginsArgument() ? new Given(List.of(reached(primary())), Map.of()) : Given.NOTHING;
     return scope -> {
       scope.step();
-      return check.holds(of.value(scope), arguments.values(scope).positional()) != negated;
+      return check.holds(of.value(scope), given.values(scope).positional()) != negated;
     };
   }
 
   private boolean beginsArgument() {
-    return switch (peek().kind()) {
+    return switch (tokens.peek().kind()) {
       case STRING, INTEGER, FLOAT -> true;
-      case OPERATOR -> peek().isOperator("[") || peek().isOperator("{");
-      case NAME -> !Set.of("else", "or", "and", "is", "if", "in", "not").contains(peek().text());
+      case OPERATOR -> tokens.peek().isOperator("[") || tokens.peek().isOperator("{");
+      case NAME ->
+          !Set.of("else", "or", "and", "is", "if", "in", "not").contains(tokens.peek().text());
       default -> false;
     };
   }
 
   private Expression primary() {
-    Token token = take();
+    Token token = tokens.take();
     return switch (token.kind()) {
       case NAME -> name(token);
       case STRING -> string(token);
@@ -466,8 +397,8 @@ final class ExpressionParser {
   /** Strings side by side are one string. */
   private Expression string(Token first) {
     StringBuilder text = new StringBuilder(first.text());
-    while (peek().kind() == Kind.STRING) {
-      text.append(take().text());
+    while (tokens.peek().kind() == Kind.STRING) {
+      text.append(tokens.take().text());
     }
     String constant = text.toString();
     return scope -> constant;
@@ -492,20 +423,20 @@ final class ExpressionParser {
   }
 
   private Expression parenthesised() {
-    if (takeOperator(")")) {
+    if (tokens.takeOperator(")")) {
       return scope -> List.of();
     }
     Expression value = tuple();
-    requireOperator(")");
+    tokens.requireOperator(")");
     return value;
   }
 
   private Expression list() {
     List<Expression> all = new ArrayList<>();
-    while (!takeOperator("]")) {
+    while (!tokens.takeOperator("]")) {
       all.add(expression());
-      if (!peek().isOperator("]")) {
-        requireOperator(",");
+      if (!tokens.peek().isOperator("]")) {
+        tokens.requireOperator(",");
       }
     }
     return scope -> scope.made(values(all, scope));
@@ -513,12 +444,12 @@ final class ExpressionParser {
 
   private Expression dict() {
     List<Map.Entry<Expression, Expression>> all = new ArrayList<>();
-    while (!takeOperator("}")) {
+    while (!tokens.takeOperator("}")) {
       Expression key = expression();
-      requireOperator(":");
+      tokens.requireOperator(":");
       all.add(Map.entry(key, expression()));
-      if (!peek().isOperator("}")) {
-        requireOperator(",");
+      if (!tokens.peek().isOperator("}")) {
+        tokens.requireOperator(",");
       }
     }
     return scope -> {

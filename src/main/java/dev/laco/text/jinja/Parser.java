@@ -16,18 +16,20 @@ import org.jspecify.annotations.Nullable;
  * a model is trained on, is read as its content.
  */
 final class Parser {
+  private final Tokens tokens;
   private final ExpressionParser expressions;
 
-  private Parser(List<Token> tokens) {
+  private Parser(Tokens tokens) {
+    this.tokens = tokens;
     expressions = new ExpressionParser(tokens);
   }
 
   /** Reads a whole template. */
   static Statement parse(String template) {
-    Parser parser = new Parser(Lexer.tokens(template));
+    Parser parser = new Parser(new Tokens(Lexer.tokens(template)));
     Statement body = parser.body(Set.of());
-    if (parser.expressions.peek().kind() != Kind.END) {
-      throw parser.expressions.unexpected("the end of the template");
+    if (parser.tokens.peek().kind() != Kind.END) {
+      throw parser.tokens.unexpected("the end of the template");
     }
     return body;
   }
@@ -36,33 +38,22 @@ final class Parser {
   private Statement body(Set<String> ends) {
     List<Statement> statements = new ArrayList<>();
     while (true) {
-      Token token = expressions.peek();
+      Token token = tokens.peek();
       switch (token.kind()) {
         case TEXT -> {
-          String text = expressions.take().text();
-          statements.add(
-              (scope, out) -> {
-                out.append(text);
-                Values.requireRoom(out.length());
-                return End.NEXT;
-              });
+          String text = tokens.take().text();
+          statements.add((scope, out) -> write(text, out));
         }
         case OUTPUT_BEGIN -> {
-          expressions.take();
+          tokens.take();
           Expression value = expressions.tuple();
-          expressions.require(Kind.OUTPUT_END, "'}}'");
+          tokens.require(Kind.OUTPUT_END, "'}}'");
           statements.add(
-              placed(
-                  token.line(),
-                  (scope, out) -> {
-                    out.append(Values.string(value.value(scope)));
-                    Values.requireRoom(out.length());
-                    return End.NEXT;
-                  }));
+              placed(token.line(), (scope, out) -> write(Values.string(value.value(scope)), out)));
         }
         case STATEMENT_BEGIN -> {
-          expressions.take();
-          Token name = expressions.require(Kind.NAME, "the name of a statement");
+          tokens.take();
+          Token name = tokens.require(Kind.NAME, "the name of a statement");
           if (ends.contains(name.text())) {
             return Statement.all(statements);
           }
@@ -70,13 +61,19 @@ final class Parser {
         }
         default -> {
           if (!ends.isEmpty()) {
-            throw expressions.unexpected(
+            throw tokens.unexpected(
                 ends.stream().sorted().collect(Collectors.joining("' or '", "'", "'")));
           }
           return Statement.all(statements);
         }
       }
     }
+  }
+
+  private static End write(String text, StringBuilder out) {
+    out.append(text);
+    Values.requireRoom(out.length());
+    return End.NEXT;
   }
 
   /** A statement whose errors name its line. */
@@ -91,7 +88,7 @@ final class Parser {
   }
 
   private void end() {
-    expressions.require(Kind.STATEMENT_END, "'%}'");
+    tokens.require(Kind.STATEMENT_END, "'%}'");
   }
 
   /** The content of a statement that ends with a statement of that name. */
@@ -152,17 +149,16 @@ final class Parser {
 
   /** Whether the name that {@link #body} took last is this one. */
   private boolean last(String name) {
-    return expressions.last().isName(name);
+    return tokens.last().isName(name);
   }
 
   private Statement loop() {
     List<String> targets = targets();
-    expressions.requireName("in");
+    tokens.requireName("in");
     Expression all = expressions.expression(false);
-    Expression wanted = expressions.takeName("if") ? expressions.expression() : scope -> true;
-    if (expressions.peek().isName("recursive")) {
-      throw new TemplateException("recursive loops are not supported")
-          .at(expressions.peek().line());
+    Expression wanted = tokens.takeName("if") ? expressions.expression() : scope -> true;
+    if (tokens.peek().isName("recursive")) {
+      throw new TemplateException("recursive loops are not supported").at(tokens.peek().line());
     }
     end();
     Statement body = body(Set.of("else", "endfor"));
@@ -201,13 +197,13 @@ final class Parser {
 
   /** The names of a loop's or assignment's targets; several take the elements of a value. */
   private List<String> targets() {
-    boolean parentheses = expressions.takeOperator("(");
+    boolean parentheses = tokens.takeOperator("(");
     List<String> names = new ArrayList<>();
     do {
-      names.add(expressions.require(Kind.NAME, "a name").text());
-    } while (expressions.takeOperator(","));
+      names.add(tokens.require(Kind.NAME, "a name").text());
+    } while (tokens.takeOperator(","));
     if (parentheses) {
-      expressions.requireOperator(")");
+      tokens.requireOperator(")");
     }
     return names;
   }
@@ -255,11 +251,11 @@ final class Parser {
   private Statement set() {
     List<String> targets = targets();
     String field = null;
-    if (targets.size() == 1 && expressions.takeOperator(".")) {
-      field = expressions.require(Kind.NAME, "a name").text();
+    if (targets.size() == 1 && tokens.takeOperator(".")) {
+      field = tokens.require(Kind.NAME, "a name").text();
     }
     Assignment assignment = new Assignment(targets, field);
-    if (expressions.takeOperator("=")) {
+    if (tokens.takeOperator("=")) {
       Expression value = expressions.tuple();
       end();
       return (scope, out) -> {
@@ -315,26 +311,21 @@ final class Parser {
     Expression filtered = expressions.filter(written);
     Expression all = expressions.filtered(filtered);
     Statement body = content("endfilter");
-    return (scope, out) -> {
-      out.append(Values.string(written.filtered(body.text(scope.inner()), all, scope)));
-      Values.requireRoom(out.length());
-      return End.NEXT;
-    };
+    return (scope, out) ->
+        write(Values.string(written.filtered(body.text(scope.inner()), all, scope)), out);
   }
 
   private Statement macro() {
-    String name = expressions.require(Kind.NAME, "the name of a macro").text();
-    expressions.requireOperator("(");
+    String name = tokens.require(Kind.NAME, "the name of a macro").text();
+    tokens.requireOperator("(");
     Map<String, Expression> parameters = new LinkedHashMap<>();
-    while (!expressions.takeOperator(")")) {
-      String parameter = expressions.require(Kind.NAME, "the name of a parameter").text();
+    while (!tokens.takeOperator(")")) {
+      String parameter = tokens.require(Kind.NAME, "the name of a parameter").text();
       parameters.put(
           parameter,
-          expressions.takeOperator("=")
-              ? expressions.expression()
-              : scope -> new Undefined(parameter));
-      if (!expressions.peek().isOperator(")")) {
-        expressions.requireOperator(",");
+          tokens.takeOperator("=") ? expressions.expression() : scope -> new Undefined(parameter));
+      if (!tokens.peek().isOperator(")")) {
+        tokens.requireOperator(",");
       }
     }
     Statement body = content("endmacro");

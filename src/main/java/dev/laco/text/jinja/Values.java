@@ -184,6 +184,20 @@ final class Values {
     throw unusable("compare", left, right);
   }
 
+  /** Whether {@code left operator right} is true, of a comparison. */
+  static boolean holds(String operator, Object left, Object right) {
+    return switch (operator) {
+      case "==" -> equal(left, right);
+      case "!=" -> !equal(left, right);
+      case "<" -> compare(left, right) < 0;
+      case "<=" -> compare(left, right) <= 0;
+      case ">" -> compare(left, right) > 0;
+      case ">=" -> compare(left, right) >= 0;
+      case "in" -> contains(right, left);
+      default -> !contains(right, left);
+    };
+  }
+
   private static boolean isNumber(Object value) {
     return value instanceof Number || value instanceof Boolean;
   }
