@@ -127,6 +127,8 @@ final class RequestTest {
       survives(
           new GenerateRequest(
               oneOf("", "Once upon a time", "a \"word\"\n\u20ac \ud83d\ude00"),
+              true,
+              sometimes(() -> "Be brief."),
               number(1, 1 << 20),
               random.nextDouble() * 2,
               1 - random.nextDouble(),

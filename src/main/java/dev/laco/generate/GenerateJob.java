@@ -1,5 +1,8 @@
 package dev.laco.generate;
 
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.DeviceSettings;
 import dev.laco.Model;
@@ -20,7 +23,7 @@ import java.util.Locale;
 import java.util.Random;
 import java.util.Set;
 
-/** One continuation of a prompt. */
+/** One continuation of a prompt, or one answer in a chat. */
 @SuppressWarnings("exports")
 public final class GenerateJob extends ModelJob<GenerateJob> {
   private final GenerateRequest request;
@@ -47,7 +50,7 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
                 () ->
                     new BadInputException(
                         model.directory() + ": generate needs a tokenizer.json; there is none"));
-    int[] prompt = tokenizer.encode(request.prompt());
+    int[] prompt = tokenizer.encode(prompt(tokenizer));
     if (prompt.length == 0) {
       throw new UsageException(
           Setting.of("prompt") + " is empty and the model's tokenizer adds no BOS token");
@@ -84,6 +87,23 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
               .original();
       return generate(lm, tokenizer, prompt, stop);
     }
+  }
+
+  /** What the model continues: the prompt, or a chat up to where the answer begins. */
+  private String prompt(Tokenizer tokenizer) {
+    if (!request.chat()) {
+      return request.prompt();
+    }
+    ObjectNode chat = JsonNodeFactory.instance.objectNode();
+    ArrayNode messages = chat.putArray("messages");
+    if (request.system() != null) {
+      messages.addObject().put("role", "system").put("content", request.system());
+    }
+    messages.addObject().put("role", "user").put("content", request.prompt());
+    return tokenizer.chatPrompt(
+        Setting.of("chat").toString(),
+        Setting.of("prompt") + " without " + Setting.of("chat") + " needs",
+        chat);
   }
 
   private GenerateResult generate(

@@ -9,10 +9,14 @@ public final class GenerateJson {
 
   /** How a model continued the prompt of a request. */
   public static ObjectNode of(GenerateRequest request, GenerateResult result) {
-    return JsonNodeFactory.instance
-        .objectNode()
-        .put("prompt", request.prompt())
-        .put("text", result.text())
+    ObjectNode json = JsonNodeFactory.instance.objectNode().put("prompt", request.prompt());
+    if (request.chat()) {
+      json.put("chat", true);
+      if (request.system() != null) {
+        json.put("system", request.system());
+      }
+    }
+    return json.put("text", result.text())
         .put("promptTokens", result.promptTokens())
         .put("newTokens", result.newTokens())
         .put("temperature", request.temperature())

@@ -51,26 +51,28 @@ public final class ChatTemplate {
    * The text of a chat.
    *
    * @param where names the chat in errors
+   * @param without what needs no template, for errors, with its verb, as {@code a prompt needs}
+   * @param answer whether the text goes on to where the model's answer begins
    * @param chat an object with {@code messages}, each of which has a {@code role}; with {@code
    *     tools} where the chat has them, and {@code chat_template_kwargs} for more variables
    * @throws BadInputException if the model has no template, or the template fails with this chat
    */
-  String render(String where, JsonNode chat) {
+  String render(String where, String without, boolean answer, JsonNode chat) {
     check(where, chat.path(MESSAGES));
-    Template known = read(where);
+    Template known = read(where, without);
     Map<String, JsonNode> variables = new HashMap<>(tokens);
     chat.path("chat_template_kwargs")
         .properties()
         .forEach(entry -> variables.put(entry.getKey(), entry.getValue()));
     variables.put(MESSAGES, chat.path(MESSAGES));
-    variables.put("add_generation_prompt", BooleanNode.FALSE);
+    variables.put("add_generation_prompt", BooleanNode.valueOf(answer));
     if (chat.path(TOOLS).isArray()) {
       variables.put(TOOLS, chat.path(TOOLS));
     }
     try {
       return known.render(variables);
     } catch (TemplateException e) {
-      throw refused(where + ": the chat template of " + model + " refuses the chat: ", e);
+      throw refused(where + ": the chat template of " + model + " refuses the chat: ", without, e);
     }
   }
 
@@ -93,7 +95,7 @@ public final class ChatTemplate {
     }
   }
 
-  private Template read(String where) {
+  private Template read(String where, String without) {
     if (template != null) {
       return template;
     }
@@ -106,24 +108,23 @@ public final class ChatTemplate {
                         String.format(
                             Locale.ROOT,
                             "%s: a chat needs a chat template and %s has none (chat_template.jinja, or"
-                                + " chat_template in tokenizer_config.json): add it, or give lines"
-                                + " with \"text\"",
+                                + " chat_template in tokenizer_config.json): add it; %s no"
+                                + " template",
                             where,
-                            model)));
+                            model,
+                            without)));
     specialTokens.get().forEach((name, token) -> tokens.put(name, TextNode.valueOf(token)));
     try {
       template = Template.parse(text);
     } catch (TemplateException e) {
-      throw refused(model + ": the chat template cannot be run here: ", e);
+      throw refused(model + ": the chat template cannot be run here: ", without, e);
     }
     return template;
   }
 
-  private static BadInputException refused(String what, TemplateException e) {
+  private static BadInputException refused(String what, String without, TemplateException e) {
     return new BadInputException(
-        what
-            + Legible.excerpt(String.valueOf(e.getMessage()))
-            + "; lines with \"text\" need no template",
+        what + Legible.excerpt(String.valueOf(e.getMessage())) + "; " + without + " no template",
         e);
   }
 }

@@ -185,11 +185,28 @@ public final class Tokenizer implements AutoCloseable {
    *     #encode}
    */
   String chat(String where, JsonNode chat) {
+    return chat(where, "lines with \"text\" need", false, chat);
+  }
+
+  /**
+   * The same up to where the model's answer begins ({@code add_generation_prompt} of transformers).
+   *
+   * @param where names the chat in errors
+   * @param without what needs no template, for errors, with its verb, as {@code a prompt needs}
+   * @param chat an object with {@code messages}
+   * @throws BadInputException as {@link #encode}, or if there is no template, or it refuses the
+   *     chat
+   */
+  public String chatPrompt(String where, String without, JsonNode chat) {
+    return chat(where, without, true, chat);
+  }
+
+  private String chat(String where, String without, boolean answer, JsonNode chat) {
     if (chats == null) {
       throw new BadInputException(
-          where + ": a chat needs a chat template: give lines with \"text\"");
+          where + ": a chat needs a chat template; " + without + " no template");
     }
-    String text = chats.render(where, chat);
+    String text = chats.render(where, without, answer, chat);
     String first = chats.token("bos_token");
     return bos().isPresent() && text.startsWith(first) ? text.substring(first.length()) : text;
   }

@@ -10,20 +10,26 @@ import dev.laco.generate.GenerateResult;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
-/** Lets a model continue a prompt, to look at what a pruned one says. */
+/** Lets a model continue a prompt or answer it, to look at what a pruned one says. */
 @HelpSection.In(HelpSection.GENERATE)
 @Command(
     name = "generate",
-    description = "Let a model continue a prompt.",
+    description = "Let a model continue a prompt, or answer it.",
     mixinStandardHelpOptions = true,
     customSynopsis = "laco generate MODEL --prompt TEXT [OPTIONS]",
     versionProvider = Version.class,
-    footer = {"", "Example:", "  laco generate models/storyteller --prompt \"Once upon a time\""})
+    footer = {
+      "",
+      "Examples:",
+      "  laco generate models/storyteller --prompt \"Once upon a time\"",
+      "  laco generate MODEL --chat --prompt \"What is a lighthouse?\""
+    })
 final class GenerateCommand implements Callable<Integer> {
   @Parameters(paramLabel = "MODEL", description = LacoCommand.MODEL)
   Path model;
@@ -32,8 +38,19 @@ final class GenerateCommand implements Callable<Integer> {
       names = "--prompt",
       paramLabel = "TEXT",
       required = true,
-      description = "What to continue.")
+      description = "What to continue; with --chat the user's message.")
   String prompt;
+
+  @Option(
+      names = "--chat",
+      description = "Answer the prompt as in a chat, by the model's own chat template.")
+  boolean chat;
+
+  @Option(
+      names = "--system",
+      paramLabel = "TEXT",
+      description = "With --chat: the system's message, which comes first.")
+  @Nullable String system;
 
   @Option(
       names = "--max-tokens",
@@ -67,7 +84,8 @@ final class GenerateCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    GenerateRequest request = new GenerateRequest(prompt, maxTokens, temperature, topP, seed);
+    GenerateRequest request =
+        new GenerateRequest(prompt, chat, system, maxTokens, temperature, topP, seed);
     Console console = output.console();
     try (Model open = Model.open(model)) {
       GenerateResult result =
@@ -101,7 +119,8 @@ final class GenerateCommand implements Callable<Integer> {
       case JobEvent.MemoryPlanned memory -> {
         console.note("memory", memory.description());
         console.note("sampling", sampling());
-        said(console, prompt);
+        // An answer stands alone, as chats show it.
+        said(console, chat ? "" : prompt);
       }
       case GenerateEvent.TextAdded added -> said(console, added.text());
       default -> JobLines.say(console, event);

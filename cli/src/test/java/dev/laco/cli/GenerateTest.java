@@ -18,6 +18,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -149,6 +150,69 @@ class GenerateTest {
     assertEquals(2, stopped.get("newTokens").intValue());
     String text = stopped.get("text").textValue();
     assertTrue(whole.get("text").textValue().startsWith(text), text);
+  }
+
+  @Test
+  void aChatIsAnsweredByTheModelsOwnTemplate() throws IOException {
+    Path model = copyOfStoryteller();
+    TestFiles.write(
+        model.resolve("chat_template.jinja"),
+        "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+            + "{% if add_generation_prompt %}assistant: One day{% endif %}");
+    Object[] rest = {"--max-tokens", NEW_TOKENS, "--compute", "f32"};
+    ProgramRun chat = Laco.run(concat("generate", model, "--chat", "--prompt", "Hello.", rest));
+    String continued = "user: Hello.\nassistant: One day";
+    ProgramRun plain = Laco.run(concat("generate", model, "--prompt", continued, rest));
+    assertEquals(plain.succeeded().out(), continued + chat.succeeded().out());
+    JsonNode json =
+        Laco.run(
+                concat(
+                    "generate",
+                    model,
+                    "--chat",
+                    "--system",
+                    "Be brief.",
+                    "--prompt",
+                    "Hello.",
+                    "--json",
+                    rest))
+            .succeeded()
+            .json();
+    assertEquals("Be brief.", json.get("system").textValue());
+    assertTrue(json.get("chat").booleanValue());
+    JsonNode same =
+        Laco.run(
+                concat(
+                    "generate",
+                    model,
+                    "--json",
+                    "--prompt",
+                    "system: Be brief.\n" + continued,
+                    rest))
+            .succeeded()
+            .json();
+    assertEquals(same.get("text"), json.get("text"));
+    assertEquals(same.get("promptTokens"), json.get("promptTokens"));
+  }
+
+  private static Object[] concat(Object... words) {
+    return Arrays.stream(words)
+        .flatMap(word -> word instanceof Object[] more ? Arrays.stream(more) : Stream.of(word))
+        .toArray();
+  }
+
+  @Test
+  void aChatNeedsATemplateAndASystemsMessageAChat() {
+    ProgramRun none = Laco.run("generate", Fixtures.STORYTELLER, "--chat", "--prompt", PROMPT);
+    assertEquals(3, none.code());
+    assertTrue(
+        none.err().startsWith("laco: --chat: a chat needs a chat template and ")
+            && none.err().contains("; --prompt without --chat needs no template"),
+        none.err());
+    ProgramRun alone =
+        Laco.run("generate", Fixtures.STORYTELLER, "--system", "Be brief.", "--prompt", PROMPT);
+    assertEquals(2, alone.code());
+    assertTrue(alone.err().contains("--system Be brief. begins a chat: add --chat"), alone.err());
   }
 
   @Test
