@@ -10,7 +10,7 @@ source "$home/scripts/toolchain.sh"
 
 target=$home/target
 cli=$home/cli/target
-archive=$cli/laco-cli.jsa # classes as the JVM lays them out: a quicker start
+archive=$cli/laco-cli.aot # classes, and what was learnt of their methods, as the JVM lays them out: a quicker start
 fatbins=$target/native/cuda # what the build copies into the jar
 emulator=$target/emulator
 java_options=()
@@ -45,10 +45,10 @@ package_engine() {
 # The class archive fits the jars that it was made of.
 finish_engine() {
   rm -f "$archive"
-  java_command "$cli/laco-cli.jar" -XX:ArchiveClassesAtExit="$archive"
-  # What a prune takes is most of what any command takes.
-  "${command[@]}" dev.laco.cli.Main prune "$home/models/storyteller" --dry-run --device cpu --threshold 0.9 \
-    >/dev/null 2>&1 </dev/null || rm -f "$archive"
+  java_command "$cli/laco-cli.jar" -XX:AOTCacheOutput="$archive"
+  # What a prune with a fit takes is most of what any command takes.
+  "${command[@]}" dev.laco.cli.Main prune "$home/models/storyteller" --dry-run --device cpu --target-layers 15 \
+    --fit-tokens 512 >/dev/null 2>&1 </dev/null || rm -f "$archive"
 }
 
 emulator_is_built() {
@@ -161,7 +161,7 @@ commit() {
 }
 
 launch() {
-  [[ ! -f $archive ]] || java_options+=(-XX:SharedArchiveFile="$archive")
+  [[ ! -f $archive ]] || java_options+=(-XX:AOTCache="$archive")
   java_command "$cli/laco-cli.jar" "${java_options[@]}"
   become_java dev.laco.cli.Main "$@"
 }

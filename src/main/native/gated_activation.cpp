@@ -10,7 +10,7 @@ namespace {
 template <class Function, class Slope>
 inline int32_t gradients(float* gate, float* up, const float* gradient, int64_t n, Function activation, Slope slope) {
   if (up == nullptr) {
-    map(gate, gradient, n, gate, [=](Vec g, Vec d) { return d * slope(g); });
+    map(gate, gradient, n, gate, [=](Vec g, Vec d) { return d * slope(g); }, kParallel);
   } else {
     change(
         gate, up, n,
@@ -30,9 +30,9 @@ inline int32_t activate(const float* gate, const float* up, int64_t n, void* out
                         Function activation) {
   return with_dtype(out_dtype, out, [&](auto* type) {
     if (up == nullptr) {
-      map(gate, gate, n, writable(type), [=](Vec g, Vec) { return activation(g); });
+      map(gate, gate, n, writable(type), [=](Vec g, Vec) { return activation(g); }, kParallel);
     } else {
-      map(gate, up, n, writable(type), [=](Vec g, Vec u) { return activation(g) * u; });
+      map(gate, up, n, writable(type), [=](Vec g, Vec u) { return activation(g) * u; }, kParallel);
     }
   });
 }
