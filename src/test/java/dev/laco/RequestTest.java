@@ -167,6 +167,7 @@ final class RequestTest {
         sometimes(() -> number(1, 99)),
         sometimes(() -> oneOf(1e-4, 0.5)),
         sometimes(() -> oneOf(0.0, 0.25, 1.0)),
+        sometimes(() -> oneOf(HealSettings.Layers.values())),
         sometimes(random::nextLong),
         lora,
         lora == null ? null : sometimes(() -> oneOf(1.0, 32.0)),

@@ -386,19 +386,20 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   }
 
   /**
-   * The first layer that is trained: the first one that is not the original's of the same number.
-   * The weights of both models are compared by the first call alone.
+   * The first layer that is trained. The weights of both models are compared by the first call
+   * alone.
    *
    * @throws BadInputException if the pruned model is none of the original
    */
   private int firstTrained() {
     if (firstTrained < 0) {
-      firstTrained = compareLayers();
+      firstTrained = request.heal().firstTrained(firstChanged());
     }
     return firstTrained;
   }
 
-  private int compareLayers() {
+  /** The first layer that is not the original's of the same number. */
+  private int firstChanged() {
     requireSame("architecture", c -> c.architecture().className());
     requireSame("hidden_size", ModelConfig::hiddenSize);
     requireSame("vocab_size", ModelConfig::vocabSize);

@@ -20,6 +20,7 @@ import org.jspecify.annotations.Nullable;
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
  * @param rate the largest learning rate; null for the one that a range test finds
  * @param labelShare share of the loss that is the language model's own, 0 to 1
+ * @param layers which layers are trained
  * @param seed of the order of the text, of what adapters begin with, and of rounding at random
  * @param lora rank of the adapters that are trained in place of all tensors of the layers; null for
  *     these
@@ -35,11 +36,26 @@ public record HealSettings(
     @Nullable Integer stepTokens,
     @Nullable Double rate,
     Double labelShare,
+    Layers layers,
     Long seed,
     @Nullable Integer lora,
     @Nullable Double loraAlpha,
     Optimizer optimizer,
     Masters masters) {
+  /** Which layers are trained. */
+  public enum Layers {
+    /** Those from the first one on that is not the original's; the original runs those before. */
+    BEHIND,
+    /** All. */
+    ALL;
+
+    /** The name in requests and on the command line. */
+    @Override
+    public String toString() {
+      return name().toLowerCase(Locale.ROOT);
+    }
+  }
+
   /** What moves weights. */
   public enum Optimizer {
     /** AdamW, with running means in f32. */
@@ -81,6 +97,7 @@ public record HealSettings(
     texts = texts == null ? List.of() : List.copyOf(texts);
     samples = Objects.requireNonNullElse(samples, 0L);
     labelShare = Objects.requireNonNullElse(labelShare, 0.0);
+    layers = Objects.requireNonNullElse(layers, Layers.BEHIND);
     seed = Objects.requireNonNullElse(seed, 0L);
     optimizer = Objects.requireNonNullElse(optimizer, Optimizer.ADAMW);
     masters = Objects.requireNonNullElse(masters, Masters.F32);
@@ -130,6 +147,15 @@ public record HealSettings(
     return new AdamWState(optimizer == Optimizer.ADAMW_8BIT, masters == Masters.F32);
   }
 
+  /**
+   * The first layer that is trained.
+   *
+   * @param changed the first layer that is not the original's
+   */
+  public int firstTrained(int changed) {
+    return layers == Layers.ALL ? 0 : changed;
+  }
+
   /** The adapters that are trained; null where all tensors of the layers are. */
   @Nullable Adapters adapters() {
     return lora == null ? null : new Adapters(lora, loraAlpha == null ? 2.0 * lora : loraAlpha);
@@ -138,7 +164,18 @@ public record HealSettings(
   /** Defaults for everything. */
   public static final HealSettings DEFAULT =
       new HealSettings(
-          List.of(), 0L, null, null, null, 0.0, 0L, null, null, Optimizer.ADAMW, Masters.F32);
+          List.of(),
+          0L,
+          null,
+          null,
+          null,
+          0.0,
+          Layers.BEHIND,
+          0L,
+          null,
+          null,
+          Optimizer.ADAMW,
+          Masters.F32);
 
   /**
    * Checks the time that a job with such a training may take.

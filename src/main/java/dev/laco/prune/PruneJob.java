@@ -285,11 +285,13 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
 
   private double trainingSeconds(PruneTexts texts, JobEstimate estimate) {
     HealStage heal = texts.heal();
-    int trained = JobEstimate.behind(search.depthSought(model));
-    return heal == null
-        ? 0
-        : heal.seconds(estimate, model.config(), trained, residence)
-            + heal.swapSeconds(model.checkpoint(), trained, residence, scratch());
+    int depth = search.depthSought(model);
+    if (heal == null) {
+      return 0;
+    }
+    int trained = depth - heal.settings().firstTrained(depth - JobEstimate.behind(depth));
+    return heal.seconds(estimate, model.config(), trained, residence)
+        + heal.swapSeconds(model.checkpoint(), trained, residence, scratch());
   }
 
   /** Looks for what an earlier run of the same job has left; that of another job is an error. */
@@ -532,7 +534,10 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       return stage.run(
           progress(),
           running,
-          new Student(layers.outside(), layers, firstChanged(plan, tensors.weights())),
+          new Student(
+              layers.outside(),
+              layers,
+              stage.settings().firstTrained(firstChanged(plan, tensors.weights()))),
           within(),
           new Distillation.Place(newMemory, residence, scratch()),
           new HealStage.Listener() {

@@ -55,6 +55,15 @@ final class HealOptions {
   double labelShare;
 
   @Option(
+      names = "--heal-layers",
+      paramLabel = "behind|all",
+      description =
+          "behind: train the layers from the first one on that the pruning has changed; the"
+              + " original's own layers in front stay and run once for both models. all: train them,"
+              + " too, which takes more time and memory. Default: behind.")
+  HealSettings.Layers layers = HealSettings.DEFAULT.layers();
+
+  @Option(
       names = "--seed",
       paramLabel = "N",
       description =
@@ -102,6 +111,7 @@ final class HealOptions {
         stepTokens,
         rate,
         labelShare,
+        layers,
         seed,
         lora,
         loraAlpha,

@@ -14,8 +14,10 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
@@ -146,6 +148,49 @@ class HealTest {
     assertEquals(
         -1,
         Files.mismatch(healed.resolve("model.safetensors"), again.resolve("model.safetensors")));
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"behind", "all"})
+  void layersInFrontOfTheFirstGapAreTrainedWhereAllAre(String layers) {
+    Object[] training = {
+      "--heal-layers", layers, "--heal-tokens", 600, "--step-tokens", 64, "--rate", 1e-3, "--json"
+    };
+    List<Object> options = new ArrayList<>(List.of("--teacher", MODEL));
+    options.addAll(List.of(training));
+    JsonNode json = heal(healed, options.toArray()).succeeded().json();
+    assertTrained(layers, json.at("/training"), healed);
+    JsonNode quality = json.get("quality");
+    assertTrue(
+        quality.at("/after/kl").doubleValue() < quality.at("/before/kl").doubleValue(),
+        quality.toString());
+
+    // As the last stage of a prune.
+    Path whole = folder.resolve("whole");
+    Path calib = Fixtures.tokens(folder, FIXTURE, "calib");
+    List<Object> prune =
+        new ArrayList<>(
+            List.of(
+                "prune", MODEL, whole, "--target-layers", 6, "--rule", "drop", "--calibration"));
+    prune.addAll(List.of(calib, "--eval-tokens", calib, "--heal-text", calib));
+    prune.addAll(List.of(training));
+    assertTrained(layers, Laco.run(prune.toArray()).succeeded().json().at("/heal/training"), whole);
+  }
+
+  private void assertTrained(String layers, JsonNode training, Path out) {
+    Map<String, Safetensors.Tensor> before = Safetensors.read(pruned.resolve("model.safetensors"));
+    Map<String, Safetensors.Tensor> after = Safetensors.read(out.resolve("model.safetensors"));
+    int first = layers.equals("all") ? 0 : training.get("firstLayer").intValue();
+    assertTrue(layers.equals("all") || first > 0, training.toString());
+    assertEquals(first, training.get("firstLayer").intValue());
+    before.forEach(
+        (name, tensor) -> {
+          Matcher layer = Pattern.compile("\\.layers\\.(\\d+)\\.").matcher(name);
+          boolean trained = layer.find() && Integer.parseInt(layer.group(1)) >= first;
+          boolean norm = name.equals("model.norm.weight");
+          boolean same = Arrays.equals(tensor.bytes(), after.get(name).bytes());
+          assertTrue(norm || same != trained, name + " with first layer " + first);
+        });
   }
 
   @Test

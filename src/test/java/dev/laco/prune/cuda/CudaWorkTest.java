@@ -225,6 +225,7 @@ class CudaWorkTest {
         null,
         null,
         null,
+        null,
         null);
   }
 
