@@ -91,7 +91,8 @@ public final class ChatTemplate {
       throw new BadInputException(
           where
               + ": \"messages\": expected a list of objects with a \"role\", as"
-              + " [{\"role\": \"user\", \"content\": \"...\"}]");
+              + " [{\"role\": \"user\", \"content\": \"...\"}], or \"conversations\" of objects"
+              + " with \"from\" and \"value\"");
     }
   }
 

@@ -1,6 +1,8 @@
 package dev.laco.text;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import java.nio.file.Path;
@@ -8,10 +10,17 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.function.Supplier;
 
 /** Reads {@code .jsonl} text: one JSON object in each line; blank lines are skipped. */
 final class JsonLines {
+  private static final String MESSAGES = "messages";
+  private static final String CONVERSATIONS = "conversations";
+
+  /** The roles that ShareGPT calls otherwise. */
+  private static final Map<String, String> ROLES = Map.of("human", "user", "gpt", "assistant");
+
   private JsonLines() {}
 
   /**
@@ -45,6 +54,33 @@ final class JsonLines {
       }
       return value.textValue();
     }
+
+    /**
+     * The chat of this line, with {@code messages} that have {@code role} and {@code content}. In
+     * the form of ShareGPT they are {@code conversations} with {@code from} and {@code value}, and
+     * {@code system} is the system's message.
+     */
+    private JsonNode chat() {
+      if (object.has(MESSAGES)) {
+        return object;
+      }
+      ObjectNode chat = object.deepCopy();
+      ArrayNode messages = chat.putArray(MESSAGES);
+      if (object.path("system").isTextual() && !object.path("system").textValue().isBlank()) {
+        messages.addObject().put("role", "system").set("content", object.get("system"));
+      }
+      for (JsonNode turn : object.path(CONVERSATIONS)) {
+        ObjectNode message = messages.addObject();
+        String from = turn.path("from").textValue();
+        if (from != null) {
+          message.put("role", ROLES.getOrDefault(from, from));
+        }
+        if (turn.has("value")) {
+          message.set("content", turn.get("value"));
+        }
+      }
+      return chat;
+    }
   }
 
   /**
@@ -72,7 +108,7 @@ final class JsonLines {
 
   /**
    * The text of every line: the string under {@code text}, or what the model's chat template makes
-   * of a chat under {@code messages}.
+   * of a chat under {@code messages}, or under {@code conversations} as ShareGPT has it.
    *
    * @param tokenizer of the model; is asked for where there is a chat
    * @param blank whether a text may be blank
@@ -83,10 +119,10 @@ final class JsonLines {
     List<String> texts = new ArrayList<>();
     long length = 0;
     for (Line line : read(file.toString(), TextFile.read(file))) {
-      boolean chat = line.object.has("messages") && !line.object.has("text");
+      boolean chat = line.object.has(MESSAGES) || line.object.has(CONVERSATIONS);
       String text =
-          chat
-              ? tokenizer.get().chat(line.where, line.object)
+          chat && !line.object.has("text")
+              ? tokenizer.get().chat(line.where, line.chat())
               : blank ? line.stringOrBlank("text") : line.string("text");
       length += text.length();
       // A template can make a long text of a short chat.

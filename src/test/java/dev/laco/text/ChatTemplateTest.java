@@ -70,6 +70,27 @@ class ChatTemplateTest {
   }
 
   @Test
+  void chatsAsShareGptHasThemAreTheSameText() throws IOException {
+    template(TEMPLATE);
+    String shared =
+        "{\"conversations\": [{\"from\": \"human\", \"value\": \" Where is the keeper? \"},"
+            + " {\"from\": \"gpt\", \"value\": \"In the lighthouse.\"}]";
+    List<String> documents =
+        documents(
+            CHAT
+                + "\n"
+                + shared
+                + "}\n"
+                + shared
+                + ", \"system\": \"Be brief.\"}\n"
+                + shared.replace("human", "tool")
+                + "}\n");
+    assertEquals(documents.getFirst(), documents.get(1));
+    assertTrue(documents.get(2).startsWith("system: Be brief.\n" + TEXT), documents.get(2));
+    assertTrue(documents.get(3).startsWith("tool: Where"), documents.get(3));
+  }
+
+  @Test
   void toolsAndOtherVariablesReachTheTemplate() throws IOException {
     template("{{ tools | tojson }} {{ mood }} {{ add_generation_prompt }}");
     String line =
@@ -127,6 +148,9 @@ class ChatTemplateTest {
         "{\"messages\": []} | line 1: \"messages\": expected a list of objects with a \"role\"",
         "{\"messages\": \"hello\"} | line 1: \"messages\": expected a list",
         "{\"messages\": [{\"content\": \"x\"}]} | line 1: \"messages\": expected a list",
+        "{\"conversations\": [{\"value\": \"x\"}]} | line 1: \"messages\": expected a list",
+        "{\"conversations\": 3} | line 1: \"messages\": expected a list",
+        "{\"conversations\": [3]} | line 1: \"messages\": expected a list",
         "{\"messages\": [{\"role\": \"user\"}]} | refuses the chat: line 1: no content",
       })
   void aBrokenChatIsBadInput(String line, String says) throws IOException {

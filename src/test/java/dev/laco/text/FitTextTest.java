@@ -179,7 +179,7 @@ class FitTextTest {
         "a.txt | `---` | holds no text",
         "a.jsonl | `` | holds no text",
         "a.jsonl | {\"text\": 3} | line 1",
-        "a.jsonl | {\"messages\": []} | line 1: a chat needs a chat template: give lines with",
+        "a.jsonl | {\"messages\": []} | line 1: a chat needs a chat template; lines with",
         "a.csv | 1,2 | expected .txt",
       })
   void everyOtherContentIsBadInputThatSaysWhere(String name, String content, String says)
