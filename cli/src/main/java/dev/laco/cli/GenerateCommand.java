@@ -26,7 +26,7 @@ import picocli.CommandLine.Parameters;
     versionProvider = Version.class,
     footer = {
       "",
-      "Examples:",
+      "Example:",
       "  laco generate models/storyteller --prompt \"Once upon a time\"",
       "  laco generate MODEL --chat --prompt \"What is a lighthouse?\""
     })
