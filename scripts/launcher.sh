@@ -10,7 +10,7 @@ source "$home/scripts/toolchain.sh"
 
 target=$home/target
 cli=$home/cli/target
-archive=$cli/laco-cli.aot # classes, and what was learnt of their methods, as the JVM lays them out: a quicker start
+archive=$cli/laco-cli.aot # AOT cache, classes and profiles of their methods: a quicker start
 fatbins=$target/native/cuda # what the build copies into the jar
 emulator=$target/emulator
 java_options=()
@@ -42,7 +42,7 @@ package_engine() {
   maven_package laco-cli
 }
 
-# The class archive fits the jars that it was made of.
+# The AOT cache fits the jars that it was made of.
 finish_engine() {
   rm -f "$archive"
   java_command "$cli/laco-cli.jar" -XX:AOTCacheOutput="$archive"

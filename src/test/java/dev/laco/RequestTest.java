@@ -215,6 +215,9 @@ final class RequestTest {
     assertEquals(
         GenerateRequest.of("Once").withSampling(0, 0.95, 0),
         parsed("{'prompt': 'Once', 'temperature': 0}", GenerateRequest.class));
+    assertEquals(
+        GenerateRequest.of("Once").inChat("Be brief."),
+        parsed("{'prompt': 'Once', 'chat': true, 'system': 'Be brief.'}", GenerateRequest.class));
   }
 
   private static <R extends Request> R parsed(String json, Class<R> kind) {

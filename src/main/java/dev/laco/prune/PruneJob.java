@@ -285,10 +285,10 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
 
   private double trainingSeconds(PruneTexts texts, JobEstimate estimate) {
     HealStage heal = texts.heal();
-    int depth = search.depthSought(model);
     if (heal == null) {
       return 0;
     }
+    int depth = search.depthSought(model);
     int trained = depth - heal.settings().firstTrained(depth - JobEstimate.behind(depth));
     return heal.seconds(estimate, model.config(), trained, residence)
         + heal.swapSeconds(model.checkpoint(), trained, residence, scratch());

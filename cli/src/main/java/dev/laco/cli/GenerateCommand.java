@@ -119,8 +119,9 @@ final class GenerateCommand implements Callable<Integer> {
       case JobEvent.MemoryPlanned memory -> {
         console.note("memory", memory.description());
         console.note("sampling", sampling());
-        // An answer stands alone, as chats show it.
-        said(console, chat ? "" : prompt);
+        if (!chat) {
+          said(console, prompt);
+        }
       }
       case GenerateEvent.TextAdded added -> said(console, added.text());
       default -> JobLines.say(console, event);

@@ -18,7 +18,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -29,8 +28,12 @@ class GenerateTest {
   @TempDir Path folder;
 
   private static ProgramRun generate(Path model, Object... more) {
+    return generateFrom(PROMPT, model, more);
+  }
+
+  private static ProgramRun generateFrom(String prompt, Path model, Object... more) {
     List<Object> arguments =
-        new ArrayList<>(List.of("generate", model, "--prompt", PROMPT, "--compute", "f32"));
+        new ArrayList<>(List.of("generate", model, "--prompt", prompt, "--compute", "f32"));
     arguments.addAll(Arrays.asList(more));
     return Laco.run(arguments.toArray()).succeeded();
   }
@@ -159,46 +162,19 @@ class GenerateTest {
         model.resolve("chat_template.jinja"),
         "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
             + "{% if add_generation_prompt %}assistant: One day{% endif %}");
-    Object[] rest = {"--max-tokens", NEW_TOKENS, "--compute", "f32"};
-    ProgramRun chat = Laco.run(concat("generate", model, "--chat", "--prompt", "Hello.", rest));
+    ProgramRun chat = generateFrom("Hello.", model, "--chat", "--max-tokens", NEW_TOKENS);
     String continued = "user: Hello.\nassistant: One day";
-    ProgramRun plain = Laco.run(concat("generate", model, "--prompt", continued, rest));
-    assertEquals(plain.succeeded().out(), continued + chat.succeeded().out());
-    JsonNode json =
-        Laco.run(
-                concat(
-                    "generate",
-                    model,
-                    "--chat",
-                    "--system",
-                    "Be brief.",
-                    "--prompt",
-                    "Hello.",
-                    "--json",
-                    rest))
-            .succeeded()
-            .json();
+    ProgramRun plain = generateFrom(continued, model, "--max-tokens", NEW_TOKENS);
+    assertEquals(plain.out(), continued + chat.out());
+    Object[] system = {"--chat", "--system", "Be brief.", "--max-tokens", NEW_TOKENS, "--json"};
+    JsonNode json = generateFrom("Hello.", model, system).json();
     assertEquals("Be brief.", json.get("system").textValue());
     assertTrue(json.get("chat").booleanValue());
     JsonNode same =
-        Laco.run(
-                concat(
-                    "generate",
-                    model,
-                    "--json",
-                    "--prompt",
-                    "system: Be brief.\n" + continued,
-                    rest))
-            .succeeded()
+        generateFrom("system: Be brief.\n" + continued, model, "--max-tokens", NEW_TOKENS, "--json")
             .json();
     assertEquals(same.get("text"), json.get("text"));
     assertEquals(same.get("promptTokens"), json.get("promptTokens"));
-  }
-
-  private static Object[] concat(Object... words) {
-    return Arrays.stream(words)
-        .flatMap(word -> word instanceof Object[] more ? Arrays.stream(more) : Stream.of(word))
-        .toArray();
   }
 
   @Test
