@@ -24,6 +24,7 @@ import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.function.Supplier;
@@ -134,6 +135,18 @@ final class RequestTest {
               1 - random.nextDouble(),
               random.nextLong()),
           GenerateRequest.class);
+    }
+  }
+
+  @Test
+  void aDefaultLocaleChangesNoLetterOfARequest() throws IOException {
+    Locale before = Locale.getDefault();
+    Locale.setDefault(Locale.of("tr"));
+    try {
+      survives(HealRequest.DEFAULT, HealRequest.class);
+      assertEquals("behind", HealRequest.DEFAULT.toJson().at("/heal/layers").textValue());
+    } finally {
+      Locale.setDefault(before);
     }
   }
 
