@@ -52,6 +52,12 @@ public final class JobProgress {
 
   private @Nullable Stage current;
 
+  /** The stage that takes what all others leave of {@link #limit}; null where no stage does. */
+  private @Nullable Stage filling;
+
+  /** Seconds that the whole job may take, where a stage fills them. */
+  private double limit;
+
   /** Is told of the stages of a job, on the thread that does the work. */
   public interface StageListener {
     /** A stage begins. */
@@ -159,6 +165,16 @@ public final class JobProgress {
     prior = PRIOR * total(any -> any.expected);
   }
 
+  /**
+   * Expects a stage that takes what all others leave of the {@code limit} seconds of the whole job.
+   * While others take longer than expected, that stage takes less, and the job ends as before.
+   */
+  public synchronized void expectRest(String stage, double limit) {
+    expect(stage, Math.max(0, limit - expectedBeside(stage)));
+    this.filling = stages.get(stage);
+    this.limit = limit;
+  }
+
   /** Begins a stage, whether it was expected or not, and ends the one before. */
   public Stage begin(String stage) {
     Stage begun;
@@ -190,8 +206,15 @@ public final class JobProgress {
     double rest = expected - done;
     double since =
         Math.min(UNKNOWN * rest, (seconds() - known) / Math.max(pace, Double.MIN_NORMAL));
-    shown = Math.max(shown, (done + since) / expected);
-    return new State(stage, shown, OptionalDouble.of(pace * (rest - since)), note);
+    double left = pace * (rest - since);
+    double share = (done + since) / expected;
+    if (filling != null && filling.share < 1) {
+      double now = seconds();
+      left = Math.max(limit - now, leftBeside(filling.name));
+      share = now / (now + left);
+    }
+    shown = Math.max(shown, share);
+    return new State(stage, shown, OptionalDouble.of(left), note);
   }
 
   /** The stages that were expected, in their order, with the seconds of each. */

@@ -51,6 +51,12 @@ public final class BlockMeasure implements AutoCloseable {
   /** Random directions in which hidden states are compared, where there are more channels. */
   private static final int DIRECTIONS = 256;
 
+  /**
+   * Divergences that are measured at once, so that one computation of the original's logits serves
+   * them.
+   */
+  private static final int AT_ONCE = 8;
+
   /** Floor of a hidden state's mean square: smaller ones do not weigh more. */
   private static final double FLOOR = 1e-6;
 
@@ -84,11 +90,20 @@ public final class BlockMeasure implements AutoCloseable {
   /** One direction a row, {@code [m, d]}; null where hidden states are compared by channel. */
   private final @Nullable Tensor directions;
 
-  /** The numbers of each hidden state that are compared. */
-  private final long compared;
-
   /** The final hidden states of the tokens held out, in the rows of their blocks. */
   private final Tensor predictions;
+
+  /**
+   * For each block of tokens held out, the final hidden states of the models without the {@link
+   * #unpriced} blocks of layers, one model after the other.
+   */
+  private final List<Tensor> finals = new ArrayList<>();
+
+  /** Blocks of layers whose removal is run, but whose divergence is not measured yet. */
+  private final List<Unexplained> unpriced = new ArrayList<>();
+
+  /** Nats of divergence for each unit of the unexplained share, by the layer behind a block. */
+  private final Map<Integer, Double> price = new HashMap<>();
 
   private final Tensor scale;
   private final Tensor target;
@@ -113,8 +128,8 @@ public final class BlockMeasure implements AutoCloseable {
     work = new Workspace(backend, config, blocks.largest());
     long width = config.hiddenSize();
     long features = features(config);
-    compared = directions(config);
-    system = backend.solver().system(features, Math.max(longest * compared, width));
+    long compared = directions(config);
+    system = backend.solver().system(features, targets(config, settings));
     arena = backend.arena();
     for (int i = 0; i < longest + 2; i++) {
       states.add(arena.allocate(DType.F32, blocks.tokens(), width));
@@ -127,6 +142,9 @@ public final class BlockMeasure implements AutoCloseable {
     reached = arena.allocate(DType.F32, blocks.largest(), width);
     projected = arena.allocate(DType.F32, blocks.largest(), compared);
     image = arena.allocate(DType.F32, blocks.largest(), compared);
+    for (FitBlocks.Block block : heldOut) {
+      finals.add(arena.allocate(DType.F32, (long) AT_ONCE * block.tokens(), width));
+    }
     if (directions != null) {
       backend.upload(signs(Math.toIntExact(compared), config.hiddenSize()), directions);
     }
@@ -141,14 +159,15 @@ public final class BlockMeasure implements AutoCloseable {
     int block = FitBlocks.largest(chunks);
     long width = config.hiddenSize();
     long features = features(config);
-    long targets = longest(config, settings) * directions(config);
+    long targets = targets(config, settings);
     return Streams.bytes(config, tokens, FitBlocks.widest(backend, config, chunks))
         + Workspace.bytes(config, block)
-        + backend.solver().bytes(features, Math.max(targets, width))
+        + backend.solver().bytes(features, targets)
         // What a device rounds the factors of cross products to.
         + block * (features + width) * DType.BF16.byteSize()
         + ((longest(config, settings) + 3) * tokens * width
-                + features * (features + 2 * targets + 2 * width)
+                + (long) AT_ONCE * HELD_OUT_TOKENS * width
+                + features * (features + 2 * targets)
                 + directions(config) * (width + 2L * block)
                 + 2L * block * width
                 + tokens)
@@ -170,8 +189,25 @@ public final class BlockMeasure implements AutoCloseable {
   }
 
   /** Directions in which the hidden states of a model are compared. */
-  public static long directions(ModelConfig config) {
+  private static long directions(ModelConfig config) {
     return Math.min(DIRECTIONS, config.hiddenSize());
+  }
+
+  /**
+   * The most numbers of each token that features are mapped to at once: directions of every block
+   * that begins at a layer, and all channels of the longest.
+   */
+  public static long targets(ModelConfig config, BlockSettings settings) {
+    int others = longest(config, settings) / settings.align() - 1;
+    return others * directions(config) + config.hiddenSize();
+  }
+
+  /**
+   * Passes on which the original's logits of the tokens held out are computed, for each priced
+   * block.
+   */
+  public static double logits() {
+    return 1 + 1.0 / AT_ONCE;
   }
 
   private static List<FitText.Chunk> seen(FitText text) {
@@ -212,32 +248,17 @@ public final class BlockMeasure implements AutoCloseable {
     keep(0);
     predict();
     List<Unexplained> all = new ArrayList<>();
-    // Nats of divergence for each unit of the unexplained share, by the layer behind the block.
-    Map<Integer, Double> price = new HashMap<>();
-    long features = features(config);
     int last = settings.highest() - settings.align();
     for (int from = settings.lowest() + 1; from <= last; from++) {
       List<Block> here = settings.from(from);
       advance(here.getLast().to());
       weigh(from, here.getLast().to());
-      try (TensorArena scratch = backend.arena()) {
-        Tensor gram = scratch.allocate(DType.F32, features, features);
-        Tensor maps = maps(from, here, gram, scratch);
-        List<Unexplained> shares = unexplained(from, here, maps);
-        all.addAll(shares);
-        for (int i = 0; i < here.size(); i++) {
-          Block block = here.get(i);
-          if (settings.isLongest(block)) {
-            Tensor map = directions == null ? of(i, maps) : map(block, gram, scratch);
-            double divergence = divergence(block, map);
-            double share = shares.get(i).share;
-            // Layers that add nothing cost nothing.
-            price.put(block.to(), share == 0 ? 0 : divergence / share);
-          }
-        }
+      for (List<Block> together : together(here)) {
+        all.addAll(measure(from, together));
       }
       progress.accept((double) (from - settings.lowest()) / (last - settings.lowest()));
     }
+    price();
     return all.stream()
         .map(
             each ->
@@ -250,6 +271,29 @@ public final class BlockMeasure implements AutoCloseable {
 
   /** The share of the hidden states behind a block that the fitted map cannot make. */
   private record Unexplained(Block block, double share) {}
+
+  /**
+   * Blocks that begin at a layer, in groups of one fit each. Where blocks that are priced have more
+   * {@linkplain #channels channels} than others, a group has one of them.
+   */
+  private List<List<Block>> together(List<Block> here) {
+    boolean apart = directions != null && here.stream().filter(settings::isLongest).count() > 1;
+    return apart ? here.stream().map(List::of).toList() : List.of(here);
+  }
+
+  /** Measures some of the blocks that begin at a layer, and removes those that are priced. */
+  private List<Unexplained> measure(int from, List<Block> together) {
+    try (TensorArena scratch = backend.arena()) {
+      Tensor maps = maps(from, together, scratch);
+      List<Unexplained> shares = unexplained(from, together, maps);
+      for (int i = 0; i < together.size(); i++) {
+        if (settings.isLongest(together.get(i))) {
+          remove(shares.get(i), of(i, together, maps));
+        }
+      }
+      return shares;
+    }
+  }
 
   private Tensor state(int index) {
     return states.get(index % states.size());
@@ -338,9 +382,9 @@ public final class BlockMeasure implements AutoCloseable {
     return difference;
   }
 
-  /** The same in few directions, where there are more channels. */
-  private Tensor projected(Block removed, FitBlocks.Block block) {
-    if (directions == null) {
+  /** The same in few directions, unless all channels of the block are compared. */
+  private Tensor compared(Block removed, FitBlocks.Block block) {
+    if (directions == null || allChannels(removed)) {
       return difference(removed, block);
     }
     Tensor few = projected.slice(0, block.tokens());
@@ -348,51 +392,70 @@ public final class BlockMeasure implements AutoCloseable {
     return few;
   }
 
-  /** The rows of a matrix that belong to one of the blocks that begin at a layer. */
-  private @Nullable Tensor of(int index, @Nullable Tensor all) {
-    return all == null ? null : all.slice(index * compared, (index + 1) * compared);
+  /**
+   * Whether all channels of the hidden states behind a block are compared: those of a block that is
+   * priced, since its map takes the block's place, and in models of few channels those of every
+   * block.
+   */
+  private boolean allChannels(Block removed) {
+    return directions == null || settings.isLongest(removed);
+  }
+
+  /** The numbers of each hidden state behind a block that are compared. */
+  private long channels(Block removed) {
+    return allChannels(removed) ? config.hiddenSize() : DIRECTIONS;
+  }
+
+  private long channels(List<Block> removals) {
+    return removals.stream().mapToLong(this::channels).sum();
+  }
+
+  /** The rows of a matrix that belong to one of several blocks. */
+  private @Nullable Tensor of(int index, List<Block> removals, @Nullable Tensor all) {
+    long from = channels(removals.subList(0, index));
+    return all == null ? null : all.slice(from, from + channels(removals.get(index)));
   }
 
   /**
-   * Fits a map for each of the blocks that begin at a layer, one behind the other.
+   * Fits a map for each of some blocks that begin at a layer, one behind the other.
    *
-   * @param gram zeros; becomes the second moments of the features
-   * @return null where there is none
+   * @return null where there is none: where all features are zero, or sums overflow f32
    */
-  private @Nullable Tensor maps(int from, List<Block> removals, Tensor gram, TensorArena scratch) {
-    Tensor cross = scratch.allocate(DType.F32, removals.size() * compared, gram.columns());
+  private @Nullable Tensor maps(int from, List<Block> removals, TensorArena scratch) {
+    long features = features(config);
+    Tensor gram = scratch.allocate(DType.F32, features, features);
+    Tensor cross = scratch.allocate(DType.F32, channels(removals), features);
     for (FitBlocks.Block block : seen) {
-      Tensor features = weighted(from, block);
-      backend.addGram(features, gram);
+      Tensor weighted = weighted(from, block);
+      backend.addGram(weighted, gram);
       for (int i = 0; i < removals.size(); i++) {
         backend.crossProduct(
-            projected(removals.get(i), block), features, Objects.requireNonNull(of(i, cross)));
+            compared(removals.get(i), block),
+            weighted,
+            Objects.requireNonNull(of(i, removals, cross)));
       }
     }
-    return solved(gram, cross, scratch);
-  }
-
-  /** Fits a map to all channels of what the layers of a block add; null where there is none. */
-  private @Nullable Tensor map(Block removed, Tensor gram, TensorArena scratch) {
-    Tensor cross = scratch.allocate(DType.F32, config.hiddenSize(), gram.columns());
-    for (FitBlocks.Block block : seen) {
-      Tensor features = weighted(removed.from(), block);
-      backend.crossProduct(difference(removed, block), features, cross);
+    Tensor maps = scratch.allocate(DType.F32, cross.rows(), cross.columns());
+    try {
+      system.ridge(
+          new Difference(gram, null), new Difference(cross, null), lambda, Ridge.FLOOR, maps);
+      return maps;
+    } catch (NotPositiveDefiniteException e) {
+      return null;
     }
-    return solved(gram, cross, scratch);
   }
 
-  /** Measures the map of each of the blocks that begin at a layer. */
+  /** Measures the map of each of some blocks that begin at a layer. */
   private List<Unexplained> unexplained(int from, List<Block> removals, @Nullable Tensor maps) {
     double[] left = new double[removals.size()];
     double[] energy = left.clone();
     for (FitBlocks.Block block : heldOut) {
       Tensor features = weighted(from, block);
       for (int i = 0; i < left.length; i++) {
-        Tensor goal = projected(removals.get(i), block);
-        Tensor map = of(i, maps);
+        Tensor goal = compared(removals.get(i), block);
+        Tensor map = of(i, removals, maps);
         if (map != null) {
-          Tensor made = image.slice(0, block.tokens());
+          Tensor made = (allChannels(removals.get(i)) ? reached : image).slice(0, block.tokens());
           backend.linear(features, map, null, made);
           backend.mix(List.of(new TensorMix(made, LESS, List.of(goal, made))));
           goal = made;
@@ -412,41 +475,52 @@ public final class BlockMeasure implements AutoCloseable {
   }
 
   /**
-   * The divergence of the original whose removed layers the layer in front of them stands in for,
-   * by a map of its features.
+   * Runs the original without a block, for which the layer in front of it stands in by a map of its
+   * features.
    */
-  private double divergence(Block removed, @Nullable Tensor map) {
-    int from = removed.from();
-    double sum = 0;
-    for (FitBlocks.Block block : heldOut) {
+  private void remove(Unexplained removed, @Nullable Tensor map) {
+    int model = unpriced.size();
+    for (int i = 0; i < heldOut.size(); i++) {
+      FitBlocks.Block block = heldOut.get(i);
+      int from = removed.block.from();
       Tensor x = target.slice(0, block.tokens());
-      Tensor out = reached.slice(0, block.tokens());
       backend.copy(rows(state(from), block), x);
       if (map != null) {
-        backend.linear(features(from, block), map, null, out);
-        backend.add(x, out);
+        Tensor added = reached.slice(0, block.tokens());
+        backend.linear(features(from, block), map, null, added);
+        backend.add(x, added);
       }
-      model.finish(removed.to(), x, block.batch(), work, out);
-      Tensor reference = rows(predictions, block);
-      sum += Arrays.stream(NextTokens.kl(model, reference, out, block.batch())).sum();
+      Tensor out =
+          finals.get(i).slice((long) model * block.tokens(), (model + 1L) * block.tokens());
+      this.model.finish(removed.block.to(), x, block.batch(), work, out);
     }
-    return sum / FitBlocks.tokens(heldOut);
+    unpriced.add(removed);
+    if (unpriced.size() == AT_ONCE) {
+      price();
+    }
   }
 
-  /**
-   * Solves for maps; null where all features are zero or sums overflow f32.
-   *
-   * @param cross cross products of what is mapped to with the features
-   */
-  private @Nullable Tensor solved(Tensor gram, Tensor cross, TensorArena scratch) {
-    Tensor maps = scratch.allocate(DType.F32, cross.rows(), cross.columns());
-    try {
-      system.ridge(
-          new Difference(gram, null), new Difference(cross, null), lambda, Ridge.FLOOR, maps);
-      return maps;
-    } catch (NotPositiveDefiniteException e) {
-      return null;
+  /** Prices the blocks that were removed since the last call, by the divergence of their models. */
+  private void price() {
+    if (unpriced.isEmpty()) {
+      return;
     }
+    double[] sums = new double[unpriced.size()];
+    for (int i = 0; i < heldOut.size(); i++) {
+      FitBlocks.Block block = heldOut.get(i);
+      Tensor models = finals.get(i).slice(0, (long) sums.length * block.tokens());
+      double[] byRow = NextTokens.kl(model, rows(predictions, block), models, block.batch());
+      for (int row = 0; row < byRow.length; row++) {
+        sums[row / block.tokens()] += byRow[row];
+      }
+    }
+    for (int i = 0; i < sums.length; i++) {
+      double share = unpriced.get(i).share;
+      // Layers that add nothing cost nothing.
+      price.put(
+          unpriced.get(i).block.to(), share == 0 ? 0 : sums[i] / FitBlocks.tokens(heldOut) / share);
+    }
+    unpriced.clear();
   }
 
   @Override

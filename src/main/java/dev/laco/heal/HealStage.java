@@ -250,7 +250,11 @@ public record HealStage(
    * @param within seconds that the whole job may take; null for no limit
    */
   public static void expect(JobProgress job, double seconds, @Nullable Double within) {
-    job.expect(NAME, within == null ? seconds : Math.max(0, within - job.expectedBeside(NAME)));
+    if (within == null) {
+      job.expect(NAME, seconds);
+    } else {
+      job.expectRest(NAME, within);
+    }
   }
 
   /** The tokens that were asked for, or those of the text and the samples. */

@@ -165,17 +165,15 @@ public final class JobEstimate {
    */
   public double blocks(BlockSettings blocks, FitText text) {
     long features = BlockMeasure.features(config);
-    long targets = (long) blocks.removed() / blocks.align() * BlockMeasure.directions(config);
+    long targets = BlockMeasure.targets(config, blocks);
     int depth = blocks.highest() - blocks.lowest();
     double tokens = BlockMeasure.tokens(text);
-    double moments = 2.0 * features * (features + targets + 2L * config.hiddenSize()) / products;
-    double passes = BlockMeasure.HELD_OUT_TOKENS * (depth / 2.0 * layer + 2 * head);
+    double moments =
+        2.0 * (features * (features + targets) + config.hiddenSize() * targets) / products;
+    double passes =
+        BlockMeasure.HELD_OUT_TOKENS * (depth / 2.0 * layer + BlockMeasure.logits() * head);
     double systems =
-        (features / 3.0 + 2.0 * (targets + config.hiddenSize()))
-            * features
-            * features
-            * F64_SLOWER
-            / f32Products;
+        (features / 3.0 + 2.0 * targets) * features * features * F64_SLOWER / f32Products;
     return depth * (tokens * (2 * layer + moments) + passes + systems);
   }
 

@@ -53,6 +53,35 @@ class JobProgressTest {
   }
 
   @Test
+  void aStageThatTakesTheRestOfATimeKeepsTheEndOfTheJob() {
+    JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
+    job.expect("fit", 20);
+    job.expect("write", 10);
+    job.expectRest("heal", 100);
+    assertEquals(30, job.expectedBeside("heal"));
+    assertEquals(100, job.expectedBeside(""));
+    try (JobProgress.Stage fit = job.begin("fit")) {
+      now += 30 * SECOND;
+      fit.update(1, 2);
+      // The fit takes three times what was expected, and training will have so much less.
+      assertEquals(70, job.state().left().orElseThrow(), 1e-9);
+      assertEquals(0.3, job.state().share(), 1e-9);
+      now += 50 * SECOND;
+    }
+    try (JobProgress.Stage _ = job.begin("heal")) {
+      now += 10 * SECOND;
+      // Nothing is left of the time, but the model must be written, at the pace of the fit.
+      assertEquals(40, job.state().left().orElseThrow(), 5);
+    }
+    now += 2 * SECOND;
+    try (JobProgress.Stage write = job.begin("write")) {
+      now += 5 * SECOND;
+      write.update(1, 2);
+      assertEquals(5, job.state().left().orElseThrow(), 2);
+    }
+  }
+
+  @Test
   void theShareThatIsDoneFallsWhenAFurtherStageIsExpected() {
     JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
     job.expect("items", 10);
