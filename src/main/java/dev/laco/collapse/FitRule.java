@@ -81,13 +81,9 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
     return presets().stream().filter(rule -> rule.label.equals(wanted)).findFirst().orElse(null);
   }
 
-  /**
-   * What this rule does at gaps, with channels left where they are: quick, and enough to compare
-   * choices of layers.
-   */
-  public FitRule toCompare() {
-    Gap here = gap == Gap.CHANNELS ? Gap.DOWN : gap;
-    return new FitRule(label, here, false, false, reconstructs && !solves());
+  /** The same rule at gaps only: quick, and enough to compare choices of layers. */
+  public FitRule atGapsOnly() {
+    return new FitRule(label, gap, align, false, reconstructs && !solves());
   }
 
   /** The rule that does most of those that hold for a model. */

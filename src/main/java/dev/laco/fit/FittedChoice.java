@@ -192,8 +192,8 @@ public final class FittedChoice {
     compared(found.plan(), false, trials.nll(found.plan()), contenders);
     List<CollapsePlan> fitted = contenders(found);
     int total = fitted.size() + moves + STRENGTHS_WORTH * strengths(rule).size();
-    // Channels from removed layers, and layers behind a gap, hardly change the order of models.
-    FitRule cheap = rule.toCompare();
+    // Fits of the layers behind a gap take most of the time and hardly change the order of models.
+    FitRule cheap = rule.atGapsOnly();
     Choice chosen = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
     try (JobProgress.Stage progress = job.begin(choiceStage(whose))) {
       Set<CollapsePlan> tried = new HashSet<>();

@@ -200,7 +200,7 @@ public final class JobEstimate {
     int quick = FittedChoice.quickTokens(text);
     int strengths = FittedChoice.strengths(rule).size();
     int removed = config.numHiddenLayers() - target;
-    FitRule small = rule.toCompare();
+    FitRule small = rule.atGapsOnly();
     double gaps = quick * removed * (1 + CarryOver.layerPasses(small, config, quick)) * layer;
     double one = small.changesGapsOnly() ? gaps : fit(small, quick, target);
     // Layers in front of the gaps run once for all models.
