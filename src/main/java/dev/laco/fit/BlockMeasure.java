@@ -103,7 +103,7 @@ public final class BlockMeasure implements AutoCloseable {
   private final List<Unexplained> unpriced = new ArrayList<>();
 
   /** Nats of divergence for each unit of the unexplained share, by the layer behind a block. */
-  private final Map<Integer, Double> price = new HashMap<>();
+  private final Map<Integer, Double> prices = new HashMap<>();
 
   private final Tensor scale;
   private final Tensor target;
@@ -253,8 +253,8 @@ public final class BlockMeasure implements AutoCloseable {
       List<Block> here = settings.from(from);
       advance(here.getLast().to());
       weigh(from, here.getLast().to());
-      for (List<Block> together : together(here)) {
-        all.addAll(measure(from, together));
+      for (List<Block> group : groups(here)) {
+        all.addAll(measure(from, group));
       }
       progress.accept((double) (from - settings.lowest()) / (last - settings.lowest()));
     }
@@ -265,7 +265,7 @@ public final class BlockMeasure implements AutoCloseable {
                 new BlockCost(
                     each.block,
                     each.share,
-                    each.share * Objects.requireNonNull(price.get(each.block.to()))))
+                    each.share * Objects.requireNonNull(prices.get(each.block.to()))))
         .toList();
   }
 
@@ -276,19 +276,19 @@ public final class BlockMeasure implements AutoCloseable {
    * Blocks that begin at a layer, in groups of one fit each. Where blocks that are priced have more
    * {@linkplain #channels channels} than others, a group has one of them.
    */
-  private List<List<Block>> together(List<Block> here) {
+  private List<List<Block>> groups(List<Block> here) {
     boolean apart = directions != null && here.stream().filter(settings::isLongest).count() > 1;
     return apart ? here.stream().map(List::of).toList() : List.of(here);
   }
 
   /** Measures some of the blocks that begin at a layer, and removes those that are priced. */
-  private List<Unexplained> measure(int from, List<Block> together) {
+  private List<Unexplained> measure(int from, List<Block> group) {
     try (TensorArena scratch = backend.arena()) {
-      Tensor maps = maps(from, together, scratch);
-      List<Unexplained> shares = unexplained(from, together, maps);
-      for (int i = 0; i < together.size(); i++) {
-        if (settings.isLongest(together.get(i))) {
-          remove(shares.get(i), of(i, together, maps));
+      Tensor maps = maps(from, group, scratch);
+      List<Unexplained> shares = unexplained(from, group, maps);
+      for (int i = 0; i < group.size(); i++) {
+        if (settings.isLongest(group.get(i))) {
+          remove(shares.get(i), of(i, group, maps));
         }
       }
       return shares;
@@ -517,7 +517,7 @@ public final class BlockMeasure implements AutoCloseable {
     for (int i = 0; i < sums.length; i++) {
       double share = unpriced.get(i).share;
       // Layers that add nothing cost nothing.
-      price.put(
+      prices.put(
           unpriced.get(i).block.to(), share == 0 ? 0 : sums[i] / FitBlocks.tokens(heldOut) / share);
     }
     unpriced.clear();
