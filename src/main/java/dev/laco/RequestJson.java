@@ -133,9 +133,7 @@ final class RequestJson {
     }
     if (type.isEnum()) {
       return "one of "
-          + joined(
-              Stream.of(type.getEnumConstants())
-                  .map(constant -> constant.toString().toLowerCase(Locale.ROOT)));
+          + joined(Stream.of(type.getEnumConstants()).map(constant -> written((Enum<?>) constant)));
     }
     if (type.isRecord()) {
       RecordComponent first = type.getRecordComponents()[0];
@@ -144,6 +142,11 @@ final class RequestJson {
           : "an object";
     }
     return Collection.class.isAssignableFrom(type) ? "a list" : EXPECTED.get(type);
+  }
+
+  /** A constant as requests have it. */
+  private static String written(Enum<?> constant) {
+    return constant.name().toLowerCase(Locale.ROOT);
   }
 
   private static String joined(Stream<?> names) {
@@ -178,7 +181,7 @@ final class RequestJson {
     @Override
     public void serialize(Enum<?> value, JsonGenerator json, SerializerProvider provider)
         throws IOException {
-      json.writeString(value.name().toLowerCase(Locale.ROOT));
+      json.writeString(written(value));
     }
   }
 

@@ -384,11 +384,11 @@ public final class BlockMeasure implements AutoCloseable {
 
   /** The same in few directions, unless all channels of the block are compared. */
   private Tensor compared(Block removed, FitBlocks.Block block) {
-    if (directions == null || allChannels(removed)) {
+    if (allChannels(removed)) {
       return difference(removed, block);
     }
     Tensor few = projected.slice(0, block.tokens());
-    backend.linear(difference(removed, block), directions, null, few);
+    backend.linear(difference(removed, block), Objects.requireNonNull(directions), null, few);
     return few;
   }
 
@@ -479,7 +479,7 @@ public final class BlockMeasure implements AutoCloseable {
    * features.
    */
   private void remove(Unexplained removed, @Nullable Tensor map) {
-    int model = unpriced.size();
+    long place = unpriced.size();
     for (int i = 0; i < heldOut.size(); i++) {
       FitBlocks.Block block = heldOut.get(i);
       int from = removed.block.from();
@@ -490,9 +490,8 @@ public final class BlockMeasure implements AutoCloseable {
         backend.linear(features(from, block), map, null, added);
         backend.add(x, added);
       }
-      Tensor out =
-          finals.get(i).slice((long) model * block.tokens(), (model + 1L) * block.tokens());
-      this.model.finish(removed.block.to(), x, block.batch(), work, out);
+      Tensor out = finals.get(i).slice(place * block.tokens(), (place + 1) * block.tokens());
+      model.finish(removed.block.to(), x, block.batch(), work, out);
     }
     unpriced.add(removed);
     if (unpriced.size() == AT_ONCE) {
