@@ -24,8 +24,13 @@ final class OneDnn implements AutoCloseable {
   private static final int CPU_ENGINE = 1;
   private static final int IN_ORDER = 1;
   private static final int USER_SCRATCHPAD = 1;
+  private static final int QUERY_IMPLEMENTATION = 8;
   private static final int QUERY_SCRATCHPAD = 136;
   private static final int MAX_DIMENSIONS = 12;
+
+  /** {@code DNNL_RUNTIME_DIM_VAL}: an extent that the matrices of an execution tell. */
+  private static final long RUNTIME = Long.MIN_VALUE;
+
   private static final int OUT_OF_MEMORY = 1;
 
   private static final int ARG_SRC = 1;
@@ -89,6 +94,12 @@ final class OneDnn implements AutoCloseable {
    */
   private static final MethodHandle MATMUL_CREATE =
       Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+
+  /**
+   * {@code dnnl_status_t dnnl_primitive_desc_query(const_dnnl_primitive_desc_t, dnnl_query_t, int
+   * index, void *result)}.
+   */
+  private static final MethodHandle QUERY = Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_INT, ADDRESS);
 
   /**
    * {@code const_dnnl_memory_desc_t dnnl_primitive_desc_query_md(const_dnnl_primitive_desc_t,
@@ -180,16 +191,63 @@ final class OneDnn implements AutoCloseable {
   /**
    * A product {@code out = left right} or {@code out += left right}: {@code left [m, k]} and {@code
    * right [k, n]} of one dtype, {@code out [m, n]} f32.
+   *
+   * @param rows the extent that is a number of tokens
    */
   record Shape(
       DType dtype,
       long m,
       long n,
       long k,
+      Rows rows,
       Strides left,
       Strides right,
       long outStride,
-      boolean adds) {}
+      boolean adds) {
+    /** How many tokens the product is of. */
+    long tokens() {
+      return rows == Rows.OF_OUTPUT ? m : k;
+    }
+
+    /**
+     * The shape of any number of tokens, for which oneDNN generates code once: with AMX that takes
+     * up to 10 ms and 0.9 MB for each shape, and a training has steps of hundreds of lengths. Such
+     * code is as fast, but for a few tokens and, with AMX, for very many; for these code of its own
+     * pays where the weight is large.
+     */
+    private Shape forAnyTokens() {
+      boolean large =
+          dtype == DType.BF16 && rows == Rows.OF_OUTPUT && m >= VERY_MANY && n * k >= LARGE_WEIGHT;
+      if (tokens() < MANY || large) {
+        return this;
+      }
+      return new Shape(
+          dtype,
+          rows == Rows.OF_OUTPUT ? RUNTIME : m,
+          n,
+          rows == Rows.SUMMED ? RUNTIME : k,
+          rows,
+          left,
+          right,
+          outStride,
+          adds);
+    }
+  }
+
+  /** Which extent of a product is a number of tokens: {@code m}, or {@code k}. */
+  enum Rows {
+    OF_OUTPUT,
+    SUMMED
+  }
+
+  /** The fewest tokens for which {@link Shape#forAnyTokens} differs from the shape. */
+  private static final long MANY = 256;
+
+  /** The fewest tokens for which it does not, of a large weight in bf16. */
+  private static final long VERY_MANY = 1024;
+
+  /** Elements of a weight from which on it is large. */
+  private static final long LARGE_WEIGHT = 1 << 22;
 
   /** Elements from one row to the next, and from one column to the next. */
   record Strides(long row, long column) {}
@@ -199,12 +257,13 @@ final class OneDnn implements AutoCloseable {
    * n]} with rows {@code outStride} apart.
    */
   static Shape linear(DType dtype, long m, long n, long k, long outStride) {
-    return new Shape(dtype, m, n, k, new Strides(k, 1), new Strides(1, k), outStride, false);
+    return new Shape(
+        dtype, m, n, k, Rows.OF_OUTPUT, new Strides(k, 1), new Strides(1, k), outStride, false);
   }
 
   /** {@code out += a^T b}: {@code a [k, m]}, {@code b [k, n]}, {@code out [m, n]} contiguous. */
   static Shape cross(DType dtype, long m, long n, long k) {
-    return new Shape(dtype, m, n, k, new Strides(1, m), new Strides(n, 1), n, true);
+    return new Shape(dtype, m, n, k, Rows.SUMMED, new Strides(1, m), new Strides(n, 1), n, true);
   }
 
   /**
@@ -212,7 +271,8 @@ final class OneDnn implements AutoCloseable {
    * {@code stride} apart.
    */
   static Shape gram(DType dtype, long m, long n, long k, long stride) {
-    return new Shape(dtype, m, n, k, new Strides(1, stride), new Strides(stride, 1), stride, true);
+    return new Shape(
+        dtype, m, n, k, Rows.SUMMED, new Strides(1, stride), new Strides(stride, 1), stride, true);
   }
 
   /**
@@ -222,27 +282,22 @@ final class OneDnn implements AutoCloseable {
    * @param adds whether the product is added to what {@code out} holds
    */
   static Shape gradient(DType dtype, long m, long n, long k, long gradientStride, boolean adds) {
-    return new Shape(dtype, m, n, k, new Strides(gradientStride, 1), new Strides(n, 1), n, adds);
+    return new Shape(
+        dtype, m, n, k, Rows.OF_OUTPUT, new Strides(gradientStride, 1), new Strides(n, 1), n, adds);
   }
 
   /** Makes a product of a shape. */
   Product product(Shape shape) {
     List<MemorySegment> descriptors = new ArrayList<>();
     try {
-      MemorySegment left = describe(descriptors, shape.dtype, shape.m, shape.k, shape.left);
-      MemorySegment right = describe(descriptors, shape.dtype, shape.k, shape.n, shape.right);
-      MemorySegment out =
-          describe(descriptors, DType.F32, shape.m, shape.n, new Strides(shape.outStride, 1));
-      MemorySegment operation =
-          create(
-              "dnnl_matmul_primitive_desc_create",
-              MATMUL_CREATE,
-              engine,
-              left,
-              right,
-              MemorySegment.NULL,
-              out,
-              shape.adds ? addingAttributes : attributes);
+      Matrices matrices = describe(descriptors, shape);
+      Shape any = shape.forAnyTokens();
+      MemorySegment operation = operation(describe(descriptors, any), shape.adds);
+      if (!any.equals(shape) && isReference(operation)) {
+        // For some strides there is fast code only where the number of tokens is known.
+        destroy("primitive_desc", operation);
+        operation = operation(matrices, shape.adds);
+      }
       try {
         MemorySegment scratchpad =
             (MemorySegment)
@@ -254,9 +309,9 @@ final class OneDnn implements AutoCloseable {
                     0);
         return new Product(
             create("dnnl_primitive_create", PRIMITIVE_CREATE, operation),
-            memory(left),
-            memory(right),
-            memory(out),
+            memory(matrices.left),
+            memory(matrices.right),
+            memory(matrices.out),
             memory(scratchpad),
             (long)
                 invoke(
@@ -266,6 +321,27 @@ final class OneDnn implements AutoCloseable {
       }
     } finally {
       descriptors.forEach(descriptor -> destroy("memory_desc", descriptor));
+    }
+  }
+
+  private MemorySegment operation(Matrices matrices, boolean adds) {
+    return create(
+        "dnnl_matmul_primitive_desc_create",
+        MATMUL_CREATE,
+        engine,
+        matrices.left,
+        matrices.right,
+        MemorySegment.NULL,
+        matrices.out,
+        adds ? addingAttributes : attributes);
+  }
+
+  /** Whether oneDNN would compute an operation by its reference code, which is very slow. */
+  private boolean isReference(MemorySegment operation) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment name = arena.allocate(ADDRESS);
+      call("dnnl_primitive_desc_query", QUERY, operation, QUERY_IMPLEMENTATION, 0, name);
+      return name.get(ADDRESS, 0).reinterpret(Integer.MAX_VALUE).getString(0).startsWith("ref");
     }
   }
 
@@ -355,6 +431,16 @@ final class OneDnn implements AutoCloseable {
           "dnnl_memory_set_data_handle",
           Downcalls.call(() -> (int) MEMORY_SET.invokeExact(memorySet, memory, data)));
     }
+  }
+
+  /** Descriptors of the matrices of a product. */
+  private record Matrices(MemorySegment left, MemorySegment right, MemorySegment out) {}
+
+  private Matrices describe(List<MemorySegment> descriptors, Shape shape) {
+    return new Matrices(
+        describe(descriptors, shape.dtype, shape.m, shape.k, shape.left),
+        describe(descriptors, shape.dtype, shape.k, shape.n, shape.right),
+        describe(descriptors, DType.F32, shape.m, shape.n, new Strides(shape.outStride, 1)));
   }
 
   private MemorySegment describe(
