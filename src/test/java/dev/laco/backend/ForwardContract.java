@@ -454,7 +454,9 @@ public abstract class ForwardContract extends Contract {
     "127,65,31",
     "257,1,7",
     "16,576,1536",
-    "6,4099,130"
+    "6,4099,130",
+    "300,24,40",
+    "1030,9,17"
   })
   void multipliesByTheTransposedWeight(int rows, int in, int out) {
     for (DType dtype : DType.values()) {

@@ -45,7 +45,10 @@ public abstract class TrainingContract extends Contract {
     "5,64,31,BF16",
     "33,65,130,F32",
     "70,96,48,F16",
-    "129,40,65,BF16"
+    "129,40,65,BF16",
+    "300,33,17,F32",
+    "300,33,17,BF16",
+    "300,96,48,F16"
   })
   void multipliesGradientsByWeights(int rows, int outputs, int inputs, DType dtype) {
     float[] gradient = normal(rows * outputs);

@@ -1,5 +1,6 @@
 package dev.laco.backend.cpu;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assumptions.abort;
 
 import dev.laco.Compute;
@@ -8,13 +9,18 @@ import dev.laco.backend.ForwardContract;
 import dev.laco.backend.MemoryContract;
 import dev.laco.backend.ScoringContract;
 import dev.laco.backend.SolvingContract;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
 import dev.laco.backend.TestedBackend;
 import dev.laco.backend.Tolerance;
 import dev.laco.backend.TrainingContract;
 import dev.laco.model.DType;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedClass;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -37,6 +43,44 @@ class CpuBackendTest {
   static Stream<Tested> backends() {
     return Arrays.stream(CpuTier.values())
         .flatMap(tier -> Arrays.stream(Compute.values()).map(compute -> new Tested(tier, compute)));
+  }
+
+  /** Code may be generated for the number of rows, for any number, or the rows multiplied apart. */
+  @Test
+  void multipliesManyRowsByALargeWeightAsFewRows() {
+    int rows = 1100;
+    int width = 2048;
+    Random random = new Random(5);
+    float[] values = new float[rows * width];
+    float[] elements = new float[width * width];
+    for (float[] array : List.of(values, elements)) {
+      for (int i = 0; i < array.length; i++) {
+        array[i] = random.nextInt(-8, 9) / 8f;
+      }
+    }
+    try (Backend backend = tested.open();
+        TensorArena arena = backend.arena()) {
+      Tensor x = arena.allocate(DType.F32, rows, width);
+      backend.upload(values, x);
+      Tensor wide = arena.allocate(DType.F32, width, width);
+      backend.upload(elements, wide);
+      Tensor weight = arena.allocate(DType.BF16, width, width);
+      backend.copy(wide, weight);
+      Tensor all = arena.allocate(DType.F32, rows, width);
+      backend.linear(x, weight, null, all);
+      Tensor parts = arena.allocate(DType.F32, rows, width);
+      for (int from = 0; from < rows; from += 100) {
+        backend.linear(x.slice(from, from + 100), weight, null, parts.slice(from, from + 100));
+      }
+      // Sums of so few small multiples of 1/64 are exact in f32, in any order.
+      assertArrayEquals(floats(backend, parts), floats(backend, all));
+    }
+  }
+
+  private static float[] floats(Backend backend, Tensor tensor) {
+    float[] values = new float[Math.toIntExact(tensor.elements())];
+    backend.download(tensor, values);
+    return values;
   }
 
   @Nested
