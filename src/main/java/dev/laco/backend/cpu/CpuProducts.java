@@ -6,6 +6,7 @@ import dev.laco.ffi.NativeLibrary;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 
 /**
@@ -35,10 +36,13 @@ final class CpuProducts implements AutoCloseable {
   private static final long CROSS_ROWS = 1024;
 
   /**
-   * How many oneDNN products are kept. One takes a fraction of a millisecond to make where its code
-   * is there, else up to 10 ms and 0.9 MB (AMX).
+   * How many oneDNN products are kept that have code of their own, which takes up to 10 ms to
+   * generate and 0.9 MB (AMX).
    */
-  private static final int CAPACITY = 512;
+  private static final int WITH_OWN_CODE = 512;
+
+  /** How many are kept that share their code; one takes some kilobytes and 0.2 ms to make. */
+  private static final int WITH_SHARED_CODE = 4096;
 
   private final CpuKernels kernels;
   private final OneDnn oneDnn;
@@ -49,19 +53,8 @@ final class CpuProducts implements AutoCloseable {
   private final Scratch narrowed = new Scratch();
   private final Scratch narrowedOther = new Scratch();
   private final Scratch scratchpad = new Scratch();
-  private final Map<OneDnn.Shape, OneDnn.Product> cache =
-      new LinkedHashMap<>(16, 0.75f, true) {
-        private static final long serialVersionUID = 1L;
-
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<OneDnn.Shape, OneDnn.Product> eldest) {
-          if (size() > CAPACITY) {
-            eldest.getValue().close();
-            return true;
-          }
-          return false;
-        }
-      };
+  private final Map<OneDnn.Shape, OneDnn.Product> withOwnCode = cache(WITH_OWN_CODE);
+  private final Map<OneDnn.Shape, OneDnn.Product> withSharedCode = cache(WITH_SHARED_CODE);
 
   /**
    * Products on this many threads.
@@ -243,6 +236,7 @@ final class CpuProducts implements AutoCloseable {
   }
 
   private void run(OneDnn.Shape shape, MemorySegment left, MemorySegment right, MemorySegment out) {
+    Map<OneDnn.Shape, OneDnn.Product> cache = shape.sharesCode() ? withSharedCode : withOwnCode;
     OneDnn.Product product = cache.get(shape);
     if (product == null) {
       product = oneDnn.product(shape);
@@ -251,10 +245,28 @@ final class CpuProducts implements AutoCloseable {
     product.run(left, right, out, scratchpad.atLeast(product.scratchpadBytes()));
   }
 
+  /** Keeps the products that were used last. */
+  private static Map<OneDnn.Shape, OneDnn.Product> cache(int capacity) {
+    return new LinkedHashMap<>(16, 0.75f, true) {
+      private static final long serialVersionUID = 1L;
+
+      @Override
+      protected boolean removeEldestEntry(Map.Entry<OneDnn.Shape, OneDnn.Product> eldest) {
+        if (size() > capacity) {
+          eldest.getValue().close();
+          return true;
+        }
+        return false;
+      }
+    };
+  }
+
   @Override
   public void close() {
-    cache.values().forEach(OneDnn.Product::close);
-    cache.clear();
+    for (Map<OneDnn.Shape, OneDnn.Product> cache : List.of(withOwnCode, withSharedCode)) {
+      cache.values().forEach(OneDnn.Product::close);
+      cache.clear();
+    }
     oneDnn.close();
     panel.close();
     narrowed.close();

@@ -210,27 +210,35 @@ final class OneDnn implements AutoCloseable {
     }
 
     /**
-     * The shape of any number of tokens, for which oneDNN generates code once: with AMX that takes
-     * up to 10 ms and 0.9 MB for each shape, and a training has steps of hundreds of lengths. Such
-     * code is as fast, but for a few tokens and, with AMX, for very many; for these code of its own
-     * pays where the weight is large.
+     * Whether the code of the product is that of any number of tokens, which oneDNN generates once.
+     * With AMX that takes up to 10 ms and 0.9 MB for each shape, and a training has steps of
+     * hundreds of lengths. Such code is as fast, but for a few tokens and, with AMX, for very many;
+     * for these code of its own pays where the weight is large. Columns that lie apart have no such
+     * code that is fast.
      */
-    private Shape forAnyTokens() {
-      boolean large =
-          dtype == DType.BF16 && rows == Rows.OF_OUTPUT && m >= VERY_MANY && n * k >= LARGE_WEIGHT;
-      if (tokens() < MANY || large) {
-        return this;
+    boolean sharesCode() {
+      if (tokens() < MANY) {
+        return false;
       }
-      return new Shape(
-          dtype,
-          rows == Rows.OF_OUTPUT ? RUNTIME : m,
-          n,
-          rows == Rows.SUMMED ? RUNTIME : k,
-          rows,
-          left,
-          right,
-          outStride,
-          adds);
+      return rows == Rows.SUMMED
+          ? left.column == m && right.row == n
+          : dtype == DType.F32 || m < VERY_MANY || n * k < LARGE_WEIGHT;
+    }
+
+    /** The shape for which oneDNN generates code. */
+    private Shape generated() {
+      return sharesCode()
+          ? new Shape(
+              dtype,
+              rows == Rows.OF_OUTPUT ? RUNTIME : m,
+              n,
+              rows == Rows.SUMMED ? RUNTIME : k,
+              rows,
+              left,
+              right,
+              outStride,
+              adds)
+          : this;
     }
   }
 
@@ -240,10 +248,10 @@ final class OneDnn implements AutoCloseable {
     SUMMED
   }
 
-  /** The fewest tokens for which {@link Shape#forAnyTokens} differs from the shape. */
+  /** The fewest tokens of a product that shares its code. */
   private static final long MANY = 256;
 
-  /** The fewest tokens for which it does not, of a large weight in bf16. */
+  /** The fewest tokens of a product by a large weight in bf16 that does not. */
   private static final long VERY_MANY = 1024;
 
   /** Elements of a weight from which on it is large. */
@@ -291,10 +299,8 @@ final class OneDnn implements AutoCloseable {
     List<MemorySegment> descriptors = new ArrayList<>();
     try {
       Matrices matrices = describe(descriptors, shape);
-      Shape any = shape.forAnyTokens();
-      MemorySegment operation = operation(describe(descriptors, any), shape.adds);
-      if (!any.equals(shape) && isReference(operation)) {
-        // For some strides there is fast code only where the number of tokens is known.
+      MemorySegment operation = operation(describe(descriptors, shape.generated()), shape.adds);
+      if (shape.sharesCode() && isReference(operation)) {
         destroy("primitive_desc", operation);
         operation = operation(matrices, shape.adds);
       }
