@@ -24,6 +24,7 @@ final class OneDnn implements AutoCloseable {
   private static final int CPU_ENGINE = 1;
   private static final int IN_ORDER = 1;
   private static final int USER_SCRATCHPAD = 1;
+  private static final int TYPE_OF_OUTPUT = 0;
   private static final int QUERY_IMPLEMENTATION = 8;
   private static final int QUERY_SCRATCHPAD = 136;
   private static final int MAX_DIMENSIONS = 12;
@@ -150,7 +151,9 @@ final class OneDnn implements AutoCloseable {
     this.attributes = attributes();
     this.addingAttributes = attributes();
     MemorySegment sum = create("dnnl_post_ops_create", POST_OPS_CREATE);
-    call("dnnl_post_ops_append_sum", POST_OPS_SUM, sum, 1f, 0, code(DType.F32));
+    // With f32 in place of the type of the output, which is f32, oneDNN has only reference code for
+    // products of bf16 whose sums have any number of terms.
+    call("dnnl_post_ops_append_sum", POST_OPS_SUM, sum, 1f, 0, TYPE_OF_OUTPUT);
     call("dnnl_primitive_attr_set_post_ops", ATTR_POST_OPS, addingAttributes, sum);
     destroy("post_ops", sum);
   }
@@ -213,32 +216,26 @@ final class OneDnn implements AutoCloseable {
      * Whether the code of the product is that of any number of tokens, which oneDNN generates once.
      * With AMX that takes up to 10 ms and 0.9 MB for each shape, and a training has steps of
      * hundreds of lengths. Such code is as fast, but for a few tokens and, with AMX, for very many;
-     * for these code of its own pays where the weight is large. Columns that lie apart have no such
-     * code that is fast.
+     * for these code of its own pays where the weight is large.
      */
     boolean sharesCode() {
-      if (tokens() < MANY) {
-        return false;
-      }
-      return rows == Rows.SUMMED
-          ? left.column == m && right.row == n
-          : dtype == DType.F32 || m < VERY_MANY || n * k < LARGE_WEIGHT;
+      boolean own =
+          rows == Rows.OF_OUTPUT && dtype == DType.BF16 && m >= VERY_MANY && n * k >= LARGE_WEIGHT;
+      return tokens() >= MANY && !own;
     }
 
-    /** The shape for which oneDNN generates code. */
-    private Shape generated() {
-      return sharesCode()
-          ? new Shape(
-              dtype,
-              rows == Rows.OF_OUTPUT ? RUNTIME : m,
-              n,
-              rows == Rows.SUMMED ? RUNTIME : k,
-              rows,
-              left,
-              right,
-              outStride,
-              adds)
-          : this;
+    /** The shape of any number of tokens. */
+    private Shape ofAnyTokens() {
+      return new Shape(
+          dtype,
+          rows == Rows.OF_OUTPUT ? RUNTIME : m,
+          n,
+          rows == Rows.SUMMED ? RUNTIME : k,
+          rows,
+          left,
+          right,
+          outStride,
+          adds);
     }
   }
 
@@ -299,7 +296,9 @@ final class OneDnn implements AutoCloseable {
     List<MemorySegment> descriptors = new ArrayList<>();
     try {
       Matrices matrices = describe(descriptors, shape);
-      MemorySegment operation = operation(describe(descriptors, shape.generated()), shape.adds);
+      Matrices generated =
+          shape.sharesCode() ? describe(descriptors, shape.ofAnyTokens()) : matrices;
+      MemorySegment operation = operation(generated, shape.adds);
       if (shape.sharesCode() && isReference(operation)) {
         destroy("primitive_desc", operation);
         operation = operation(matrices, shape.adds);

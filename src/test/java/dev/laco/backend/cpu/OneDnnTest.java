@@ -20,6 +20,7 @@ class OneDnnTest {
       assertTrue(OneDnn.linear(dtype, tokens, 4096, 14336, 4096).sharesCode());
       assertTrue(OneDnn.gradient(dtype, tokens, 14336, 4096, 4096, true).sharesCode());
       assertTrue(OneDnn.cross(dtype, 14336, 4096, tokens).sharesCode());
+      assertTrue(OneDnn.gram(dtype, 3840, 256, tokens, 4096).sharesCode());
     }
   }
 
