@@ -40,6 +40,7 @@ void soften(float* scores, int64_t count, Range range, float soft_cap, float slo
             float* total, float* sums, int64_t width) {
   const Vec none = splat(-__builtin_inff());
   const int32_t from = static_cast<int32_t>(range.from), to = static_cast<int32_t>(range.to);
+  const bool hides = from > 0 || to < count;
   Vec maximum = none;
   for (int64_t j = 0; j < count; j += W) {
     Int key = lanes(j);
@@ -47,9 +48,11 @@ void soften(float* scores, int64_t count, Range range, float soft_cap, float slo
     if (slope != 0) {
       score += slope * __builtin_convertvector(key - static_cast<int32_t>(last), Vec);
     }
-    Vec visible = select((key >= from) & (key < to), score, none);
-    store(scores + j, visible);
-    maximum = max(maximum, visible);
+    if (hides) {
+      score = select((key >= from) & (key < to), score, none);
+    }
+    store(scores + j, score);
+    maximum = max(maximum, score);
   }
   const float now = max(*most, largest(maximum));
   if (now > *most) {

@@ -158,6 +158,9 @@ inline void weigh(const float* weights, const float* values, int64_t width, Rang
   for (; c + kVectors * W <= stride; c += kVectors * W) {
     weigh_columns<rows, kVectors, transposed>(weights, values + c, stride, range, sums + c);
   }
+  for (; c + 2 * W <= stride; c += 2 * W) {
+    weigh_columns<rows, 2, transposed>(weights, values + c, stride, range, sums + c);
+  }
   for (; c < stride; c += W) {
     weigh_columns<rows, 1, transposed>(weights, values + c, stride, range, sums + c);
   }
