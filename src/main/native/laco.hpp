@@ -80,6 +80,6 @@ inline T max(T a, T b) {
 // machine, longer than they save for fewer elements. The first number is for elements that take many instructions,
 // the second for those that take a few.
 inline constexpr int64_t kParallel = 1 << 15;
-inline constexpr int64_t kParallelLight = 1 << 18;
+inline constexpr int64_t kParallelLight = 1 << 16;
 
 }  // namespace LACO_NAMESPACE
