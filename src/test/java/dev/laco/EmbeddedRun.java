@@ -69,7 +69,7 @@ final class EmbeddedRun {
 
   /** Loads what fits. */
   private static void solve() {
-    try (Arena arena = Arena.ofConfined()) {
+    try (Arena arena = Arena.ofShared()) {
       Cholesky.solve(
           arena.allocateFrom(JAVA_DOUBLE, 4, 1, 1, 3),
           arena.allocateFrom(JAVA_DOUBLE, 1, 2),

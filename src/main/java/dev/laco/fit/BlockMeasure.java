@@ -81,6 +81,12 @@ public final class BlockMeasure implements AutoCloseable {
   /** The original's hidden states: state {@code i} is the input of layer {@code i}, [T, d]. */
   private final List<Tensor> states = new ArrayList<>();
 
+  /**
+   * The same states in {@link #directions}, {@code [T, m]}; empty where states are compared by
+   * channel.
+   */
+  private final List<Tensor> projections = new ArrayList<>();
+
   /** {@code 1 / sqrt(mean(h^2))} of each token of these states. */
   private final float[][] roots;
 
@@ -133,6 +139,9 @@ public final class BlockMeasure implements AutoCloseable {
     arena = backend.arena();
     for (int i = 0; i < longest + 2; i++) {
       states.add(arena.allocate(DType.F32, blocks.tokens(), width));
+      if (compared < width) {
+        projections.add(arena.allocate(DType.F32, blocks.tokens(), compared));
+      }
     }
     roots = new float[states.size()][blocks.tokens()];
     directions = compared == width ? null : arena.allocate(DType.F32, compared, width);
@@ -160,15 +169,18 @@ public final class BlockMeasure implements AutoCloseable {
     long width = config.hiddenSize();
     long features = features(config);
     long targets = targets(config, settings);
+    long compared = directions(config);
+    long projected = compared < width ? compared : 0;
     return Streams.bytes(config, tokens, FitBlocks.widest(backend, config, chunks))
         + Workspace.bytes(config, block)
         + backend.solver().bytes(features, targets)
         // What a device rounds the factors of cross products to.
         + block * (features + width) * DType.BF16.byteSize()
         + ((longest(config, settings) + 3) * tokens * width
+                + (longest(config, settings) + 2) * tokens * projected
                 + (long) AT_ONCE * HELD_OUT_TOKENS * width
                 + features * (features + 2 * targets)
-                + directions(config) * (width + 2L * block)
+                + compared * (width + 2L * block)
                 + 2L * block * width
                 + tokens)
             * DType.F32.byteSize();
@@ -296,7 +308,11 @@ public final class BlockMeasure implements AutoCloseable {
   }
 
   private Tensor state(int index) {
-    return states.get(index % states.size());
+    return at(states, index);
+  }
+
+  private static Tensor at(List<Tensor> ring, int index) {
+    return ring.get(index % ring.size());
   }
 
   private static Tensor rows(Tensor all, FitBlocks.Block block) {
@@ -323,6 +339,9 @@ public final class BlockMeasure implements AutoCloseable {
   /** Keeps the original's hidden states, and the inverse root mean square of each. */
   private void keep(int index) {
     backend.copy(streams.dense(), state(index));
+    if (directions != null) {
+      backend.linear(state(index), directions, null, at(projections, index));
+    }
     backend.inverseRms(state(index), FLOOR, scale);
     backend.download(scale, roots(index));
   }
@@ -371,25 +390,20 @@ public final class BlockMeasure implements AutoCloseable {
     return features;
   }
 
-  /** What removed layers add to the stream, each row times the root of its weight. */
-  private Tensor difference(Block removed, FitBlocks.Block block) {
-    Tensor difference = target.slice(0, block.tokens());
+  /**
+   * What removed layers add to the stream, each row times the root of its weight; in few
+   * directions, unless all channels of the block are compared.
+   */
+  private Tensor compared(Block removed, FitBlocks.Block block) {
+    boolean all = allChannels(removed);
+    List<Tensor> from = all ? states : projections;
+    Tensor difference = (all ? target : projected).slice(0, block.tokens());
     backend.scaledDifference(
-        rows(state(removed.to()), block),
-        rows(state(removed.from()), block),
+        rows(at(from, removed.to()), block),
+        rows(at(from, removed.from()), block),
         rows(scale, block),
         difference);
     return difference;
-  }
-
-  /** The same in few directions, unless all channels of the block are compared. */
-  private Tensor compared(Block removed, FitBlocks.Block block) {
-    if (allChannels(removed)) {
-      return difference(removed, block);
-    }
-    Tensor few = projected.slice(0, block.tokens());
-    backend.linear(difference(removed, block), Objects.requireNonNull(directions), null, few);
-    return few;
   }
 
   /**

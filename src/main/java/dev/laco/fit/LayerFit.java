@@ -288,10 +288,10 @@ final class LayerFit {
 
   /**
    * Measures the learning curve of the first down projection that is fitted: its held-out error
-   * with a quarter, with half and with all of the fit text.
+   * with a quarter, with half and with all of the fit text. Fits that are only compared have none.
    */
   private void learn(Moments moments, Ridge.Solution solution, Consumer<FitBlocks.Block> gather) {
-    if (changed || !curve.isEmpty()) {
+    if (changed || !curve.isEmpty() || !settings.withHeldOut()) {
       return;
     }
     List<FitBlocks.Block> seen = solved.stream().filter(FitBlocks.Block::seen).toList();

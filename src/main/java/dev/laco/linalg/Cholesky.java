@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
+import java.util.stream.IntStream;
 
 /**
  * Solves linear systems whose matrix is symmetric and positive definite, by the Cholesky
@@ -11,9 +12,10 @@ import java.util.Locale;
  */
 public final class Cholesky {
   /**
-   * The smallest order of a system that several threads solve. A smaller system takes one thread
-   * tens of milliseconds. Two threads take half of that on an idle machine, but on a busy machine,
-   * where they wait for each other, ten times as long.
+   * The smallest order of a matrix that several threads factor. A smaller one takes one thread tens
+   * of milliseconds. Two threads take half of that on an idle machine, but on a busy machine, where
+   * they wait for each other, ten times as long. Right-hand sides are shared among threads that
+   * need not wait for each other.
    */
   private static final long THREADED_ORDER = 2048;
 
@@ -22,9 +24,10 @@ public final class Cholesky {
   /**
    * Solves {@code A x = b} for {@code r} right-hand sides at once, by {@code A = L L^T}.
    *
-   * @param a {@code A [n, n]}, f64 row-major; only the lower triangle is read; holds the factor
-   *     {@code L} afterwards
-   * @param b {@code b [r, n]}, f64, one right-hand side in each row; holds the solutions afterwards
+   * @param a {@code A [n, n]}, f64 row-major, in memory that all threads may access; only the lower
+   *     triangle is read; holds the factor {@code L} afterwards
+   * @param b {@code b [r, n]} likewise, one right-hand side in each row; holds the solutions
+   *     afterwards
    * @param n the order of the system
    * @param r the number of right-hand sides
    * @param threads the most threads to use; the last bits of the solutions may depend on their
@@ -36,8 +39,15 @@ public final class Cholesky {
   public static void solve(MemorySegment a, MemorySegment b, long n, long r, int threads) {
     check("b", b, r, n);
     OpenBlas blas = factor(a, n, threads);
-    blas.solveTriangular(a, b, (int) n, (int) r, true);
-    blas.solveTriangular(a, b, (int) n, (int) r, false);
+    inParts(
+        b,
+        n,
+        r,
+        threads,
+        (part, rows) -> {
+          blas.solveTriangular(a, part, (int) n, rows, true);
+          blas.solveTriangular(a, part, (int) n, rows, false);
+        });
   }
 
   /**
@@ -57,7 +67,25 @@ public final class Cholesky {
     for (long i = 0; i < n; i++) {
       r.set(JAVA_DOUBLE, i * (n + 1) * Double.BYTES, 1);
     }
-    blas.solveTriangular(a, r, (int) n, (int) n, true);
+    inParts(r, n, n, threads, (part, rows) -> blas.solveTriangular(a, part, (int) n, rows, true));
+  }
+
+  /** Solves for some right-hand sides. */
+  private interface Solve {
+    void run(MemorySegment part, int rows);
+  }
+
+  /** Solves for the {@code r} rows of {@code b [r, n]}, as many on each thread. */
+  private static void inParts(MemorySegment b, long n, long r, int threads, Solve solve) {
+    long each = Math.ceilDiv(r, threads);
+    IntStream.range(0, Math.toIntExact(Math.ceilDiv(r, each)))
+        .parallel()
+        .forEach(
+            part -> {
+              long rows = Math.min(each, r - part * each);
+              long bytes = n * Double.BYTES;
+              solve.run(b.asSlice(part * each * bytes, rows * bytes), (int) rows);
+            });
   }
 
   /** Replaces {@code a} by its factor {@code L}. */
@@ -69,6 +97,7 @@ public final class Cholesky {
     OpenBlas blas = OpenBlas.get();
     blas.setThreads(n < THREADED_ORDER ? 1 : threads);
     int order = blas.factor(a, (int) n);
+    blas.setThreads(1);
     if (order != 0) {
       throw new NotPositiveDefiniteException(order, n);
     }

@@ -18,7 +18,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** Solutions against a plain elimination, and what is no system. */
 class CholeskyTest {
   private final Random random = new Random(7);
-  private final Arena memory = Arena.ofConfined();
+  private final Arena memory = Arena.ofShared();
 
   @AfterEach
   void free() {
