@@ -394,6 +394,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
                       strategy.isSearched() && search(strategy, texts, target).triesNeighbours(),
                       fit,
                       texts.fit,
+                      true,
                       memory);
           plan =
               fitted

@@ -444,7 +444,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
       if (texts.fit != null && search.fit() != null) {
         FittedChoice.Outcome fitted =
             new FittedChoice(progress(), label(depth), running, FittedChoice.Listener.NONE)
-                .run(found, search.triesNeighbours(), search.fit(), texts.fit, memory);
+                .run(found, search.triesNeighbours(), search.fit(), texts.fit, true, memory);
         plan = fitted.plan();
         tensors = fitted.tensors();
         layers.use(plan, tensors);

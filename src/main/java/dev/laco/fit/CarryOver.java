@@ -214,7 +214,7 @@ public final class CarryOver implements AutoCloseable {
    *
    * @param strength factor on all penalties; 1 is the default
    * @param withHeldOut whether the weights are fitted to the held-out documents, too; false if
-   *     fitted models are to be compared on these documents
+   *     fitted models are to be compared on these documents, or a training is measured on them
    * @param memory in which the new tensors are allocated
    */
   public Result fit(
@@ -238,6 +238,7 @@ public final class CarryOver implements AutoCloseable {
                 base.scaled(strength, FitBlocks.tokens(solved)),
                 solved,
                 withHeldOut,
+                shared == null,
                 reconstruction);
         boolean scales = rule.gap() == FitRule.Gap.SCALE;
         int next = 0;

@@ -152,10 +152,17 @@ public final class FittedChoice {
    * @param neighbours whether neighbours of these models are tried, too
    * @param rule how weights are fitted
    * @param text the text that they are fitted on
+   * @param withHeldOut whether the chosen model is fitted to the held-out documents, too; false
+   *     where a training follows, which is measured on them
    * @param memory owner of the new tensors
    */
   public Outcome run(
-      SearchResult found, boolean neighbours, FitRule rule, FitText text, MemoryArena memory) {
+      SearchResult found,
+      boolean neighbours,
+      FitRule rule,
+      FitText text,
+      boolean withHeldOut,
+      MemoryArena memory) {
     long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
     Choice chosen;
@@ -164,12 +171,14 @@ public final class FittedChoice {
     }
     double choiceSeconds = Seconds.since(start);
     boolean fits = chosen.nll <= contenders.getFirst().meanNll();
-    CarryOver.Result result = fits ? fit(chosen, rule, text, memory) : CarryOver.Result.nothing();
+    CarryOver.Result result =
+        fits ? fit(chosen, rule, text, withHeldOut, memory) : CarryOver.Result.nothing();
+    int tokens = withHeldOut ? text.tokens() : tokens(FitBlocks.split(text.chunks(), false));
     FitReport report =
         new FitReport(
             rule,
             text.name(),
-            fits ? text.tokens() : 0,
+            fits ? tokens : 0,
             chosen.strength,
             model.backend().solver().name(),
             result.finalNorm(),
@@ -223,8 +232,13 @@ public final class FittedChoice {
     }
   }
 
-  /** Fits the chosen model on all tokens. */
-  private CarryOver.Result fit(Choice chosen, FitRule rule, FitText text, MemoryArena memory) {
+  private static int tokens(List<FitText.Chunk> chunks) {
+    return chunks.stream().mapToInt(FitText.Chunk::length).sum();
+  }
+
+  /** Fits the chosen model on the whole text, or on all of it that is not held out. */
+  private CarryOver.Result fit(
+      Choice chosen, FitRule rule, FitText text, boolean withHeldOut, MemoryArena memory) {
     listener.better(chosen.plan);
     try (CarryOver carryOver = new CarryOver(model, text.chunks());
         JobProgress.Stage progress = job.begin(fitStage(whose))) {
@@ -232,7 +246,7 @@ public final class FittedChoice {
           chosen.plan,
           rule,
           chosen.strength,
-          true,
+          withHeldOut,
           memory,
           (done, total) -> {
             progress.update(done, total);

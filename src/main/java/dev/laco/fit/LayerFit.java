@@ -45,6 +45,8 @@ final class LayerFit {
    * What is the same for all layers.
    *
    * @param solved the tokens that are solved for
+   * @param withHeldOut whether the documents held out are fitted to, too
+   * @param learns whether the learning curve is measured
    * @param reconstruction null where the rule has none
    */
   record Settings(
@@ -52,6 +54,7 @@ final class LayerFit {
       CarryOver.Lambdas lambdas,
       List<FitBlocks.Block> solved,
       boolean withHeldOut,
+      boolean learns,
       @Nullable Reconstruction reconstruction) {}
 
   /**
@@ -291,7 +294,7 @@ final class LayerFit {
    * with a quarter, with half and with all of the fit text. Fits that are only compared have none.
    */
   private void learn(Moments moments, Ridge.Solution solution, Consumer<FitBlocks.Block> gather) {
-    if (changed || !curve.isEmpty() || !settings.withHeldOut()) {
+    if (changed || !curve.isEmpty() || !settings.learns()) {
       return;
     }
     List<FitBlocks.Block> seen = solved.stream().filter(FitBlocks.Block::seen).toList();

@@ -456,7 +456,13 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     if (texts.fit() != null && search.fit() != null && !searched.isIdentity()) {
       FittedChoice.Outcome fitted =
           new FittedChoice(progress(), "", running, new PruneTelling(this::told))
-              .run(found.result, search.triesNeighbours(), search.fit(), texts.fit(), newMemory);
+              .run(
+                  found.result,
+                  search.triesNeighbours(),
+                  search.fit(),
+                  texts.fit(),
+                  texts.heal() == null,
+                  newMemory);
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());
       fit = fitted.report();

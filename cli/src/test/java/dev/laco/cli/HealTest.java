@@ -382,6 +382,19 @@ class HealTest {
     assertEquals(-1, Files.mismatch(healed.resolve(weights), applied.resolve(weights)));
   }
 
+  @Test
+  void aFitBeforeATrainingLeavesOutWhatTheTrainingIsMeasuredOn() throws IOException {
+    Path model = Fixtures.STORYTELLER;
+    List<Object> fit = new ArrayList<>(List.of("prune", model, folder.resolve("fitted"), "--json"));
+    fit.addAll(List.of("--target-layers", 14, "--rule", "fit", "--fit-tokens", 2048));
+    int all = Laco.run(fit.toArray()).succeeded().json().at("/fit/tokens").intValue();
+    assertEquals(2048, all);
+    fit.set(2, healed);
+    fit.addAll(List.of("--heal-tokens", 64, "--step-tokens", 64, "--rate", 1e-4));
+    int seen = Laco.run(fit.toArray()).succeeded().json().at("/fit/tokens").intValue();
+    assertTrue(seen < all && seen > 3 * all / 4, seen + " tokens");
+  }
+
   /**
    * Starts a training and sends it a signal once it has kept a new state and a moment has passed.
    */
