@@ -396,11 +396,11 @@ public final class BlockMeasure implements AutoCloseable {
    */
   private Tensor compared(Block removed, FitBlocks.Block block) {
     boolean all = allChannels(removed);
-    List<Tensor> from = all ? states : projections;
+    List<Tensor> ring = all ? states : projections;
     Tensor difference = (all ? target : projected).slice(0, block.tokens());
     backend.scaledDifference(
-        rows(at(from, removed.to()), block),
-        rows(at(from, removed.from()), block),
+        rows(at(ring, removed.to()), block),
+        rows(at(ring, removed.from()), block),
         rows(scale, block),
         difference);
     return difference;

@@ -173,12 +173,13 @@ public final class FittedChoice {
     boolean fits = chosen.nll <= contenders.getFirst().meanNll();
     CarryOver.Result result =
         fits ? fit(chosen, rule, text, withHeldOut, memory) : CarryOver.Result.nothing();
-    int tokens = withHeldOut ? text.tokens() : tokens(FitBlocks.split(text.chunks(), false));
+    FitText fitted =
+        withHeldOut ? text : new FitText(text.name(), FitBlocks.split(text.chunks(), false));
     FitReport report =
         new FitReport(
             rule,
             text.name(),
-            fits ? tokens : 0,
+            fits ? fitted.tokens() : 0,
             chosen.strength,
             model.backend().solver().name(),
             result.finalNorm(),
@@ -230,10 +231,6 @@ public final class FittedChoice {
       }
       return strongest;
     }
-  }
-
-  private static int tokens(List<FitText.Chunk> chunks) {
-    return chunks.stream().mapToInt(FitText.Chunk::length).sum();
   }
 
   /** Fits the chosen model on the whole text, or on all of it that is not held out. */
