@@ -259,7 +259,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
       if (fit != null && texts.fit != null) {
         int contenders =
             strategy.isSearched() ? usual.mostContenders() : FittedChoice.mostContenders(false);
-        estimate.expectFit(job, label, fit, contenders, texts.fit, target);
+        estimate.expectFit(job, label, fit, contenders, texts.fit, texts.fit.tokens(), target);
       }
       if (choosesUnfitted(strategy) && texts.choice != null) {
         job.expect(
@@ -394,7 +394,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
                       strategy.isSearched() && search(strategy, texts, target).triesNeighbours(),
                       fit,
                       texts.fit,
-                      true,
+                      texts.fit,
                       memory);
           plan =
               fitted

@@ -244,7 +244,13 @@ public final class CurveJob extends ModelJob<CurveJob> {
       if (folder.find(pointFile(size)).isEmpty()) {
         if (texts.fit != null && search.fit() != null) {
           estimate.expectFit(
-              progress(), label(size), search.fit(), search.mostContenders(), texts.fit, size);
+              progress(),
+              label(size),
+              search.fit(),
+              search.mostContenders(),
+              texts.fit,
+              texts.fit.tokens(),
+              size);
         }
         if (texts.choice != null) {
           progress()
@@ -444,7 +450,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
       if (texts.fit != null && search.fit() != null) {
         FittedChoice.Outcome fitted =
             new FittedChoice(progress(), label(depth), running, FittedChoice.Listener.NONE)
-                .run(found, search.triesNeighbours(), search.fit(), texts.fit, true, memory);
+                .run(found, search.triesNeighbours(), search.fit(), texts.fit, texts.fit, memory);
         plan = fitted.plan();
         tensors = fitted.tensors();
         layers.use(plan, tensors);

@@ -214,7 +214,7 @@ public final class CarryOver implements AutoCloseable {
    *
    * @param strength factor on all penalties; 1 is the default
    * @param withHeldOut whether the weights are fitted to the held-out documents, too; false if
-   *     fitted models are to be compared on these documents, or a training is measured on them
+   *     fitted models are to be compared on these documents
    * @param memory in which the new tensors are allocated
    */
   public Result fit(

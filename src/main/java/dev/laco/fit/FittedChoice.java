@@ -151,9 +151,8 @@ public final class FittedChoice {
    * @param found the models of a search
    * @param neighbours whether neighbours of these models are tried, too
    * @param rule how weights are fitted
-   * @param text the text that they are fitted on
-   * @param withHeldOut whether the chosen model is fitted to the held-out documents, too; false
-   *     where a training follows, which is measured on them
+   * @param text the text on which models are compared after quick fits
+   * @param whole the text on which the chosen model is fitted, of no more tokens
    * @param memory owner of the new tensors
    */
   public Outcome run(
@@ -161,7 +160,7 @@ public final class FittedChoice {
       boolean neighbours,
       FitRule rule,
       FitText text,
-      boolean withHeldOut,
+      FitText whole,
       MemoryArena memory) {
     long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
@@ -171,15 +170,12 @@ public final class FittedChoice {
     }
     double choiceSeconds = Seconds.since(start);
     boolean fits = chosen.nll <= contenders.getFirst().meanNll();
-    CarryOver.Result result =
-        fits ? fit(chosen, rule, text, withHeldOut, memory) : CarryOver.Result.nothing();
-    FitText fitted =
-        withHeldOut ? text : new FitText(text.name(), FitBlocks.split(text.chunks(), false));
+    CarryOver.Result result = fits ? fit(chosen, rule, whole, memory) : CarryOver.Result.nothing();
     FitReport report =
         new FitReport(
             rule,
-            text.name(),
-            fits ? fitted.tokens() : 0,
+            whole.name(),
+            fits ? whole.tokens() : 0,
             chosen.strength,
             model.backend().solver().name(),
             result.finalNorm(),
@@ -233,9 +229,8 @@ public final class FittedChoice {
     }
   }
 
-  /** Fits the chosen model on the whole text, or on all of it that is not held out. */
-  private CarryOver.Result fit(
-      Choice chosen, FitRule rule, FitText text, boolean withHeldOut, MemoryArena memory) {
+  /** Fits the chosen model on all of a text. */
+  private CarryOver.Result fit(Choice chosen, FitRule rule, FitText text, MemoryArena memory) {
     listener.better(chosen.plan);
     try (CarryOver carryOver = new CarryOver(model, text.chunks());
         JobProgress.Stage progress = job.begin(fitStage(whose))) {
@@ -243,7 +238,7 @@ public final class FittedChoice {
           chosen.plan,
           rule,
           chosen.strength,
-          withHeldOut,
+          true,
           memory,
           (done, total) -> {
             progress.update(done, total);

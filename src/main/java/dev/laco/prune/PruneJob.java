@@ -461,7 +461,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                   search.triesNeighbours(),
                   search.fit(),
                   texts.fit(),
-                  texts.heal() == null,
+                  Objects.requireNonNull(texts.wholeFit()),
                   newMemory);
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());

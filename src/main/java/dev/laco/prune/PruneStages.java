@@ -86,8 +86,10 @@ public final class PruneStages {
           SEARCH,
           Math.min(mostSeconds(search.settings()), search.seconds(estimate, tokens, texts.fit())));
     }
-    if (fits && texts.fit() != null && search.fit() != null) {
-      estimate.expectFit(progress, "", search.fit(), search.mostContenders(), texts.fit(), target);
+    FitText whole = texts.wholeFit();
+    if (fits && texts.fit() != null && whole != null && search.fit() != null) {
+      estimate.expectFit(
+          progress, "", search.fit(), search.mostContenders(), texts.fit(), whole.tokens(), target);
     }
     if (fits && texts.choice() != null) {
       progress.expect(
@@ -157,7 +159,7 @@ public final class PruneStages {
       PruneTexts texts,
       HealStage heal,
       @Nullable Double within) {
-    FitText fit = texts.fit();
+    FitText fit = texts.wholeFit();
     FitRule rule = search.fit();
     if (stage.equals(SEARCH)) {
       return search.blocks() == null

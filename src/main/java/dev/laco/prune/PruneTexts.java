@@ -27,7 +27,10 @@ import org.jspecify.annotations.Nullable;
  * @param calibration the text that candidates are scored on
  * @param sequences the sentences of that text, one after another
  * @param evaluation the text that perplexity is measured on; null where there is none
- * @param fit the text that weights are fitted on; null where no weights are fitted
+ * @param fit the text on which models are compared after quick fits; null where no weights are
+ *     fitted
+ * @param wholeFit the text on which the chosen model is fitted: the same, or as many tokens without
+ *     the documents on which a training is measured; null where no weights are fitted
  * @param choice the text on which the best models of a search are compared once more; null where
  *     they are not
  * @param heal the stage in which the pruned model is trained, with its text; null where there is
@@ -39,6 +42,7 @@ record PruneTexts(
     PackedSequences sequences,
     @Nullable EvaluationText evaluation,
     @Nullable FitText fit,
+    @Nullable FitText wholeFit,
     @Nullable FitText choice,
     @Nullable HealStage heal,
     List<int[]> prompts) {
@@ -55,14 +59,19 @@ record PruneTexts(
     EvaluationText evaluation =
         JobTexts.evaluation(
             model, request.texts().evaluation(), request.texts().evaluationTokens());
+    FitText fit = fitText(request, search.fit(), model);
+    HealStage heal = healing(request.healing(), model);
     PruneTexts texts =
         new PruneTexts(
             calibration,
             PackedSequences.of(calibration.sequences()),
             evaluation,
-            fitText(request, search.fit(), model),
+            fit,
+            fit == null || heal == null
+                ? fit
+                : JobTexts.fitBeside(model, request.fit().file(), fit.tokens(), heal.text()),
             choiceText(request, search, model),
-            healing(request.healing(), model),
+            heal,
             evaluation == null || samples == 0
                 ? List.of()
                 : model
@@ -86,6 +95,7 @@ record PruneTexts(
             calibration,
             sequences,
             evaluation,
+            null,
             null,
             fit.limit(HeldOutChoice.TOKENS),
             heal,
@@ -129,7 +139,7 @@ record PruneTexts(
   String digest() {
     Sha256 hash = new Sha256();
     calibration.sequences().forEach(ids -> hash.update(Arrays.toString(ids).getBytes(UTF_8)));
-    for (FitText text : Arrays.asList(fit, choice, heal == null ? null : heal.text())) {
+    for (FitText text : Arrays.asList(fit, wholeFit, choice, heal == null ? null : heal.text())) {
       hash.update((text == null ? "none" : HealStage.digest(text)).getBytes(UTF_8));
     }
     return hash.hex();

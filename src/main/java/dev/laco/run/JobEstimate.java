@@ -182,12 +182,20 @@ public final class JobEstimate {
    *
    * @param whose as for the constructor of {@link FittedChoice}
    * @param contenders the most models that are fitted on few tokens
+   * @param text of the quick fits
+   * @param tokens that the chosen model is fitted on
    * @param target layers that are left
    */
   public void expectFit(
-      JobProgress job, String whose, FitRule rule, int contenders, FitText text, int target) {
+      JobProgress job,
+      String whose,
+      FitRule rule,
+      int contenders,
+      FitText text,
+      int tokens,
+      int target) {
     job.expect(FittedChoice.choiceStage(whose), choice(rule, contenders, text, target));
-    job.expect(FittedChoice.fitStage(whose), fit(rule, text.tokens(), target));
+    job.expect(FittedChoice.fitStage(whose), fit(rule, tokens, target));
   }
 
   /** Layers of a pruned model of {@code target} layers that are taken to lie behind a gap. */

@@ -75,10 +75,35 @@ public final class JobTexts {
   }
 
   private static FitText fitText(Model model, @Nullable Path file, int tokens) {
+    return fitText(model, file).limit(tokens);
+  }
+
+  private static FitText fitText(Model model, @Nullable Path file) {
     Path named = file != null ? file : model.ownFile("fit.txt");
-    FitText text =
-        named != null ? FitText.read(named, target(model)) : FitText.builtIn(target(model));
-    return text.limit(tokens);
+    return named != null ? FitText.read(named, target(model)) : FitText.builtIn(target(model));
+  }
+
+  /**
+   * The text on which weights are fitted before a training, as {@link #fit} but for the documents
+   * on which the training is measured.
+   *
+   * @param tokens the number of tokens that are used, at most
+   * @param training the text of the training
+   * @throws BadInputException if too little is left
+   */
+  public static FitText fitBeside(Model model, @Nullable Path file, int tokens, FitText training) {
+    FitText rest = fitText(model, file).without(heldOut(training));
+    if (rest.chunks().size() < 2) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: %d tokens in %d windows beside those that the training is measured on;"
+                  + " a fit needs two: more text",
+              rest.name(),
+              rest.tokens(),
+              rest.chunks().size()));
+    }
+    return rest.limit(tokens);
   }
 
   private static void requirePredicted(FitText text, List<FitText.Chunk> chunks, String which) {
@@ -100,10 +125,7 @@ public final class JobTexts {
    * @throws BadInputException if a text cannot be used with the model, or all are too short
    */
   public static FitText heal(Model model, List<Path> files) {
-    FitText text =
-        files.isEmpty()
-            ? fitText(model, null, Integer.MAX_VALUE)
-            : FitText.read(files, target(model));
+    FitText text = files.isEmpty() ? fitText(model, null) : FitText.read(files, target(model));
     if (text.chunks().size() < 2) {
       throw new BadInputException(
           String.format(

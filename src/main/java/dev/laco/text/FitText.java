@@ -1,6 +1,7 @@
 package dev.laco.text;
 
 import dev.laco.BadInputException;
+import java.nio.IntBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -8,6 +9,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
+import java.util.Set;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -153,6 +155,14 @@ public record FitText(String name, List<Chunk> chunks) {
     all.addAll(others);
     all.sort(Comparator.comparingInt(Chunk::document));
     return new FitText(name + ", " + more, spread(all));
+  }
+
+  /** This text without the chunks that are among others, which may be those of another text. */
+  public FitText without(List<Chunk> others) {
+    Set<IntBuffer> ids =
+        others.stream().map(chunk -> IntBuffer.wrap(chunk.ids)).collect(Collectors.toSet());
+    return new FitText(
+        name, chunks.stream().filter(chunk -> !ids.contains(IntBuffer.wrap(chunk.ids))).toList());
   }
 
   /** Number of tokens of all chunks. */

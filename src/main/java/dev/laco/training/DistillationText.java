@@ -27,15 +27,15 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
   /**
    * Divides a text.
    *
-   * @param heldOut the chunks of the text from which nothing is learnt; as many of them are
-   *     measured on as have 4,096 tokens
+   * @param heldOut the chunks of the text from which nothing is learnt; the last of them, which
+   *     have 4,096 tokens, are measured on: a fit of the whole text takes the first
    */
   public static DistillationText of(FitText text, List<FitText.Chunk> heldOut) {
     Set<FitText.Chunk> out = Collections.newSetFromMap(new IdentityHashMap<>());
     out.addAll(heldOut);
     return new DistillationText(
         text.chunks().stream().filter(chunk -> !out.contains(chunk)).toList(),
-        new FitText(text.name(), heldOut).limit(MEASURED).chunks());
+        new FitText(text.name(), last(heldOut, MEASURED)).limit(MEASURED).chunks());
   }
 
   /** Tokens of what is learnt from. */
@@ -45,7 +45,9 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
 
   /**
    * The chunks in which a training meets its text: all of them in an order of chance, and all of
-   * them again in another order, until there are enough tokens.
+   * them again in another order, until there are enough tokens. Where some are missing to the end,
+   * they are the last chunks of the text: a fit takes the first ones ({@link FitText#limit}), and
+   * what a fit has seen teaches less.
    *
    * @param tokens the tokens that are wanted
    * @param seed of the orders
@@ -55,17 +57,21 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
     List<FitText.Chunk> order = new ArrayList<>();
     long missing = tokens;
     while (missing > 0) {
-      List<FitText.Chunk> pass = new ArrayList<>(learnt);
+      List<FitText.Chunk> pass = last(learnt, missing);
       Collections.shuffle(pass, random);
-      for (FitText.Chunk chunk : pass) {
-        if (missing <= 0) {
-          break;
-        }
-        order.add(chunk);
-        missing -= chunk.length();
-      }
+      order.addAll(pass);
+      missing -= pass.stream().mapToLong(FitText.Chunk::length).sum();
     }
     return order;
+  }
+
+  /** The last of some chunks, which have so many tokens at least, or all of them. */
+  private static List<FitText.Chunk> last(List<FitText.Chunk> chunks, long tokens) {
+    int from = chunks.size();
+    for (long missing = tokens; from > 0 && missing > 0; missing -= chunks.get(from).length()) {
+      from--;
+    }
+    return new ArrayList<>(chunks.subList(from, chunks.size()));
   }
 
   /**

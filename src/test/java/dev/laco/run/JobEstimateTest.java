@@ -74,7 +74,7 @@ class JobEstimateTest {
     JobEstimate estimate = new JobEstimate(model, processor(0.13e12));
     FitText text = JobTexts.fit(model, null, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
-    estimate.expectFit(job, "", FitRule.REFINE, 3, text, 12);
+    estimate.expectFit(job, "", FitRule.REFINE, 3, text, text.tokens(), 12);
     String said = job.expectation().orElseThrow();
     int seconds = Integer.parseInt(said.replaceFirst("about (\\d+) seconds: .*", "$1"));
     assertTrue(seconds >= 25 && seconds <= 65, said);
@@ -109,8 +109,8 @@ class JobEstimateTest {
     JobEstimate estimate = new JobEstimate(model, processor(RATE / 100));
     FitText text = JobTexts.fit(model, null, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
-    estimate.expectFit(job, "laco-fit", FitRule.FIT, 13, text, 12);
-    estimate.expectFit(job, "laco-map", FitRule.MAP, 13, text, 12);
+    estimate.expectFit(job, "laco-fit", FitRule.FIT, 13, text, text.tokens(), 12);
+    estimate.expectFit(job, "laco-map", FitRule.MAP, 13, text, text.tokens(), 12);
     assertEquals(
         "choice, laco-fit|fit, laco-fit|choice, laco-map|fit, laco-map",
         job.expectation()

@@ -23,6 +23,8 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -384,15 +386,38 @@ class HealTest {
 
   @Test
   void aFitBeforeATrainingLeavesOutWhatTheTrainingIsMeasuredOn() throws IOException {
-    Path model = Fixtures.STORYTELLER;
-    List<Object> fit = new ArrayList<>(List.of("prune", model, folder.resolve("fitted"), "--json"));
-    fit.addAll(List.of("--target-layers", 14, "--rule", "fit", "--fit-tokens", 2048));
-    int all = Laco.run(fit.toArray()).succeeded().json().at("/fit/tokens").intValue();
-    assertEquals(2048, all);
-    fit.set(2, healed);
-    fit.addAll(List.of("--heal-tokens", 64, "--step-tokens", 64, "--rate", 1e-4));
-    int seen = Laco.run(fit.toArray()).succeeded().json().at("/fit/tokens").intValue();
-    assertTrue(seen < all && seen > 3 * all / 4, seen + " tokens");
+    // Sixteen documents, of which a training holds two out.
+    Path text = lists("text.json", 1);
+    Path other = lists("other.json", 2);
+    assertEquals(640, fittedTokens(text, 4096));
+    assertEquals(560, fittedTokens(text, 4096, "--heal-text", text, "--heal-tokens", 64));
+    // Other documents take their place where there are some.
+    assertEquals(320, fittedTokens(text, 320, "--heal-text", text, "--heal-tokens", 64));
+    // What a training on other text is measured on is not fitted to anyway.
+    assertEquals(640, fittedTokens(text, 4096, "--heal-text", other, "--heal-tokens", 64));
+  }
+
+  /** Writes sixteen lists of 40 token ids by chance. */
+  private Path lists(String name, int seed) throws IOException {
+    Random random = new Random(seed);
+    String lists =
+        IntStream.range(0, 16)
+            .mapToObj(_ -> Arrays.toString(random.ints(40, 0, 64).toArray()))
+            .collect(Collectors.joining(", ", "[", "]"));
+    return Files.writeString(folder.resolve(name), lists);
+  }
+
+  private int fittedTokens(Path text, int most, Object... training) {
+    Path eval = Fixtures.tokens(folder, FIXTURE, "eval");
+    List<Object> arguments = new ArrayList<>(List.of("prune", MODEL, healed, "--overwrite"));
+    arguments.addAll(List.of("--json", "--calibration", eval, "--eval-tokens", eval));
+    arguments.addAll(List.of("--target-layers", 6, "--rule", "fit"));
+    arguments.addAll(List.of("--fit-text", text, "--fit-tokens", most));
+    arguments.addAll(List.of(training));
+    if (training.length > 0) {
+      arguments.addAll(List.of("--step-tokens", 64, "--rate", 1e-4));
+    }
+    return Laco.run(arguments.toArray()).succeeded().json().at("/fit/tokens").intValue();
   }
 
   /**
