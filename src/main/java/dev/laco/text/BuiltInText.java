@@ -10,8 +10,10 @@ import java.util.List;
 public final class BuiltInText {
   private static final List<String> FIT_REGISTERS =
       List.of(
+          "addresses",
           "books",
           "children",
+          "classics",
           "code",
           "dialogue",
           "essays",
@@ -19,10 +21,14 @@ public final class BuiltInText {
           "languages",
           "letters",
           "lists",
+          "manual",
           "news",
           "novels",
           "questions",
           "reference",
+          "sources",
+          "speeches",
+          "technology",
           "treatises",
           "web");
 
