@@ -201,7 +201,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
             texts.fit == null
                 ? 0
                 : Math.max(
-                    FittedChoice.bytes(backend, model.config(), texts.fit),
+                    FittedChoice.bytes(backend, model.config(), texts.fit, texts.fit),
                     blocks(backend, texts.fit)));
     return texts.passages == null
         ? heldOut
@@ -394,7 +394,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
                       strategy.isSearched() && search(strategy, texts, target).triesNeighbours(),
                       fit,
                       texts.fit,
-                      texts.fit,
+                      () -> texts.fit,
                       memory);
           plan =
               fitted

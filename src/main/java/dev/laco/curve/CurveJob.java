@@ -195,7 +195,8 @@ public final class CurveJob extends ModelJob<CurveJob> {
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
     long measuring = FidelityMeasure.bytes(backend, model.config(), texts.evaluation.chunks());
-    long fitting = texts.fit == null ? 0 : FittedChoice.bytes(backend, model.config(), texts.fit);
+    long fitting =
+        texts.fit == null ? 0 : FittedChoice.bytes(backend, model.config(), texts.fit, texts.fit);
     BlockSettings blocks = search.blocks();
     long searching =
         blocks == null || texts.fit == null
@@ -450,7 +451,13 @@ public final class CurveJob extends ModelJob<CurveJob> {
       if (texts.fit != null && search.fit() != null) {
         FittedChoice.Outcome fitted =
             new FittedChoice(progress(), label(depth), running, FittedChoice.Listener.NONE)
-                .run(found, search.triesNeighbours(), search.fit(), texts.fit, texts.fit, memory);
+                .run(
+                    found,
+                    search.triesNeighbours(),
+                    search.fit(),
+                    texts.fit,
+                    () -> texts.fit,
+                    memory);
         plan = fitted.plan();
         tensors = fitted.tensors();
         layers.use(plan, tensors);

@@ -19,6 +19,7 @@ import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -95,10 +96,15 @@ public final class FittedChoice {
     return whose.isEmpty() ? "fit" : "fit, " + whose;
   }
 
-  /** Bytes of buffers for a text: for quick fits, and for the fit on all of it behind them. */
-  public static long bytes(Backend backend, ModelConfig config, FitText text) {
+  /**
+   * Bytes of buffers: for quick fits, and for the fit behind them.
+   *
+   * @param text on which models are compared after quick fits
+   * @param whole on which the chosen model is fitted
+   */
+  public static long bytes(Backend backend, ModelConfig config, FitText text, FitText whole) {
     return Math.max(
-        FitTrials.bytes(backend, config, text), CarryOver.bytes(backend, config, text.chunks()));
+        FitTrials.bytes(backend, config, text), CarryOver.bytes(backend, config, whole.chunks()));
   }
 
   /**
@@ -152,7 +158,7 @@ public final class FittedChoice {
    * @param neighbours whether neighbours of these models are tried, too
    * @param rule how weights are fitted
    * @param text the text on which models are compared after quick fits
-   * @param whole the text on which the chosen model is fitted, of no more tokens
+   * @param whole gives the text on which the chosen model is fitted, once it is chosen
    * @param memory owner of the new tensors
    */
   public Outcome run(
@@ -160,7 +166,7 @@ public final class FittedChoice {
       boolean neighbours,
       FitRule rule,
       FitText text,
-      FitText whole,
+      Supplier<FitText> whole,
       MemoryArena memory) {
     long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
@@ -170,12 +176,13 @@ public final class FittedChoice {
     }
     double choiceSeconds = Seconds.since(start);
     boolean fits = chosen.nll <= contenders.getFirst().meanNll();
-    CarryOver.Result result = fits ? fit(chosen, rule, whole, memory) : CarryOver.Result.nothing();
+    FitText fitted = whole.get();
+    CarryOver.Result result = fits ? fit(chosen, rule, fitted, memory) : CarryOver.Result.nothing();
     FitReport report =
         new FitReport(
             rule,
-            whole.name(),
-            fits ? whole.tokens() : 0,
+            fitted.name(),
+            fits ? fitted.tokens() : 0,
             chosen.strength,
             model.backend().solver().name(),
             result.finalNorm(),

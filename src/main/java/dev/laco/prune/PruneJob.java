@@ -44,6 +44,7 @@ import dev.laco.report.Sample;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;
 import dev.laco.run.JobEstimate;
+import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.run.StopTokens;
@@ -461,7 +462,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                   search.triesNeighbours(),
                   search.fit(),
                   texts.fit(),
-                  Objects.requireNonNull(texts.wholeFit()),
+                  () -> wholeFit(running.backend(), texts, memory.beside(sweep, residence)),
                   newMemory);
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());
@@ -481,6 +482,14 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         choice,
         searchSeconds,
         Seconds.since(fitStart));
+  }
+
+  /** The text of the fit on which the chosen model is fitted. */
+  private FitText wholeFit(Backend backend, PruneTexts texts, MemoryPlan.Beside planned) {
+    return request.within() == null
+        ? Objects.requireNonNull(texts.wholeFit())
+        : new SharedTime(request.within(), model, backend, texts, given != null, writes)
+            .wholeFit(progress(), search, planned);
   }
 
   /** The model that an earlier run was about to train. */

@@ -19,6 +19,7 @@ import dev.laco.scoring.ResidualStream;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.training.Residence;
+import java.util.Objects;
 import java.util.stream.LongStream;
 
 /**
@@ -64,7 +65,10 @@ record PruneMemory(
                 Continuations.bytes(
                     backend, model.config(), model.weightType(), texts.prompts().size()));
     long fitting =
-        texts.fit() == null ? 0 : FittedChoice.bytes(backend, model.config(), texts.fit());
+        texts.fit() == null
+            ? 0
+            : FittedChoice.bytes(
+                backend, model.config(), texts.fit(), Objects.requireNonNull(texts.wholeFit()));
     MemoryPlan.Beside healing = healing(residence);
     long most =
         LongStream.of(searching + blocks(), choosing(sweep), measuring, fitting, healing.buffers())

@@ -92,9 +92,10 @@ record PruneReporting(
         backend.productType(model.weightType()),
         new PruneSettings.Calibration(
             texts.calibration().name(), texts.sequences().sequences(), texts.sequences().size()),
-        search.fit() == null || texts.fit() == null
+        search.fit() == null || texts.wholeFit() == null
             ? null
-            : new PruneSettings.Fit(search.fit(), texts.fit().name(), texts.fit().tokens()));
+            : new PruneSettings.Fit(
+                search.fit(), texts.wholeFit().name(), texts.wholeFit().tokens()));
   }
 
   private long parameters(CollapsePlan plan) {

@@ -172,7 +172,9 @@ public final class PruneStages {
           : "quick fits of the best models";
     }
     if (rule != null && fit != null && stage.equals(FittedChoice.fitStage(""))) {
-      return String.format(Locale.ROOT, "%s on %,d tokens", rule.label(), fit.tokens());
+      boolean more = within != null && SharedTime.mayFitMore(rule, texts);
+      return String.format(
+          Locale.ROOT, "%s on %s%,d tokens", rule.label(), more ? "at least " : "", fit.tokens());
     }
     if (stage.equals(HealStage.NAME)) {
       return within == null

@@ -29,8 +29,8 @@ import org.jspecify.annotations.Nullable;
  * @param evaluation the text that perplexity is measured on; null where there is none
  * @param fit the text on which models are compared after quick fits; null where no weights are
  *     fitted
- * @param wholeFit the text on which the chosen model is fitted: the same, or as many tokens without
- *     the documents on which a training is measured; null where no weights are fitted
+ * @param fitSource all of the text from which the tokens of a fit are taken, without the documents
+ *     on which a training is measured; null where no weights are fitted
  * @param choice the text on which the best models of a search are compared once more; null where
  *     they are not
  * @param heal the stage in which the pruned model is trained, with its text; null where there is
@@ -42,7 +42,7 @@ record PruneTexts(
     PackedSequences sequences,
     @Nullable EvaluationText evaluation,
     @Nullable FitText fit,
-    @Nullable FitText wholeFit,
+    @Nullable FitText fitSource,
     @Nullable FitText choice,
     @Nullable HealStage heal,
     List<int[]> prompts) {
@@ -67,9 +67,7 @@ record PruneTexts(
             PackedSequences.of(calibration.sequences()),
             evaluation,
             fit,
-            fit == null || heal == null
-                ? fit
-                : JobTexts.fitBeside(model, request.fit().file(), fit.tokens(), heal.text()),
+            fit == null || heal == null ? fit : fitSource(request.fit(), heal.text(), model),
             choiceText(request, search, model),
             heal,
             evaluation == null || samples == 0
@@ -102,6 +100,11 @@ record PruneTexts(
             prompts);
   }
 
+  /** The text on which the chosen model is usually fitted; null where no weights are fitted. */
+  @Nullable FitText wholeFit() {
+    return fit == null || fitSource == null ? null : fitSource.limit(fit.tokens());
+  }
+
   private static @Nullable FitText fitText(
       PruneRequest request, @Nullable FitRule rule, Model model) {
     if (rule != null) {
@@ -112,6 +115,11 @@ record PruneTexts(
           : JobTexts.fit(model, fit.file(), fit.tokens());
     }
     return null;
+  }
+
+  private static FitText fitSource(FitSettings fit, FitText training, Model model) {
+    FitText all = JobTexts.fitBeside(model, fit.file(), training);
+    return fit.tokens() == null ? all : all.limit(fit.tokens());
   }
 
   private static @Nullable FitText choiceText(
@@ -139,7 +147,7 @@ record PruneTexts(
   String digest() {
     Sha256 hash = new Sha256();
     calibration.sequences().forEach(ids -> hash.update(Arrays.toString(ids).getBytes(UTF_8)));
-    for (FitText text : Arrays.asList(fit, wholeFit, choice, heal == null ? null : heal.text())) {
+    for (FitText text : Arrays.asList(fit, fitSource, choice, heal == null ? null : heal.text())) {
       hash.update((text == null ? "none" : HealStage.digest(text)).getBytes(UTF_8));
     }
     return hash.hex();

@@ -84,14 +84,13 @@ public final class JobTexts {
   }
 
   /**
-   * The text on which weights are fitted before a training, as {@link #fit} but for the documents
-   * on which the training is measured.
+   * All of the text on which weights are fitted before a training, as of {@link #fit}, but for the
+   * documents on which the training is measured.
    *
-   * @param tokens the number of tokens that are used, at most
    * @param training the text of the training
    * @throws BadInputException if too little is left
    */
-  public static FitText fitBeside(Model model, @Nullable Path file, int tokens, FitText training) {
+  public static FitText fitBeside(Model model, @Nullable Path file, FitText training) {
     FitText rest = fitText(model, file).without(heldOut(training));
     if (rest.chunks().size() < 2) {
       throw new BadInputException(
@@ -103,7 +102,7 @@ public final class JobTexts {
               rest.tokens(),
               rest.chunks().size()));
     }
-    return rest.limit(tokens);
+    return rest;
   }
 
   private static void requirePredicted(FitText text, List<FitText.Chunk> chunks, String which) {

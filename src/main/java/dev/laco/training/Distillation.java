@@ -304,13 +304,10 @@ public final class Distillation implements AutoCloseable {
    * The learning rate that suits the model as it is. A range test takes a few steps at each of some
    * rising rates, one after another, until the divergence on a part of the held-out text is back at
    * half of what it has fallen; the highest rate before is its result, or the lowest of all where
-   * the divergence never fell. But the noise of steps adds up: more steps are taken at this rate,
-   * from the model as it is, and where the divergence then has not fallen by half of what it fell
-   * in the range test, a third of the rate is taken. Then the weights are again what they were.
+   * the divergence never fell. Then the weights are again what they were.
    *
    * @param rate taken by the training
-   * @param trials the divergence after the steps of each rate; the first is of the model as it is,
-   *     and the last of the steps from the model as it is
+   * @param trials the divergence after the steps of each rate; the first is of the model as it is
    */
   public record FoundRate(double rate, List<RateTrial> trials) {}
 
@@ -322,17 +319,8 @@ public final class Distillation implements AutoCloseable {
   /** Batches of the held-out text by which rates are judged. */
   private static final int JUDGED = 2;
 
-  /** Steps of a training for which one more step is taken at the rate of the range test. */
-  private static final int STEPS_PER_MORE_STEP = 8;
-
-  private static final int LEAST_MORE_STEPS = 3;
-  private static final int MOST_MORE_STEPS = 8;
-
-  /** A rate of the range test, relative to the rate before. */
-  private static final double RISE = 3;
-
   /** The rates of a range test, relative to the usual one. */
-  private static final List<Double> RATES = List.of(1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0, RISE);
+  private static final List<Double> RATES = List.of(1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0, 3.0);
 
   /**
    * What finding a learning rate takes at most.
@@ -344,8 +332,8 @@ public final class Distillation implements AutoCloseable {
     /** Of a training on so many tokens. */
     public static RateCost of(long tokensInAll, DistillationSettings settings) {
       int all = (int) Math.min(Integer.MAX_VALUE, tokensInAll / settings.stepTokens());
-      long steps = (long) testSteps(all) * RATES.size() + moreSteps(all);
-      long measurements = RATES.size() + 2L;
+      long steps = (long) testSteps(all) * RATES.size();
+      long measurements = RATES.size() + 1L;
       return new RateCost(
           steps * settings.stepTokens(), measurements * JUDGED * settings.batchTokens());
     }
@@ -356,55 +344,24 @@ public final class Distillation implements AutoCloseable {
     return Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
   }
 
-  /** Steps that are then taken at the rate of the range test. */
-  private static int moreSteps(int stepsInAll) {
-    return Math.clamp(stepsInAll / STEPS_PER_MORE_STEP, LEAST_MORE_STEPS, MOST_MORE_STEPS);
-  }
-
   /** Finds the learning rate of a training on so many tokens. */
   public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
-    int all = steps(tokensInAll);
-    List<RateTrial> trials = new ArrayList<>();
-    RateTrial tested = rangeTest(all, trials, requireWanted);
-    int more = moreSteps(all);
-    List<List<FitText.Chunk>> steps = text.steps((long) more * settings.stepTokens(), settings);
-    take(steps, 1, more, tested.rate(), requireWanted);
-    double after = heldOut.divergence(passes, student, JUDGED);
-    layers.restart();
-    double start = trials.getFirst().divergence();
-    trials.add(new RateTrial(more, tested.rate(), after));
-    // False, too, where the divergence is no number any more.
-    boolean holds = start - after >= (start - tested.divergence()) / 2;
-    return new FoundRate(holds ? tested.rate() : tested.rate() / RISE, List.copyOf(trials));
-  }
-
-  /**
-   * Takes steps at one rate.
-   *
-   * @param steps what they learn from, over and over
-   * @param first number of the first step
-   * @param count number of steps
-   */
-  private void take(
-      List<List<FitText.Chunk>> steps, int first, int count, double rate, Runnable requireWanted) {
-    for (int number = first; number < first + count; number++) {
-      requireWanted.run();
-      step(number, rate, steps.get((number - 1) % steps.size()));
-    }
-  }
-
-  /** Adds to the trials, and returns that of the highest rate at which the divergence is low. */
-  private RateTrial rangeTest(int stepsInAll, List<RateTrial> trials, Runnable requireWanted) {
-    int each = testSteps(stepsInAll);
+    int each = testSteps(steps(tokensInAll));
     List<List<FitText.Chunk>> steps =
         text.steps((long) each * RATES.size() * settings.stepTokens(), settings);
+    List<RateTrial> trials = new ArrayList<>();
     double start = heldOut.divergence(passes, student, JUDGED);
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
-    RateTrial found = new RateTrial(each, RATES.getFirst() * settings.rate(), start);
-    for (int i = 0; i < RATES.size(); i++) {
-      double rate = RATES.get(i) * settings.rate();
-      take(steps, 1 + i * each, each, rate, requireWanted);
+    double found = RATES.getFirst() * settings.rate();
+    int number = 0;
+    for (double relative : RATES) {
+      double rate = relative * settings.rate();
+      for (int i = 0; i < each; i++) {
+        requireWanted.run();
+        step(number + 1, rate, steps.get(number % steps.size()));
+        number++;
+      }
       double now = heldOut.divergence(passes, student, JUDGED);
       trials.add(new RateTrial(each, rate, now));
       lowest = Math.min(lowest, now);
@@ -413,10 +370,10 @@ public final class Distillation implements AutoCloseable {
       if (!gains) {
         break;
       }
-      found = trials.getLast();
+      found = rate;
     }
     layers.restart();
-    return found;
+    return new FoundRate(found, List.copyOf(trials));
   }
 
   /** The number of parameters that are trained. */

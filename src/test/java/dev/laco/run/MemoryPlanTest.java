@@ -137,7 +137,7 @@ final class MemoryPlanTest {
       // A layer that is trained: weights, gradients, and two running means, all in f32.
       FitText text = new FitText("a text", List.of(new FitText.Chunk(new int[2048], 0, "a text")));
       try (Backend backend = new ReferenceBackend(Compute.F32)) {
-        long training = FittedChoice.bytes(backend, mixture.config(), text);
+        long training = FittedChoice.bytes(backend, mixture.config(), text, text);
         assertTrue(training > 16 * parameters && training < 24 * parameters, training + " bytes");
       }
       MemoryPlan plan =

@@ -13,9 +13,9 @@ final class TimeOptions {
       description =
           "Make the best model that the whole command can make in that time: 90s, 10m, 1.5h. The"
               + " speed of the machine is measured; the search gets a fifth of the time at most, the"
-              + " largest --rule is taken that leaves half of it, and the rest is training by"
-              + " distillation. The number of tokens is told; the same --rule with --heal-tokens"
-              + " gives the same model again.")
+              + " largest fit is taken that leaves a third of it, and the rest is training by"
+              + " distillation. Numbers of tokens are told; the same --rule, --fit-tokens and"
+              + " --heal-tokens give the same model again.")
   @Nullable TimeSpan within;
 
   @Option(
