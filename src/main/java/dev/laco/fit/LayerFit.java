@@ -21,6 +21,15 @@ import org.jspecify.annotations.Nullable;
  * that of the last layer that the fitted one stands for.
  */
 final class LayerFit {
+  /**
+   * The largest held-out error of an output or down projection after a solve, relative to that
+   * before, with which the solution is used. Errors a little above 1 are usual, and the solutions
+   * make predictions better all the same. A larger one says that few tokens, which the model
+   * without the removed layers gets wrong by many times their length, decide the solution, to the
+   * harm of all others.
+   */
+  private static final double MOST_ERROR = 1.1;
+
   private final Workbench bench;
   private final Backend backend;
   private final ModelConfig config;
@@ -319,7 +328,7 @@ final class LayerFit {
 
   /** Adds the fitted change to a matrix, or notes that there is none. */
   private void change(LayerRole role, Ridge.@Nullable Solution solution) {
-    if (solution == null) {
+    if (solution == null || solution.error() > MOST_ERROR) {
       leave(role);
       return;
     }

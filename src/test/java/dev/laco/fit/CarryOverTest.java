@@ -421,6 +421,34 @@ class CarryOverTest {
     }
   }
 
+  /** What helps some tokens and makes the rest of other text worse is not used. */
+  @Test
+  void aProjectionThatHarmsOtherTextIsLeftAsItIs() throws IOException {
+    String name = "llama_tied_rope3";
+    try (Backend backend = CpuBackend.open(Compute.F32, 2);
+        Checkpoint model = Checkpoint.open(Fixtures.model(name));
+        MemoryArena memory = new MemoryArena();
+        CarryOver carryOver = carryOver(backend, model, fixtureText(name, model))) {
+      // Without penalties, few tokens decide.
+      CarryOver.Result result =
+          carryOver.fit(drop(model, 2, 3), FitRule.REPAIR, 1e-9, true, memory, (done, total) -> {});
+      List<LayerRole> left =
+          result.leftAlone().stream().map(FitReport.LeftAlone::role).distinct().toList();
+      assertTrue(Set.of(LayerRole.OUTPUT, LayerRole.DOWN).containsAll(left), left::toString);
+      assertTrue(!left.isEmpty());
+      result.fitted().stream()
+          .filter(matrix -> left.contains(matrix.role()))
+          .forEach(matrix -> assertTrue(matrix.error() <= 1.1, matrix::toString));
+      for (FitReport.LeftAlone matrix : result.leftAlone()) {
+        assertTrue(
+            result.fitted().stream()
+                .noneMatch(
+                    fitted -> fitted.layer() == matrix.layer() && fitted.role() == matrix.role()),
+            matrix::toString);
+      }
+    }
+  }
+
   @Test
   void aModelWithoutAGapIsLeftAlone() throws IOException {
     String name = "llama_untied_gqa";
