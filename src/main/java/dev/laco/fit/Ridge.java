@@ -118,19 +118,19 @@ final class Ridge implements AutoCloseable {
   private double error(Moments moments, int target, Tensor weights) {
     Moments.Target of = moments.target(target);
     long outputs = moments.outputs();
-    // Of each output i, D_i G D_i^T - 2 D_i . C_i.
+    // Of each output i, 2 D_i . C_i - D_i G D_i^T: by how much the error is smaller.
     Tensor images = shaped(product, moments);
     backend.quadraticForms(weights, moments.heldOutGram(), images);
     backend.mix(
-        List.of(new TensorMix(images, new double[] {1, -2}, List.of(images, of.heldOut()))));
+        List.of(new TensorMix(images, new double[] {-1, 2}, List.of(images, of.heldOut()))));
     backend.multiply(weights, images, images);
     Tensor one = ones.slice(0, moments.inputs()).reshape(1, moments.inputs());
     backend.linear(images, one, null, sums.slice(0, outputs));
     backend.copy(of.squares(), sums.slice(outputs, 2 * outputs));
     double[] both = Values.sums(backend, sums.slice(0, 2 * outputs), 2);
-    double more = both[0];
+    double less = both[0];
     double energy = both[1];
-    return energy == 0 && Double.isFinite(more) ? 1 : (energy + more) / energy;
+    return energy == 0 && Double.isFinite(less) ? 1 : (energy - less) / energy;
   }
 
   /**

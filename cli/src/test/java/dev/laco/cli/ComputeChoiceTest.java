@@ -29,18 +29,28 @@ class ComputeChoiceTest {
 
   @TempDir Path folder;
 
-  /** There bf16 costs 1.3 to 1.5 times what f32 does, though the processor has it. */
+  /** There bf16 usually costs 1.3 to 1.5 times what f32 does, though the processor has it. */
   @Test
-  void autoIsF32OnAnIntelProcessorWithoutTiles() throws IOException {
+  void autoIsTheFasterTypeOnAnIntelProcessorWithoutTiles() throws IOException {
     assumeTrue(CpuFeature.AVX512_BF16.isPresent());
     assumeTrue(Files.readString(Path.of("/proc/cpuinfo")).contains("GenuineIntel"));
     Path tokens = Fixtures.tokens(folder, FIXTURE, "eval");
     Object[] eval = {"eval", MODEL, "--tokens", tokens, "--device", "cpu"};
-    ProgramRun auto = withoutTiles(with(eval, "--compute", "auto"));
-    assertTrue(auto.out().contains(", f32 products: faster than bf16 here\n"), auto.out());
-    assertEquals(
-        withoutTiles(with(eval, "--json", "--compute", "f32")).json(),
-        withoutTiles(with(eval, "--json", "--compute", "auto")).json());
+    String auto = withoutTiles(with(eval, "--compute", "auto")).out();
+    boolean f32 = auto.contains(", f32 products: faster than bf16 here\n");
+    assertTrue(f32 || auto.contains(", bf16 products: faster than f32 here\n"), auto);
+    // Which one is faster is measured, and may change from run to run on a busy machine.
+    double chosen =
+        withoutTiles(with(eval, "--json", "--compute", "auto"))
+            .json()
+            .findValue("meanNll")
+            .doubleValue();
+    double wide =
+        withoutTiles(with(eval, "--json", "--compute", "f32"))
+            .json()
+            .findValue("meanNll")
+            .doubleValue();
+    assertEquals(wide, chosen, 1e-3 * wide);
   }
 
   private static ProgramRun withoutTiles(Object... arguments) throws IOException {

@@ -387,31 +387,33 @@ class HealTest {
   @Test
   void aFitBeforeATrainingLeavesOutWhatTheTrainingIsMeasuredOn() throws IOException {
     // Sixteen documents, of which a training holds two out.
-    Path text = lists("text.json", 1);
-    Path other = lists("other.json", 2);
-    assertEquals(640, fittedTokens(text, 4096));
-    assertEquals(560, fittedTokens(text, 4096, "--heal-text", text, "--heal-tokens", 64));
+    Path text = stories("text.txt", 0);
+    Path other = stories("other.txt", 16);
+    int all = fittedTokens(text, 4096);
+    int seen = fittedTokens(text, 4096, "--heal-text", text, "--heal-tokens", 64);
+    assertEquals(7.0 / 8, (double) seen / all, 0.03, seen + " of " + all + " tokens");
     // Other documents take their place where there are some.
-    assertEquals(320, fittedTokens(text, 320, "--heal-text", text, "--heal-tokens", 64));
+    int few = all / 2;
+    assertEquals(few, fittedTokens(text, few, "--heal-text", text, "--heal-tokens", 64));
     // What a training on other text is measured on is not fitted to anyway.
-    assertEquals(640, fittedTokens(text, 4096, "--heal-text", other, "--heal-tokens", 64));
+    assertEquals(all, fittedTokens(text, 4096, "--heal-text", other, "--heal-tokens", 64));
   }
 
-  /** Writes sixteen lists of 40 token ids by chance. */
-  private Path lists(String name, int seed) throws IOException {
-    Random random = new Random(seed);
-    String lists =
-        IntStream.range(0, 16)
-            .mapToObj(_ -> Arrays.toString(random.ints(40, 0, 64).toArray()))
-            .collect(Collectors.joining(", ", "[", "]"));
-    return Files.writeString(folder.resolve(name), lists);
+  /** Writes sixteen documents of 40 words each. */
+  private Path stories(String name, int first) throws IOException {
+    String all = Files.readString(Fixtures.STORYTELLER.resolve("fit.txt"));
+    String[] words = all.replace("---", " ").strip().split("\\s+");
+    return Files.writeString(
+        folder.resolve(name),
+        IntStream.range(first, first + 16)
+            .mapToObj(i -> String.join(" ", Arrays.copyOfRange(words, 40 * i, 40 * i + 40)))
+            .collect(Collectors.joining("\n---\n")));
   }
 
   private int fittedTokens(Path text, int most, Object... training) {
-    Path eval = Fixtures.tokens(folder, FIXTURE, "eval");
-    List<Object> arguments = new ArrayList<>(List.of("prune", MODEL, healed, "--overwrite"));
-    arguments.addAll(List.of("--json", "--calibration", eval, "--eval-tokens", eval));
-    arguments.addAll(List.of("--target-layers", 6, "--rule", "fit"));
+    List<Object> arguments =
+        new ArrayList<>(List.of("prune", Fixtures.STORYTELLER, healed, "--json", "--overwrite"));
+    arguments.addAll(List.of("--target-layers", 14, "--rule", "fit"));
     arguments.addAll(List.of("--fit-text", text, "--fit-tokens", most));
     arguments.addAll(List.of(training));
     if (training.length > 0) {
