@@ -252,7 +252,7 @@ final class PruneLines implements Consumer<JobEvent> {
     sayChoice(fit.contenders());
     if (!fit.leftAlone().isEmpty()) {
       console.plain(
-          "             left as they are, since what they multiply is zero or beyond f32: "
+          "             left as they are, since no change was found, or other text loses by it: "
               + abridged(fit.leftAlone()));
     }
     if (!fit.learningCurve().isEmpty()) {
