@@ -85,7 +85,7 @@ public record FitReport(
 
   /**
    * A matrix that keeps its values because there is no fit: its input is zero for every token, or
-   * so large that sums overflow f32.
+   * so large that sums overflow f32, or the fit harms text that it has not seen.
    *
    * @param layer as in {@link Fitted}
    * @param role as in {@link Fitted}

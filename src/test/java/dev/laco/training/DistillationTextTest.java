@@ -25,11 +25,7 @@ class DistillationTextTest {
               .mapToObj(
                   i ->
                       new FitText.Chunk(
-                          Collections.nCopies(CHUNK, i).stream()
-                              .mapToInt(Integer::intValue)
-                              .toArray(),
-                          i,
-                          "domain"))
+                          IntStream.generate(() -> i).limit(CHUNK).toArray(), i, "domain"))
               .toList());
 
   private final DistillationText parts =
