@@ -164,7 +164,7 @@ public final class BlockMeasure implements AutoCloseable {
       Backend backend, ModelConfig config, FitText text, BlockSettings settings) {
     List<FitText.Chunk> chunks = new ArrayList<>(seen(text));
     chunks.addAll(heldOut(text));
-    long tokens = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    long tokens = FitText.tokens(chunks);
     int block = FitBlocks.largest(chunks);
     long width = config.hiddenSize();
     long features = features(config);

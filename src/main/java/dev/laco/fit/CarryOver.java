@@ -159,7 +159,7 @@ public final class CarryOver implements AutoCloseable {
 
   /** Bytes of buffers for a fit text, and for the least-squares problem of one layer. */
   static long bytes(Backend backend, ModelConfig config, List<FitText.Chunk> chunks) {
-    long tokens = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    long tokens = FitText.tokens(chunks);
     long width = config.hiddenSize();
     long most = mostInputs(config);
     int block = FitBlocks.largest(chunks);

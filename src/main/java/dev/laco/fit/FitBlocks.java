@@ -88,7 +88,7 @@ final class FitBlocks implements AutoCloseable {
 
   /** Tokens of the largest {@link #wide} block that these chunks can make. */
   static int widest(Device device, ModelConfig config, List<FitText.Chunk> chunks) {
-    int tokens = chunks.stream().mapToInt(FitText.Chunk::length).sum();
+    int tokens = FitText.tokens(chunks);
     return Math.max(largest(chunks), Math.min(tokens, wideTokens(device, config)));
   }
 

@@ -42,7 +42,7 @@ final class HeldOutTokens implements AutoCloseable {
 
   /** Bytes of the buffers for a text. */
   static long bytes(Backend backend, ModelConfig config, List<FitText.Chunk> chunks) {
-    long tokens = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    long tokens = FitText.tokens(chunks);
     long widest = Math.min(tokens, FitBlocks.widest(backend, config, chunks));
     return Workspace.bytes(config, widest)
         + (tokens + 2 * widest) * config.hiddenSize() * DType.F32.byteSize();

@@ -13,6 +13,7 @@ import dev.laco.checkpoint.Sha256;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
+import dev.laco.report.RateTrial;
 import dev.laco.report.TrainingMeasurement;
 import dev.laco.report.TrainingReport;
 import dev.laco.report.TrainingStart;
@@ -77,7 +78,11 @@ public record HealStage(
    * @throws dev.laco.BadInputException if the text cannot be used with the model, or is too short
    */
   public static HealStage read(HealSettings settings, Model original) {
-    FitText text = JobTexts.heal(original, settings.texts());
+    return of(settings, original, JobTexts.heal(original, settings.texts()));
+  }
+
+  /** The stage that trains on a text that has been read. */
+  public static HealStage of(HealSettings settings, Model original, FitText text) {
     return new HealStage(
         settings,
         text,
@@ -207,7 +212,7 @@ public record HealStage(
     int depth = config.numHiddenLayers();
     long tokens = wantedTokens();
     boolean kept = Distillation.keptStateBytes(parts, tokens, 1) > 0;
-    long heldOut = parts.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
+    long heldOut = FitText.tokens(parts.heldOut());
     DistillationSettings how = how(trained * config.layerParameters());
     long measurements = 1L + how.measurements(tokens);
     Distillation.RateCost rate =
@@ -394,12 +399,20 @@ public record HealStage(
       Listener listener) {
     DoubleSupplier left = () -> within == null ? 0 : within - job.seconds() - job.leftBeside(NAME);
     Distillation.Pace pace = within == null ? null : training.pace();
-    long planned = pace == null ? wantedTokens() : tokens(pace, left.getAsDouble(), how);
-    Distillation.FoundRate rate =
-        settings.rate() == null
-            ? training.findRate(planned, listener::requireWanted)
-            : new Distillation.FoundRate(settings.rate(), List.of());
-    long tokens = pace == null ? planned : tokens(pace, left.getAsDouble(), how);
+    long tokens = pace == null ? wantedTokens() : tokens(pace, left.getAsDouble(), how);
+    double rate;
+    List<RateTrial> trials = List.of();
+    if (settings.rate() == null) {
+      Distillation.FoundRate found = training.findRate(tokens, listener::requireWanted);
+      rate = found.rate();
+      trials = found.trials();
+      if (pace != null) {
+        // Its steps, of which there are more, tell the pace better.
+        tokens = tokens(pace.withToken(found.token()), left.getAsDouble(), how);
+      }
+    } else {
+      rate = settings.rate();
+    }
     return new TrainingStart(
         text.name(),
         tokens,
@@ -408,8 +421,8 @@ public record HealStage(
         trained,
         training.parameters(),
         settings.lora(),
-        rate.rate(),
-        rate.trials());
+        rate,
+        trials);
   }
 
   /**

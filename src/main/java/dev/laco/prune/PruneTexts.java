@@ -16,6 +16,7 @@ import dev.laco.run.EvaluationText;
 import dev.laco.run.JobTexts;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -59,15 +60,18 @@ record PruneTexts(
     EvaluationText evaluation =
         JobTexts.evaluation(
             model, request.texts().evaluation(), request.texts().evaluationTokens());
-    FitText fit = fitText(request, search.fit(), model);
-    HealStage heal = healing(request.healing(), model);
+    FitText source = fitSource(request, search.fit(), model);
+    FitText fit = source == null ? null : JobTexts.fitOf(source, model, request.fit().tokens());
+    HealStage heal = healing(request, source, model);
     PruneTexts texts =
         new PruneTexts(
             calibration,
             PackedSequences.of(calibration.sequences()),
             evaluation,
             fit,
-            fit == null || heal == null ? fit : fitSource(request.fit(), heal.text(), model),
+            source == null || heal == null
+                ? fit
+                : fitBeside(source, heal.text(), request.fit().tokens()),
             choiceText(request, search, model),
             heal,
             evaluation == null || samples == 0
@@ -81,8 +85,39 @@ record PruneTexts(
     return texts;
   }
 
-  private static @Nullable HealStage healing(@Nullable HealSettings settings, Model model) {
-    return settings == null ? null : HealStage.read(settings, model);
+  /**
+   * All of the text from which the tokens of a fit are taken; null where there is no fit.
+   *
+   * @throws dev.laco.BadInputException if it cannot be used with the model
+   */
+  private static @Nullable FitText fitSource(
+      PruneRequest request, @Nullable FitRule rule, Model model) {
+    Path file = request.fit().file();
+    // A fit that nobody asked for is left out where there is no text for it.
+    boolean wanted = request.rule() != null || file != null || model.tokenizer().isPresent();
+    return rule == null || !wanted ? null : JobTexts.fitSource(model, file);
+  }
+
+  /**
+   * The stage in which the model is trained; null where it is not.
+   *
+   * @param source of the fit, which need not be read again for a training on the same text
+   */
+  private static @Nullable HealStage healing(
+      PruneRequest request, @Nullable FitText source, Model model) {
+    HealSettings settings = request.healing();
+    if (settings == null) {
+      return null;
+    }
+    boolean same = settings.texts().isEmpty() && request.fit().file() == null;
+    return source != null && same
+        ? HealStage.of(settings, model, source)
+        : HealStage.read(settings, model);
+  }
+
+  private static FitText fitBeside(FitText source, FitText training, @Nullable Integer tokens) {
+    FitText all = JobTexts.fitBeside(source, training);
+    return tokens == null ? all : all.limit(tokens);
   }
 
   /** The same texts, read for a fit, for a search after which weights may be left as they are. */
@@ -103,23 +138,6 @@ record PruneTexts(
   /** The text on which the chosen model is usually fitted; null where no weights are fitted. */
   @Nullable FitText wholeFit() {
     return fit == null || fitSource == null ? null : fitSource.limit(fit.tokens());
-  }
-
-  private static @Nullable FitText fitText(
-      PruneRequest request, @Nullable FitRule rule, Model model) {
-    if (rule != null) {
-      FitSettings fit = request.fit();
-      // A fit that nobody asked for is left out where there is no text for it.
-      return request.rule() == null
-          ? JobTexts.fitOrNull(model, fit.file(), fit.tokens())
-          : JobTexts.fit(model, fit.file(), fit.tokens());
-    }
-    return null;
-  }
-
-  private static FitText fitSource(FitSettings fit, FitText training, Model model) {
-    FitText all = JobTexts.fitBeside(model, fit.file(), training);
-    return fit.tokens() == null ? all : all.limit(fit.tokens());
   }
 
   private static @Nullable FitText choiceText(

@@ -60,7 +60,12 @@ public final class JobTexts {
    * @throws BadInputException if the text cannot be used with this model, or is too short
    */
   public static FitText fit(Model model, @Nullable Path file, @Nullable Integer tokens) {
-    FitText limited = fitText(model, file, tokens != null ? tokens : defaultTokens(model.config()));
+    return fitOf(fitSource(model, file), model, tokens);
+  }
+
+  /** As {@link #fit(Model, Path, Integer)}, of a text that was read by {@link #fitSource}. */
+  public static FitText fitOf(FitText source, Model model, @Nullable Integer tokens) {
+    FitText limited = source.limit(tokens != null ? tokens : defaultTokens(model.config()));
     if (limited.chunks().size() < 2) {
       throw new BadInputException(
           String.format(
@@ -74,24 +79,28 @@ public final class JobTexts {
     return limited;
   }
 
-  private static FitText fitText(Model model, @Nullable Path file, int tokens) {
-    return fitText(model, file).limit(tokens);
-  }
-
-  private static FitText fitText(Model model, @Nullable Path file) {
+  /**
+   * All of the text from which the tokens of a fit, and of a training that names no other, are
+   * taken.
+   *
+   * @param file null for the model's own {@code fit.txt} if it has one, else the built-in text
+   * @throws BadInputException if the text cannot be used with this model
+   */
+  public static FitText fitSource(Model model, @Nullable Path file) {
     Path named = file != null ? file : model.ownFile("fit.txt");
     return named != null ? FitText.read(named, target(model)) : FitText.builtIn(target(model));
   }
 
   /**
-   * All of the text on which weights are fitted before a training, as of {@link #fit}, but for the
-   * documents on which the training is measured.
+   * The text on which weights are fitted before a training: all but the documents on which the
+   * training is measured.
    *
+   * @param source of the fit, as of {@link #fitSource}
    * @param training the text of the training
    * @throws BadInputException if too little is left
    */
-  public static FitText fitBeside(Model model, @Nullable Path file, FitText training) {
-    FitText rest = fitText(model, file).without(heldOut(training));
+  public static FitText fitBeside(FitText source, FitText training) {
+    FitText rest = source.without(heldOut(training));
     if (rest.chunks().size() < 2) {
       throw new BadInputException(
           String.format(
@@ -124,7 +133,7 @@ public final class JobTexts {
    * @throws BadInputException if a text cannot be used with the model, or all are too short
    */
   public static FitText heal(Model model, List<Path> files) {
-    FitText text = files.isEmpty() ? fitText(model, null) : FitText.read(files, target(model));
+    FitText text = files.isEmpty() ? fitSource(model, null) : FitText.read(files, target(model));
     if (text.chunks().size() < 2) {
       throw new BadInputException(
           String.format(
@@ -163,7 +172,7 @@ public final class JobTexts {
     if (file == null && tokens == null && model.tokenizer().isEmpty()) {
       return null;
     }
-    FitText text = fitText(model, file, tokens != null ? tokens : HeldOutChoice.TOKENS);
+    FitText text = fitSource(model, file).limit(tokens != null ? tokens : HeldOutChoice.TOKENS);
     requirePredicted(text, text.chunks(), "");
     return text;
   }

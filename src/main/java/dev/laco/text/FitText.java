@@ -167,6 +167,11 @@ public record FitText(String name, List<Chunk> chunks) {
 
   /** Number of tokens of all chunks. */
   public int tokens() {
+    return tokens(chunks);
+  }
+
+  /** Number of tokens of some chunks. */
+  public static int tokens(List<Chunk> chunks) {
     return chunks.stream().mapToInt(Chunk::length).sum();
   }
 

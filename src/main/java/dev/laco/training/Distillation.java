@@ -278,12 +278,17 @@ public final class Distillation implements AutoCloseable {
    * @param token of training on a token
    * @param measurement of a measurement of the held-out text
    */
-  public record Pace(double token, double measurement) {}
+  public record Pace(double token, double measurement) {
+    /** The pace with another time for a token. */
+    public Pace withToken(double seconds) {
+      return new Pace(seconds, measurement);
+    }
+  }
 
   /** Measures how fast this machine trains. */
   public Pace pace() {
     List<FitText.Chunk> chunks = text.steps(settings.stepTokens(), settings).getFirst();
-    long count = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    int count = FitText.tokens(chunks);
     // Whatever is made when an op is called for the first time is made now.
     rehearse(chunks);
     long start = System.nanoTime();
@@ -308,8 +313,9 @@ public final class Distillation implements AutoCloseable {
    *
    * @param rate taken by the training
    * @param trials the divergence after the steps of each rate; the first is of the model as it is
+   * @param token the seconds of training on a token, in the mean of these steps
    */
-  public record FoundRate(double rate, List<RateTrial> trials) {}
+  public record FoundRate(double rate, List<RateTrial> trials, double token) {}
 
   /** Steps of a training for which a range test takes one step at each rate. */
   private static final int STEPS_PER_TEST_STEP = 48;
@@ -355,13 +361,19 @@ public final class Distillation implements AutoCloseable {
     double lowest = start;
     double found = RATES.getFirst() * settings.rate();
     int number = 0;
+    long tokens = 0;
+    double seconds = 0;
     for (double relative : RATES) {
       double rate = relative * settings.rate();
+      long begin = System.nanoTime();
       for (int i = 0; i < each; i++) {
         requireWanted.run();
-        step(number + 1, rate, steps.get(number % steps.size()));
+        List<FitText.Chunk> chunks = steps.get(number % steps.size());
+        step(number + 1, rate, chunks);
+        tokens += FitText.tokens(chunks);
         number++;
       }
+      seconds += Seconds.since(begin);
       double now = heldOut.divergence(passes, student, JUDGED);
       trials.add(new RateTrial(each, rate, now));
       lowest = Math.min(lowest, now);
@@ -373,7 +385,7 @@ public final class Distillation implements AutoCloseable {
       found = rate;
     }
     layers.restart();
-    return new FoundRate(found, List.copyOf(trials));
+    return new FoundRate(found, List.copyOf(trials), seconds / tokens);
   }
 
   /** The number of parameters that are trained. */
@@ -527,7 +539,7 @@ public final class Distillation implements AutoCloseable {
         break;
       }
       List<FitText.Chunk> now = chunks.get(number - 1);
-      tokens += now.stream().mapToLong(FitText.Chunk::length).sum();
+      tokens += FitText.tokens(now);
       double scheduled = rate * settings.schedule((double) number / all);
       Gradients gradients = step(number, scheduled, now);
       TrainingStep step = new TrainingStep(number, all, tokens, gradients.loss, gradients.norm);
@@ -624,7 +636,7 @@ public final class Distillation implements AutoCloseable {
 
   /** Adds the gradients of the mean loss of all tokens, and returns that loss. */
   private double gradients(List<FitText.Chunk> chunks) {
-    long count = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    int count = FitText.tokens(chunks);
     double loss = 0;
     for (List<FitText.Chunk> together : DistillationText.parts(chunks, settings.batchTokens())) {
       try (TokenBatch batch =

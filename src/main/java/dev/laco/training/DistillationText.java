@@ -40,7 +40,7 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
 
   /** Tokens of what is learnt from. */
   public long tokens() {
-    return learnt.stream().mapToLong(FitText.Chunk::length).sum();
+    return FitText.tokens(learnt);
   }
 
   /**
@@ -60,7 +60,7 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
       List<FitText.Chunk> pass = last(learnt, missing);
       Collections.shuffle(pass, random);
       order.addAll(pass);
-      missing -= pass.stream().mapToLong(FitText.Chunk::length).sum();
+      missing -= FitText.tokens(pass);
     }
     return order;
   }

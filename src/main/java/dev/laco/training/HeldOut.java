@@ -68,7 +68,7 @@ final class HeldOut implements AutoCloseable {
 
   /** Bytes of the hidden states of a text. */
   static long bytes(List<FitText.Chunk> chunks, long width) {
-    return 2 * width * Float.BYTES * chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    return 2 * width * Float.BYTES * FitText.tokens(chunks);
   }
 
   /** Measures the trained model as it is now, on all of the text and on each of its domains. */
