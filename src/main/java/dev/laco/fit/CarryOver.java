@@ -6,12 +6,14 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.FitReport;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
+import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.lang.foreign.SegmentAllocator;
@@ -253,9 +255,12 @@ public final class CarryOver implements AutoCloseable {
         }
         long passes = Math.max(1, Math.round(layerPasses(rule, model.config(), blocks.tokens())));
         long done = 0;
+        int gaps = behindLastGap(plan);
         // Layers behind the last gap stay as they are.
-        int fits = rule.changesGapsOnly() ? behindLastGap(plan) : plan.depth();
-        for (int index = next; index < fits; index++) {
+        int fits = rule.changesGapsOnly() ? gaps : plan.depth();
+        boolean gains = true;
+        int index = next;
+        for (; index < fits && (gains || index < gaps); index++) {
           LayerMix mix = plan.layers().get(index);
           int end = plan.end(index);
           if (!changed && mix.isOriginal(next) && end == next + 1) {
@@ -272,13 +277,16 @@ public final class CarryOver implements AutoCloseable {
           LayerFit.Place place =
               new LayerFit.Place(index, layers.attention(index), mix.base(), end, changed);
           try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
-            new LayerFit(bench, settings, layer, place, fitted, curve, leftAlone).run();
+            gains = new LayerFit(bench, settings, layer, place, fitted, curve, leftAlone).run();
             layer.addTo(tensors);
           }
           changed = true;
           next = end;
           done += passes;
           progress.update(done, done + (fits - index - 1L) * passes);
+        }
+        if (rule.reconstructs() && changed) {
+          runOn(plan, layers, index);
         }
       }
       boolean trained = rule.reconstructs() && changed;
@@ -288,6 +296,22 @@ public final class CarryOver implements AutoCloseable {
         all = all.with(finalNorm.scaled(factor, memory));
       }
       return new Result(all, fitted, curve, factor, leftAlone);
+    }
+  }
+
+  /**
+   * Runs layers that stay as they are, on the tokens by which the final norm is scaled.
+   *
+   * @param first index of the first of them in the pruned model
+   */
+  private void runOn(CollapsePlan plan, PlannedLayers layers, int first) {
+    List<FitBlocks.Block> judges = finalNorm.judges();
+    for (int index = first; index < plan.depth(); index++) {
+      LayerAttention attention = layers.attention(index);
+      LayerWeights dense = original.layer(plan.layers().get(index).base());
+      judges.forEach(block -> streams.layer(dense, attention, streams.dense(block), block));
+      LayerWeights own = layers.layer(index, blocks.widest());
+      judges.forEach(block -> streams.layer(own, attention, streams.pruned(block), block));
     }
   }
 

@@ -50,9 +50,9 @@ final class FinalNorm {
   }
 
   /**
-   * Finds the factor, on the documents held out if there are any; 1 if divergences are not finite.
-   * Both streams hold the output of the last layer before the call; afterwards some of their blocks
-   * hold the output of the final norm.
+   * Finds the factor; 1 if divergences are not finite. Of the tokens of {@link #judges} both
+   * streams hold the output of the last layer before the call, and that of the final norm
+   * afterwards.
    */
   double factor() {
     List<FitBlocks.Block> blocks = judges();
@@ -64,7 +64,8 @@ final class FinalNorm {
     return minimum(factor -> divergence(factor, blocks));
   }
 
-  private List<FitBlocks.Block> judges() {
+  /** The tokens that the factor is fitted on: documents held out, if there are any. */
+  List<FitBlocks.Block> judges() {
     List<FitBlocks.Block> all = bench.blocks().list();
     List<FitBlocks.Block> heldOut = all.stream().filter(block -> !block.seen()).toList();
     return FitBlocks.beginning(heldOut.isEmpty() ? all : heldOut, TOKENS);

@@ -22,13 +22,11 @@ import org.jspecify.annotations.Nullable;
  */
 final class LayerFit {
   /**
-   * The largest held-out error of an output or down projection after a solve, relative to that
-   * before, with which the solution is used. Errors a little above 1 are usual, and the solutions
-   * make predictions better all the same. A larger one says that few tokens, which the model
-   * without the removed layers gets wrong by many times their length, decide the solution, to the
-   * harm of all others.
+   * By how much the training of a layer must make the error on the fit text smaller, relative to
+   * that before, for the next layer to be worth a fit. What gains less on that text loses on other
+   * text.
    */
-  private static final double MOST_ERROR = 1.1;
+  private static final double LEAST_GAIN = 0.03;
 
   private final Workbench bench;
   private final Backend backend;
@@ -113,13 +111,18 @@ final class LayerFit {
     this.leftAlone = leftAlone;
   }
 
-  void run() {
+  /**
+   * Fits the layer.
+   *
+   * @return whether a fit of the next layer is worth its time
+   */
+  boolean run() {
     Reconstruction reconstruction = settings.reconstruction();
     if (reconstruction == null) {
       solve();
       LayerWeights weights = layer.weights();
       all.forEach(block -> streams.feedForward(weights, attention, streams.pruned(block), block));
-      return;
+      return true;
     }
     if (settings.rule().solves()) {
       // Training starts from the layer's input, which solving overwrites.
@@ -141,6 +144,7 @@ final class LayerFit {
     }
     double error = reconstruction.run(layer, attention, settings.withHeldOut());
     fitted.add(new FitReport.Fitted(index, null, end - base - 1, 0, error));
+    return error <= 1 - LEAST_GAIN;
   }
 
   /**
@@ -328,7 +332,7 @@ final class LayerFit {
 
   /** Adds the fitted change to a matrix, or notes that there is none. */
   private void change(LayerRole role, Ridge.@Nullable Solution solution) {
-    if (solution == null || solution.error() > MOST_ERROR) {
+    if (solution == null) {
       leave(role);
       return;
     }

@@ -61,21 +61,26 @@ final class Ridge implements AutoCloseable {
    * @param change {@code D}, f32, valid until the next call of {@link #solve} or {@link #error}
    * @param lambda the penalty that it was fitted with
    * @param error squared error of a fit without the rows held out, measured on these rows, relative
-   *     to the error without a change; above 1 if the change does harm there
+   *     to the error without a change; at most 1, which it is where no rows are held out
    */
   record Solution(Tensor change, double lambda, double error) {}
 
   /**
-   * Solves for one target.
+   * Solves for one target. A change that makes the error on the rows held out larger is no
+   * solution: behind removed layers, a few tokens whose hidden states are off by many times their
+   * length can decide the change, to the harm of all other text.
    *
    * @param withHeldOut whether the change is fitted to all rows; if not, the rows held out are left
    *     out. {@link Solution#error} is the same in both cases
-   * @return null if there is no solution: all features are zero, or sums overflow f32
+   * @return null if there is no solution: all features are zero, sums overflow f32, or the change
+   *     does harm on the rows held out
    */
   @Nullable Solution solve(Moments moments, int target, double lambda, boolean withHeldOut) {
     Tensor out = shaped(change, moments);
     double error = error(moments, target, lambda);
-    if (!Double.isFinite(error)) {
+    // False for an error that is no number.
+    boolean usable = error <= 1;
+    if (!usable) {
       return null;
     }
     if (withHeldOut) {

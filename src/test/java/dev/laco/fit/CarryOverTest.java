@@ -45,12 +45,14 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -357,10 +359,13 @@ class CarryOverTest {
       CollapsePlan plan = drop(model, 2, 3);
       List<FitReport.Fitted> fitted = fit(carryOver, plan, FitRule.REFINE, memory).fitted();
       List<FitReport.Fitted> solved = fit(carryOver, plan, FitRule.REPAIR, memory).fitted();
-      for (int layer = 2; layer < plan.depth(); layer++) {
+      // Behind it, the fit ends where training gains little.
+      for (int layer = 2; layer <= fitted.getLast().layer(); layer++) {
         List<LayerRole> matrices = roles(fitted, layer);
         assertNull(matrices.getLast());
-        assertEquals(roles(solved, layer), matrices.subList(0, matrices.size() - 1));
+        if (layer == 2) {
+          assertEquals(roles(solved, layer), matrices.subList(0, matrices.size() - 1));
+        }
       }
       fitted.stream()
           .filter(all -> all.role() == null)
@@ -421,30 +426,37 @@ class CarryOverTest {
     }
   }
 
-  /** What helps some tokens and makes the rest of other text worse is not used. */
+  /** What helps the text that is fitted and makes other text worse is not used. */
   @Test
-  void aProjectionThatHarmsOtherTextIsLeftAsItIs() throws IOException {
-    String name = "llama_tied_rope3";
+  void aMatrixThatHarmsOtherTextIsLeftAsItIs() {
     try (Backend backend = CpuBackend.open(Compute.F32, 2);
-        Checkpoint model = Checkpoint.open(Fixtures.model(name));
-        MemoryArena memory = new MemoryArena();
-        CarryOver carryOver = carryOver(backend, model, fixtureText(name, model))) {
-      // Without penalties, few tokens decide.
-      CarryOver.Result result =
-          carryOver.fit(drop(model, 2, 3), FitRule.REPAIR, 1e-9, true, memory, (done, total) -> {});
-      List<LayerRole> left =
-          result.leftAlone().stream().map(FitReport.LeftAlone::role).distinct().toList();
-      assertTrue(Set.of(LayerRole.OUTPUT, LayerRole.DOWN).containsAll(left), left::toString);
-      assertTrue(!left.isEmpty());
-      result.fitted().stream()
-          .filter(matrix -> left.contains(matrix.role()))
-          .forEach(matrix -> assertTrue(matrix.error() <= 1.1, matrix::toString));
-      for (FitReport.LeftAlone matrix : result.leftAlone()) {
+        Checkpoint model = Checkpoint.open(STORYTELLER);
+        Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow();
+        MemoryArena memory = new MemoryArena()) {
+      CalibrationSet.Target target = target(model, Optional.of(tokenizer));
+      FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(3072);
+      try (CarryOver carryOver = carryOver(backend, model, text)) {
+        // With small penalties, few tokens decide.
+        CarryOver.Result result =
+            carryOver.fit(
+                drop(model, 8, 4), FitRule.REPAIR, 0.1, true, memory, (done, total) -> {});
+        assertTrue(!result.fitted().isEmpty());
+        result.fitted().forEach(matrix -> assertTrue(matrix.error() <= 1, matrix::toString));
+        Set<LayerRole> left =
+            result.leftAlone().stream()
+                .map(FitReport.LeftAlone::role)
+                .collect(Collectors.toCollection(() -> EnumSet.noneOf(LayerRole.class)));
         assertTrue(
-            result.fitted().stream()
-                .noneMatch(
-                    fitted -> fitted.layer() == matrix.layer() && fitted.role() == matrix.role()),
-            matrix::toString);
+            left.containsAll(
+                Set.of(LayerRole.ATTENTION_INPUT_NORM, LayerRole.OUTPUT, LayerRole.DOWN)),
+            left::toString);
+        for (FitReport.LeftAlone matrix : result.leftAlone()) {
+          assertTrue(
+              result.fitted().stream()
+                  .noneMatch(
+                      fitted -> fitted.layer() == matrix.layer() && fitted.role() == matrix.role()),
+              matrix::toString);
+        }
       }
     }
   }

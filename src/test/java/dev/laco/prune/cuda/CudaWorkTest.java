@@ -23,6 +23,7 @@ import dev.laco.prune.TextSettings;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -103,9 +104,10 @@ class CudaWorkTest {
         PruneRequest.of(Goal.threshold(0.65))
             .withSearch(new SearchSettings(null, null, null, null, 4, null, 1, null, null, null));
     PruneRequest size = PruneRequest.of(Goal.layers(6)).withFit(furtherText());
-    PruneRequest fit = size.withRule("fit").withFromPlan(without(llama3, 4));
-    PruneRequest refine = size.withRule("refine").withFromPlan(without(llama3, 4));
-    PruneRequest earlier = refine.withFromPlan(without(llama3, 3));
+    PruneRequest fit = size.withRule("fit").withFromPlan(without(llama3, 2, 4));
+    // Trained layers gain nothing here, so that the fit ends behind the last gap.
+    PruneRequest refine = size.withRule("refine").withFromPlan(without(llama3, 1, 5, 2));
+    PruneRequest earlier = refine.withFromPlan(without(llama3, 1, 5, 1));
     Map<String, Work> rows = new LinkedHashMap<>();
     rows.put(
         "`--threshold 0.65 --merge-layers 4 --rule replace`, no merge accepted",
@@ -114,9 +116,9 @@ class CudaWorkTest {
     rows.put("`--target-layers 6 --rule drop`", asked(llama3, size.withRule("drop")));
     rows.put("`--from-plan` (layers 5 and 6 removed), `--rule fit`", asked(llama3, fit));
     Work refined = asked(llama3, refine);
-    rows.put("`--from-plan` (layers 5 and 6 removed), `--rule refine`", refined);
+    rows.put("`--from-plan` (layers 3 and 6 removed), `--rule refine`", refined);
     rows.put(
-        "one layer more behind the gap (layers 4 and 5 removed), `--rule refine`",
+        "one layer more between the gaps (layers 2 and 6 removed), `--rule refine`",
         asked(llama3, earlier).less(refined));
     rows.put(
         "`--from-plan`, `--rule drop --heal-tokens 4096 --rate 1e-4`",
@@ -124,11 +126,11 @@ class CudaWorkTest {
             llama3,
             PruneRequest.of(Goal.layers(6))
                 .withRule("drop")
-                .withFromPlan(without(llama3, 4))
+                .withFromPlan(without(llama3, 2, 4))
                 .withHeal(training())));
     rows.put(
         "Llama 2 7B: `--from-plan`, `--rule refine`",
-        asked(llama2, refine.withFromPlan(without(llama2, 4))));
+        asked(llama2, refine.withFromPlan(without(llama2, 1, 5, 2))));
     rows.put("`laco eval` on 8,192 tokens", evaluated(llama3));
     String documented =
         Files.readString(TABLE)
@@ -143,17 +145,21 @@ class CudaWorkTest {
     assertEquals(documented, counted, TABLE.toString());
   }
 
-  /** A file with the plan that lacks the two layers behind a layer. */
-  private static Path without(Path checkpoint, int base) throws IOException {
-    Path plan = checkpoint.resolve("without-" + base + ".json");
+  /**
+   * A file with the plan that lacks some layers behind each of some layers.
+   *
+   * @param bases the last one first
+   */
+  private static Path without(Path checkpoint, int followers, int... bases) throws IOException {
+    Path file = checkpoint.resolve("without-" + followers + Arrays.toString(bases) + ".json");
     try (Model model = Model.open(checkpoint)) {
-      Files.writeString(
-          plan,
-          CollapsePlan.identity(PlanApplier.source(model.checkpoint()))
-              .fold(base, 2, MergeRule.DROP, NormsPolicy.BASE)
-              .toJsonText());
+      CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(model.checkpoint()));
+      for (int base : bases) {
+        plan = plan.fold(base, followers, MergeRule.DROP, NormsPolicy.BASE);
+      }
+      Files.writeString(file, plan.toJsonText());
     }
-    return plan;
+    return file;
   }
 
   /** What a device was asked for, by name. */
