@@ -20,6 +20,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Supplier;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -41,6 +42,9 @@ public final class FittedChoice {
 
   /** Factors on the penalties of a fit that are tried on the best contender. */
   private static final List<Double> STRENGTHS = List.of(1.0, 0.3, 3.0);
+
+  /** The share by which the nll of a model after a quick fit counts as larger for each gap. */
+  private static final double GAP = 0.003;
 
   private final JobProgress job;
   private final String whose;
@@ -144,11 +148,35 @@ public final class FittedChoice {
    */
   public record Outcome(CollapsePlan plan, NewWeights tensors, FitReport report) {}
 
-  /** A model fitted on few tokens, and its nll on the documents that are held out of every fit. */
-  private record Choice(CollapsePlan plan, double strength, double nll) {
+  /**
+   * A model fitted on few tokens.
+   *
+   * @param nll on the documents that are held out of every fit
+   * @param compared the nll as it is compared with others'
+   */
+  private record Choice(CollapsePlan plan, double strength, double nll, double compared) {
     Choice or(Choice other) {
-      return other.nll < nll ? other : this;
+      return other.compared < compared ? other : this;
     }
+  }
+
+  private static Choice quick(CollapsePlan plan, FitRule rule, double nll) {
+    return new Choice(plan, 1, nll, counted(plan, rule, nll));
+  }
+
+  /**
+   * The nll of a model after a quick fit as it is compared with that of others. Where the rule
+   * itself fits more layers than those before gaps, a quick fit favours models with more gaps, of
+   * which it fits a larger part.
+   *
+   * @param rule by which the chosen model is fitted
+   */
+  static double counted(CollapsePlan plan, FitRule rule, double nll) {
+    long gaps =
+        IntStream.range(0, plan.depth())
+            .filter(index -> plan.end(index) > plan.layers().get(index).base() + 1)
+            .count();
+    return rule.atGapsOnly().equals(rule) ? nll : nll * (1 + GAP * gaps);
   }
 
   /**
@@ -207,13 +235,13 @@ public final class FittedChoice {
     int total = fitted.size() + moves + STRENGTHS_WORTH * strengths(rule).size();
     // Fits of the layers behind a gap take most of the time and hardly change the order of models.
     FitRule cheap = rule.atGapsOnly();
-    Choice chosen = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
+    Choice chosen = quick(fitted.getFirst(), rule, Double.POSITIVE_INFINITY);
     try (JobProgress.Stage progress = job.begin(choiceStage(whose))) {
       Set<CollapsePlan> tried = new HashSet<>();
       CollapsePlan next = fitted.getFirst();
       while (next != null && tried.size() < fitted.size() + moves) {
         tried.add(next);
-        Choice choice = new Choice(next, 1, trials.nll(next, cheap, 1));
+        Choice choice = quick(next, rule, trials.nll(next, cheap, 1));
         compared(next, true, choice.nll, contenders);
         chosen = chosen.or(choice);
         if (chosen.nll < contenders.getFirst().meanNll()) {
@@ -226,11 +254,11 @@ public final class FittedChoice {
       if (strengths(rule).isEmpty()) {
         return chosen;
       }
-      Choice strongest = new Choice(chosen.plan, 1, Double.POSITIVE_INFINITY);
+      Choice strongest =
+          new Choice(chosen.plan, 1, Double.POSITIVE_INFINITY, Double.POSITIVE_INFINITY);
       for (double strength : strengths(rule)) {
-        strongest =
-            strongest.or(
-                new Choice(chosen.plan, strength, trials.nll(chosen.plan, rule, strength)));
+        double nll = trials.nll(chosen.plan, rule, strength);
+        strongest = strongest.or(new Choice(chosen.plan, strength, nll, nll));
       }
       return strongest;
     }

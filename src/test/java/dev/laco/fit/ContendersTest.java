@@ -1,8 +1,10 @@
 package dev.laco.fit;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Score;
@@ -84,5 +86,17 @@ final class ContendersTest {
   void withoutARemovalInOnePieceTheBestOnes() {
     assertEquals(List.of(FIRST, SECOND, THIRD), contenders(null, FIRST, SECOND, THIRD, BLOCK));
     assertEquals(List.of(FIRST), contenders(null, FIRST));
+  }
+
+  /** A quick fit at gaps alone fits more of a model with more gaps than of one with fewer. */
+  @Test
+  void aModelWithMoreGapsMustPredictClearlyBetter() {
+    double one = FittedChoice.counted(BLOCK, FitRule.REFINE, 4.516);
+    assertTrue(one < FittedChoice.counted(FIRST, FitRule.REFINE, 4.506));
+    assertTrue(one > FittedChoice.counted(FIRST, FitRule.REFINE, 4.49));
+    for (FitRule whole : List.of(FitRule.ALIGN, FitRule.RECONSTRUCT)) {
+      assertEquals(4.516, FittedChoice.counted(BLOCK, whole, 4.516));
+      assertEquals(4.506, FittedChoice.counted(FIRST, whole, 4.506));
+    }
   }
 }
