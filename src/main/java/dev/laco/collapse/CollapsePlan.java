@@ -238,6 +238,11 @@ public record CollapsePlan(
     return index + 1 < depth() ? layers.get(index + 1).base() : source.layers();
   }
 
+  /** Whether layers of the original are missing between a layer of the plan and the next one. */
+  public boolean hasGapBehind(int index) {
+    return end(index) > layers.get(index).base() + 1;
+  }
+
   /** How many leading layers are the original ones, unchanged but for new tensors. */
   public int sharedPrefix() {
     int i = 0;

@@ -231,6 +231,7 @@ public final class CarryOver implements AutoCloseable {
     List<FitReport.LeftAlone> leftAlone = new ArrayList<>();
     boolean changed = false;
     try (FittedTensors tensors = new FittedTensors(model.backend())) {
+      boolean trained;
       try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE);
           Reconstruction reconstruction = rule.reconstructs() ? new Reconstruction(bench) : null) {
         List<FitBlocks.Block> solved = rule.reconstructs() ? solved() : blocks.list();
@@ -285,11 +286,11 @@ public final class CarryOver implements AutoCloseable {
           done += passes;
           progress.update(done, done + (fits - index - 1L) * passes);
         }
-        if (rule.reconstructs() && changed) {
+        trained = rule.reconstructs() && changed;
+        if (trained) {
           runOn(plan, layers, index);
         }
       }
-      boolean trained = rule.reconstructs() && changed;
       double factor = trained ? finalNorm.factor() : 1;
       NewWeights all = tensors.all(index -> leaveAlone(index, fitted, leftAlone));
       if (trained) {
@@ -324,7 +325,7 @@ public final class CarryOver implements AutoCloseable {
   /** The number of layers up to the last one behind which layers are missing. */
   private static int behindLastGap(CollapsePlan plan) {
     int index = plan.depth();
-    while (index > 0 && plan.end(index - 1) == plan.layers().get(index - 1).base() + 1) {
+    while (index > 0 && !plan.hasGapBehind(index - 1)) {
       index--;
     }
     return index;

@@ -59,7 +59,7 @@ final class Compensation {
         }
         int base = plan.layers().get(index).base();
         int end = plan.end(index);
-        if (end > base + 1) {
+        if (plan.hasGapBehind(index)) {
           original.run(next, base + 1);
           streams.fork();
           original.run(base + 1, end);

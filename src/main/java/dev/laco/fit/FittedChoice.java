@@ -172,10 +172,7 @@ public final class FittedChoice {
    * @param rule by which the chosen model is fitted
    */
   static double counted(CollapsePlan plan, FitRule rule, double nll) {
-    long gaps =
-        IntStream.range(0, plan.depth())
-            .filter(index -> plan.end(index) > plan.layers().get(index).base() + 1)
-            .count();
+    long gaps = IntStream.range(0, plan.depth()).filter(plan::hasGapBehind).count();
     return rule.atGapsOnly().equals(rule) ? nll : nll * (1 + GAP * gaps);
   }
 

@@ -92,10 +92,14 @@ record PruneTexts(
    */
   private static @Nullable FitText fitSource(
       PruneRequest request, @Nullable FitRule rule, Model model) {
+    if (rule == null) {
+      return null;
+    }
     Path file = request.fit().file();
     // A fit that nobody asked for is left out where there is no text for it.
-    boolean wanted = request.rule() != null || file != null || model.tokenizer().isPresent();
-    return rule == null || !wanted ? null : JobTexts.fitSource(model, file);
+    return request.rule() == null
+        ? JobTexts.fitSourceOrNull(model, file)
+        : JobTexts.fitSource(model, file);
   }
 
   /**

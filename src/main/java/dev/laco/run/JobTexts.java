@@ -91,6 +91,11 @@ public final class JobTexts {
     return named != null ? FitText.read(named, target(model)) : FitText.builtIn(target(model));
   }
 
+  /** The same text; null where no text is named and the model has no tokenizer. */
+  public static @Nullable FitText fitSourceOrNull(Model model, @Nullable Path file) {
+    return file != null || model.tokenizer().isPresent() ? fitSource(model, file) : null;
+  }
+
   /**
    * The text on which weights are fitted before a training: all but the documents on which the
    * training is measured.
@@ -156,7 +161,8 @@ public final class JobTexts {
    */
   public static @Nullable FitText fitOrNull(
       Model model, @Nullable Path file, @Nullable Integer tokens) {
-    return file != null || model.tokenizer().isPresent() ? fit(model, file, tokens) : null;
+    FitText source = fitSourceOrNull(model, file);
+    return source == null ? null : fitOf(source, model, tokens);
   }
 
   /**

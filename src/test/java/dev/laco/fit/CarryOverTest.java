@@ -196,10 +196,8 @@ class CarryOverTest {
   void theLearningCurveEndsAtTheFit() {
     try (Backend backend = CpuBackend.open(Compute.AUTO, 0);
         Checkpoint model = Checkpoint.open(STORYTELLER);
-        Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow();
         MemoryArena memory = new MemoryArena()) {
-      CalibrationSet.Target target = target(model, Optional.of(tokenizer));
-      FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(6144);
+      FitText text = stories(model, 6144);
       try (CarryOver carryOver = carryOver(backend, model, text)) {
         for (FitRule rule : List.of(FitRule.MAP, FitRule.FIT)) {
           CarryOver.Result result = fit(carryOver, drop(model, 8, 2), rule, memory);
@@ -431,10 +429,8 @@ class CarryOverTest {
   void aMatrixThatHarmsOtherTextIsLeftAsItIs() {
     try (Backend backend = CpuBackend.open(Compute.F32, 2);
         Checkpoint model = Checkpoint.open(STORYTELLER);
-        Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow();
         MemoryArena memory = new MemoryArena()) {
-      CalibrationSet.Target target = target(model, Optional.of(tokenizer));
-      FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(3072);
+      FitText text = stories(model, 3072);
       try (CarryOver carryOver = carryOver(backend, model, text)) {
         // With small penalties, few tokens decide.
         CarryOver.Result result =
@@ -490,6 +486,14 @@ class CarryOverTest {
   private static CarryOver.Result fit(
       CarryOver carryOver, CollapsePlan plan, FitRule rule, MemoryArena memory) {
     return carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
+  }
+
+  /** The beginning of the demo model's own fit text. */
+  private static FitText stories(Checkpoint model, int tokens) {
+    try (Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow()) {
+      return FitText.read(STORYTELLER.resolve("fit.txt"), target(model, Optional.of(tokenizer)))
+          .limit(tokens);
+    }
   }
 
   private FitText fixtureText(String name, Checkpoint model) throws IOException {

@@ -31,21 +31,19 @@ class ComputeChoiceTest {
 
   /** There bf16 usually costs 1.3 to 1.5 times what f32 does, though the processor has it. */
   @Test
-  void autoIsTheFasterTypeOnAnIntelProcessorWithoutTiles() throws IOException {
+  void autoIsF32OnAnIntelProcessorWithoutTiles() throws IOException {
     assumeTrue(CpuFeature.AVX512_BF16.isPresent());
     assumeTrue(Files.readString(Path.of("/proc/cpuinfo")).contains("GenuineIntel"));
     Path tokens = Fixtures.tokens(folder, FIXTURE, "eval");
     Object[] eval = {"eval", MODEL, "--tokens", tokens, "--device", "cpu"};
+    String wide = ", f32 products: faster than bf16 here\n";
+    // Which one is faster is measured, and another program may be in the way once.
     ProgramRun auto = withoutTiles(with(eval, "--json", "--compute", "auto"));
-    JsonNode wide = withoutTiles(with(eval, "--json", "--compute", "f32")).json();
-    // Which one is faster is measured, and may change from run to run on a busy machine.
-    if (auto.err().contains(", f32 products: faster than bf16 here\n")) {
-      assertEquals(wide, auto.json());
-    } else {
-      assertTrue(auto.err().contains(", bf16 products: faster than f32 here\n"), auto.err());
-      double nll = wide.get("meanNll").doubleValue();
-      assertEquals(nll, auto.json().get("meanNll").doubleValue(), 1e-3 * nll);
+    for (int again = 0; again < 2 && !auto.err().contains(wide); again++) {
+      auto = withoutTiles(with(eval, "--json", "--compute", "auto"));
     }
+    assertTrue(auto.err().contains(wide), auto.err());
+    assertEquals(withoutTiles(with(eval, "--json", "--compute", "f32")).json(), auto.json());
   }
 
   private static ProgramRun withoutTiles(Object... arguments) throws IOException {
