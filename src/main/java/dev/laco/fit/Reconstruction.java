@@ -12,6 +12,7 @@ import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.DecoderGradient;
 import dev.laco.transformer.LayerWeights;
+import dev.laco.transformer.RateSchedule;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -60,9 +61,6 @@ final class Reconstruction implements AutoCloseable {
 
   /** The largest such change of any layer. */
   private static final double MOST_RATE = 0.1;
-
-  /** The share of the steps in which the rate rises in a line; afterwards it falls in a line. */
-  private static final double WARMUP = 0.1;
 
   private static final double BETA1 = 0.9;
   private static final double BETA2 = 0.95;
@@ -284,7 +282,7 @@ final class Reconstruction implements AutoCloseable {
       streams.scale(y, step);
       weighChannels(y);
       gradient.backward(results, layer, y, whitening, layerGradients);
-      double share = share((double) number / of);
+      double share = RateSchedule.share((double) number / of);
       training.dampings(
           new TrainingOps.Damping(number, BETA2, DAMPING, EPSILON),
           tensors.values().stream().map(Trained::gradient).toList(),
@@ -348,11 +346,6 @@ final class Reconstruction implements AutoCloseable {
     }
     backend.squareOfTriangle(root, moments);
     backend.mix(List.of(new TensorMix(inverse, new double[] {1}, List.of(moments))));
-  }
-
-  /** The rate of a step as a share of the highest. */
-  private static double share(double done) {
-    return done < WARMUP ? done / WARMUP : (1 - done) / (1 - WARMUP);
   }
 
   /**

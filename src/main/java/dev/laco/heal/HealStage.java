@@ -291,8 +291,6 @@ public record HealStage(
         settings.stepTokens() == null ? usual.stepTokens() : settings.stepTokens(),
         usual.batchTokens(),
         usual.rate(),
-        usual.finalRate(),
-        usual.warmup(),
         usual.decay(),
         usual.clip(),
         settings.labelShare(),
@@ -353,10 +351,14 @@ public record HealStage(
     try (JobProgress.Stage stage = job.begin(NAME);
         Distillation training = new Distillation(original, student, parts, how, place);
         HealState.@Nullable Kept kept = state == null ? null : state.read().orElse(null)) {
+      DoubleSupplier left =
+          () -> within == null ? 0 : within - job.seconds() - job.leftBeside(NAME);
+      // A training that was interrupted goes on to the tokens that were planned.
+      Distillation.Pace pace = within != null && kept == null ? training.pace() : null;
       TrainingStart start;
       double before = 0;
       if (kept == null) {
-        start = start(training, how, student, trained, job, within, listener);
+        start = start(training, how, student, trained, pace, left, listener);
         listener.told(new HealEvent.Started(start));
       } else {
         start = kept.start();
@@ -364,9 +366,8 @@ public record HealStage(
         listener.told(new HealEvent.Resumed(start, kept.reached().steps().size()));
       }
       Clock clock = new Clock(begin, before);
-      // A training that was interrupted goes on to the tokens that were planned.
-      BooleanSupplier timeIsUp =
-          () -> within != null && kept == null && job.seconds() + job.leftBeside(NAME) >= within;
+      // A training that ends is measured once more.
+      BooleanSupplier timeIsUp = () -> pace != null && left.getAsDouble() <= pace.measurement();
       Distillation.Listener telling =
           new Telling(listener, stage, start, training, state, clock, timeIsUp);
       Distillation.Result result =
@@ -388,17 +389,20 @@ public record HealStage(
     }
   }
 
-  /** Decides on tokens and learning rate. */
+  /**
+   * Decides on tokens and learning rate.
+   *
+   * @param pace null where no time is given
+   * @param left the seconds of that time that are left to the stage
+   */
   private TrainingStart start(
       Distillation training,
       DistillationSettings how,
       Student student,
       int trained,
-      JobProgress job,
-      @Nullable Double within,
+      Distillation.@Nullable Pace pace,
+      DoubleSupplier left,
       Listener listener) {
-    DoubleSupplier left = () -> within == null ? 0 : within - job.seconds() - job.leftBeside(NAME);
-    Distillation.Pace pace = within == null ? null : training.pace();
     long tokens = pace == null ? wantedTokens() : tokens(pace, left.getAsDouble(), how);
     double rate;
     List<RateTrial> trials = List.of();

@@ -17,6 +17,7 @@ import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
 import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.RateSchedule;
 import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.TrainedTensor;
 import java.lang.foreign.SegmentAllocator;
@@ -308,7 +309,8 @@ public final class Distillation implements AutoCloseable {
   /**
    * The learning rate that suits the model as it is. A range test takes a few steps at each of some
    * rising rates, one after another, until the divergence on a part of the held-out text is back at
-   * half of what it has fallen; the highest rate before is its result, or the lowest of all where
+   * half of what it has fallen. Its result is the geometric mean of the rate behind whose steps the
+   * divergence was smallest, and the highest one before the end; or the lowest rate of all where
    * the divergence never fell. Then the weights are again what they were.
    *
    * @param rate taken by the training
@@ -359,7 +361,8 @@ public final class Distillation implements AutoCloseable {
     double start = heldOut.divergence(passes, student, JUDGED);
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
-    double found = RATES.getFirst() * settings.rate();
+    double best = RATES.getFirst() * settings.rate();
+    double highest = best;
     int number = 0;
     long tokens = 0;
     double seconds = 0;
@@ -376,16 +379,19 @@ public final class Distillation implements AutoCloseable {
       seconds += Seconds.since(begin);
       double now = heldOut.divergence(passes, student, JUDGED);
       trials.add(new RateTrial(each, rate, now));
-      lowest = Math.min(lowest, now);
+      if (now < lowest) {
+        lowest = now;
+        best = rate;
+      }
       // False, too, where the divergence is no number any more.
       boolean gains = now < start && start - now >= (start - lowest) / 2;
       if (!gains) {
         break;
       }
-      found = rate;
+      highest = rate;
     }
     layers.restart();
-    return new FoundRate(found, List.copyOf(trials), seconds / tokens);
+    return new FoundRate(Math.sqrt(best * highest), List.copyOf(trials), seconds / tokens);
   }
 
   /** The number of parameters that are trained. */
@@ -540,7 +546,8 @@ public final class Distillation implements AutoCloseable {
       }
       List<FitText.Chunk> now = chunks.get(number - 1);
       tokens += FitText.tokens(now);
-      double scheduled = rate * settings.schedule((double) number / all);
+      // In the middle of the step: no step is one of no change.
+      double scheduled = rate * RateSchedule.share((number - 0.5) / all);
       Gradients gradients = step(number, scheduled, now);
       TrainingStep step = new TrainingStep(number, all, tokens, gradients.loss, gradients.norm);
       steps.add(step);

@@ -4,15 +4,13 @@ import dev.laco.transformer.AdamWState;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How a pruned model is trained. Training takes steps of AdamW; the learning rate rises in a line
- * to its peak and then falls along half a cosine.
+ * How a pruned model is trained. Training takes steps of AdamW, whose learning rate follows {@link
+ * dev.laco.transformer.RateSchedule}.
  *
  * @param stepTokens tokens of one step, at most; a step has at least one chunk
  * @param batchTokens tokens that run through the models at once, at most, but at least one chunk
  * @param rate the peak of the learning rate that suits a model from which layers were removed and
  *     that was not fitted
- * @param finalRate the learning rate of the last step, as a share of the peak
- * @param warmup the share of the steps in which the learning rate rises
  * @param decay weight decay of matrices
  * @param clip the largest norm of all gradients together; larger ones are scaled down to it
  * @param labelShare share of the loss that is the language model's; the rest is the divergence from
@@ -26,8 +24,6 @@ public record DistillationSettings(
     int stepTokens,
     int batchTokens,
     double rate,
-    double finalRate,
-    double warmup,
     double decay,
     double clip,
     double labelShare,
@@ -84,8 +80,6 @@ public record DistillationSettings(
         step,
         1024,
         adapters == null ? rate : RATE_OF_ADAPTERS * rate,
-        0.1,
-        0.1,
         0,
         1,
         0,
@@ -102,18 +96,5 @@ public record DistillationSettings(
   public int measurements(long tokens) {
     int usual = Math.clamp(tokens / TOKENS_PER_MEASUREMENT, LEAST_MEASUREMENTS, MEASUREMENTS);
     return Math.min(measurements, usual);
-  }
-
-  /**
-   * The learning rate of a step, as a share of the peak.
-   *
-   * @param done the share of all steps that were taken before this one
-   */
-  double schedule(double done) {
-    if (done < warmup) {
-      return done / warmup;
-    }
-    double fallen = (1 - Math.cos(Math.PI * (done - warmup) / (1 - warmup))) / 2;
-    return 1 - (1 - finalRate) * fallen;
   }
 }

@@ -25,9 +25,6 @@ import java.util.stream.Collectors;
 
 /** What people see of a prune: a line for each event, and the result. */
 final class PruneLines implements Consumer<JobEvent> {
-  /** Matrices that a fit left alone; the report has all. */
-  private static final int MOST_NAMED = 4;
-
   private final Console console;
   private final BestSoFar best;
   private final SearchLines search;
@@ -252,8 +249,9 @@ final class PruneLines implements Consumer<JobEvent> {
     sayChoice(fit.contenders());
     if (!fit.leftAlone().isEmpty()) {
       console.plain(
-          "             left as they are, since no change was found, or other text loses by it: "
-              + abridged(fit.leftAlone()));
+          "             tensors left as they are, since no change was found, or other text loses by"
+              + " it: "
+              + fit.leftAlone().size());
     }
     if (!fit.learningCurve().isEmpty()) {
       console.plain(
@@ -266,19 +264,6 @@ final class PruneLines implements Consumer<JobEvent> {
                   fit.learningCurve(),
                   point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
     }
-  }
-
-  /** {@code layer 3 down, layer 4 gate and 7 more}. */
-  private static String abridged(List<FitReport.LeftAlone> matrices) {
-    String first =
-        matrices.stream()
-            .limit(MOST_NAMED)
-            .map(
-                matrix ->
-                    String.format(Locale.ROOT, "layer %d %s", matrix.layer(), matrix.matrix()))
-            .collect(Collectors.joining(", "));
-    int more = matrices.size() - MOST_NAMED;
-    return more > 0 ? first + " and " + more + " more" : first;
   }
 
   private void sayChoice(List<FitReport.Contender> contenders) {

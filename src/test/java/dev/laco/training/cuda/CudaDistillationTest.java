@@ -137,8 +137,7 @@ class CudaDistillationTest {
       DistillationText text =
           new DistillationText(List.of(chunk(1), chunk(30)), List.of(chunk(60)));
       DistillationSettings settings =
-          new DistillationSettings(
-              LENGTH, LENGTH, 1e-3, 0.1, 0.1, 0.01, 1, 0.25, 1, 0, adapters, held);
+          new DistillationSettings(LENGTH, LENGTH, 1e-3, 0.01, 1, 0.25, 1, 0, adapters, held);
       try (MemoryArena memory = new MemoryArena();
           PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =
