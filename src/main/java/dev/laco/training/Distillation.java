@@ -309,9 +309,9 @@ public final class Distillation implements AutoCloseable {
   /**
    * The learning rate that suits the model as it is. A range test takes a few steps at each of some
    * rising rates, one after another, until the divergence on a part of the held-out text is back at
-   * half of what it has fallen. Its result is the geometric mean of the rate behind whose steps the
-   * divergence was smallest, and the highest one before the end; or the lowest rate of all where
-   * the divergence never fell. Then the weights are again what they were.
+   * half of what it has fallen. Its result is twice the rate behind whose steps the divergence was
+   * smallest, since the mean of a training's rates is half of their peak; or the lowest rate of all
+   * where the divergence never fell. Then the weights are again what they were.
    *
    * @param rate taken by the training
    * @param trials the divergence after the steps of each rate; the first is of the model as it is
@@ -327,8 +327,11 @@ public final class Distillation implements AutoCloseable {
   /** Batches of the held-out text by which rates are judged. */
   private static final int JUDGED = 2;
 
+  /** The peak of the rates of a training, relative to their mean. */
+  private static final double PEAK = 2;
+
   /** The rates of a range test, relative to the usual one. */
-  private static final List<Double> RATES = List.of(1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0, 3.0);
+  private static final List<Double> RATES = List.of(1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0);
 
   /**
    * What finding a learning rate takes at most.
@@ -361,8 +364,7 @@ public final class Distillation implements AutoCloseable {
     double start = heldOut.divergence(passes, student, JUDGED);
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
-    double best = RATES.getFirst() * settings.rate();
-    double highest = best;
+    double found = RATES.getFirst() * settings.rate();
     int number = 0;
     long tokens = 0;
     double seconds = 0;
@@ -381,17 +383,16 @@ public final class Distillation implements AutoCloseable {
       trials.add(new RateTrial(each, rate, now));
       if (now < lowest) {
         lowest = now;
-        best = rate;
+        found = PEAK * rate;
       }
-      // False, too, where the divergence is no number any more.
-      boolean gains = now < start && start - now >= (start - lowest) / 2;
-      if (!gains) {
+      // A divergence that never fell may have risen by the noise of a step.
+      boolean fell = lowest < start;
+      if (Double.isNaN(now) || (fell && start - now < (start - lowest) / 2)) {
         break;
       }
-      highest = rate;
     }
     layers.restart();
-    return new FoundRate(Math.sqrt(best * highest), List.copyOf(trials), seconds / tokens);
+    return new FoundRate(found, List.copyOf(trials), seconds / tokens);
   }
 
   /** The number of parameters that are trained. */
