@@ -69,7 +69,7 @@ public record HealStage(
   private static final int HEADS = 3;
 
   /** The share of the time that is left that training is planned for: machines are not steady. */
-  private static final double MARGIN = 0.95;
+  private static final double MARGIN = 0.97;
 
   /**
    * Reads the text.

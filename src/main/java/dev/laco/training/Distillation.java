@@ -315,7 +315,8 @@ public final class Distillation implements AutoCloseable {
    *
    * @param rate taken by the training
    * @param trials the divergence after the steps of each rate; the first is of the model as it is
-   * @param token the seconds of training on a token, in the mean of these steps
+   * @param token the seconds of training on a token, in the mean of the steps at the last rate: ops
+   *     that meet a number of tokens for the first time take longer
    */
   public record FoundRate(double rate, List<RateTrial> trials, double token) {}
 
@@ -366,10 +367,10 @@ public final class Distillation implements AutoCloseable {
     double lowest = start;
     double found = RATES.getFirst() * settings.rate();
     int number = 0;
-    long tokens = 0;
-    double seconds = 0;
+    double token = 0;
     for (double relative : RATES) {
       double rate = relative * settings.rate();
+      long tokens = 0;
       long begin = System.nanoTime();
       for (int i = 0; i < each; i++) {
         requireWanted.run();
@@ -378,7 +379,7 @@ public final class Distillation implements AutoCloseable {
         tokens += FitText.tokens(chunks);
         number++;
       }
-      seconds += Seconds.since(begin);
+      token = Seconds.since(begin) / tokens;
       double now = heldOut.divergence(passes, student, JUDGED);
       trials.add(new RateTrial(each, rate, now));
       if (now < lowest) {
@@ -392,7 +393,7 @@ public final class Distillation implements AutoCloseable {
       }
     }
     layers.restart();
-    return new FoundRate(found, List.copyOf(trials), seconds / tokens);
+    return new FoundRate(found, List.copyOf(trials), token);
   }
 
   /** The number of parameters that are trained. */
