@@ -10,6 +10,8 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
 
 /** Draws what {@code bench/quality_for_time} has measured, a line for each series. */
 public final class QualityPicture {
@@ -29,23 +31,22 @@ public final class QualityPicture {
   }
 
   static String svg(List<String> lines) throws IOException {
-    Map<String, List<Double>> seconds = new LinkedHashMap<>();
-    Map<String, List<Double>> ratios = new LinkedHashMap<>();
+    // Ratios of perplexity by seconds, of each series.
+    Map<String, SortedMap<Double, Double>> points = new LinkedHashMap<>();
     String about = "";
     for (String line : lines) {
       JsonNode result = new ObjectMapper().readTree(line);
       about = result.get("about").textValue();
-      String series = result.get("series").textValue();
-      seconds
-          .computeIfAbsent(series, name -> new ArrayList<>())
-          .add(result.get("processorSeconds").doubleValue());
-      ratios
-          .computeIfAbsent(series, name -> new ArrayList<>())
-          .add(result.get("ratio").doubleValue());
+      points
+          .computeIfAbsent(result.get("series").textValue(), name -> new TreeMap<>())
+          .put(result.get("processorSeconds").doubleValue(), result.get("ratio").doubleValue());
     }
     List<LineChart.Series> series = new ArrayList<>();
-    seconds.forEach(
-        (name, x) -> series.add(new LineChart.Series(name, x, ratios.getOrDefault(name, x))));
+    points.forEach(
+        (name, line) ->
+            series.add(
+                new LineChart.Series(
+                    name, List.copyOf(line.keySet()), List.copyOf(line.values()))));
     return new LineChart(
             "Quality for time: " + about,
             "processor seconds",
