@@ -7,11 +7,10 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.SortedMap;
-import java.util.TreeMap;
 
 /** Draws what {@code bench/quality_for_time} has measured, a line for each series. */
 public final class QualityPicture {
@@ -31,22 +30,25 @@ public final class QualityPicture {
   }
 
   static String svg(List<String> lines) throws IOException {
-    // Ratios of perplexity by seconds, of each series.
-    Map<String, SortedMap<Double, Double>> points = new LinkedHashMap<>();
+    Map<String, List<JsonNode>> results = new LinkedHashMap<>();
     String about = "";
     for (String line : lines) {
       JsonNode result = new ObjectMapper().readTree(line);
       about = result.get("about").textValue();
-      points
-          .computeIfAbsent(result.get("series").textValue(), name -> new TreeMap<>())
-          .put(result.get("processorSeconds").doubleValue(), result.get("ratio").doubleValue());
+      results
+          .computeIfAbsent(result.get("series").textValue(), name -> new ArrayList<>())
+          .add(result);
     }
     List<LineChart.Series> series = new ArrayList<>();
-    points.forEach(
-        (name, line) ->
-            series.add(
-                new LineChart.Series(
-                    name, List.copyOf(line.keySet()), List.copyOf(line.values()))));
+    results.forEach(
+        (name, points) -> {
+          points.sort(Comparator.comparing(point -> value(point, "processorSeconds")));
+          series.add(
+              new LineChart.Series(
+                  name,
+                  points.stream().map(point -> value(point, "processorSeconds")).toList(),
+                  points.stream().map(point -> value(point, "ratio")).toList()));
+        });
     return new LineChart(
             "Quality for time: " + about,
             "processor seconds",
@@ -55,5 +57,9 @@ public final class QualityPicture {
             true,
             null)
         .svg();
+  }
+
+  private static Double value(JsonNode result, String key) {
+    return result.get(key).doubleValue();
   }
 }
