@@ -7,8 +7,6 @@
 // holds one element of several keys, and no sum over a vector's elements is needed.
 #include "attention.hpp"
 
-#include <omp.h>
-
 using namespace LACO_NAMESPACE;
 
 namespace {
@@ -33,107 +31,48 @@ struct Scratch {
   }
 };
 
-// Turns `count` scores of a row, after their soft-cap, into exponentials relative to the largest score so far. When
-// the largest score grows, the row's sums are rescaled. Scores outside the row's range become 0. With ALiBi a score
-// falls by `slope` for each step from its key to the row's last key, number `last` of these.
-void soften(float* scores, int64_t count, Range range, float soft_cap, float slope, int64_t last, float* most,
-            float* total, float* sums, int64_t width) {
-  const Vec none = splat(-__builtin_inff());
-  const int32_t from = static_cast<int32_t>(range.from), to = static_cast<int32_t>(range.to);
-  const bool hides = from > 0 || to < count;
-  Vec maximum = none;
-  for (int64_t j = 0; j < count; j += W) {
-    Int key = lanes(j);
-    Vec score = capped(load(scores + j), soft_cap);
-    if (slope != 0) {
-      score += slope * __builtin_convertvector(key - static_cast<int32_t>(last), Vec);
-    }
-    if (hides) {
-      score = select((key >= from) & (key < to), score, none);
-    }
-    store(scores + j, score);
-    maximum = max(maximum, score);
-  }
-  const float now = max(*most, largest(maximum));
-  if (now > *most) {
-    const Vec factor = exp(splat(*most - now));
-    *total *= factor[0];
-    for (int64_t c = 0; c < padded(width); c += W) {
-      store(sums + c, load(sums + c) * factor);
-    }
-    *most = now;
-  }
-  const float shift = now == -__builtin_inff() ? 0 : now;
-  Vec sum = {};
-  for (int64_t j = 0; j < count; j += W) {
-    Vec weight = exp(load(scores + j) - shift);
-    store(scores + j, weight);
-    sum += weight;
-  }
-  *total += quick_sum(sum);
-}
-
-// Computes rows first .. first + count of one key-value head of one sequence. Row r is query r / group of
-// the sequence under head r % group of those that share the key-value head.
-void attend(const float* query, const float* key, const float* value, const Heads& heads,
-            int64_t past, int64_t first, int64_t count, Scratch scratch, float* out, float* log_sums) {
-  const int64_t width = heads.width;
+void attend(const Task& task, Scratch scratch) {
+  const int64_t width = task.heads.width;
   const int64_t stride = padded(width);
-  const int64_t group = heads.queries / heads.keys;
-  const int64_t query_stride = heads.queries * width;
-  const int64_t key_stride = heads.keys * width;
-  const int64_t tiles = (count + kTile - 1) / kTile * kTile;
-  auto offset = [&](int64_t row) {
-    return (first + row) / group * query_stride + (first + row) % group * width;
-  };
-  auto visible_to = [&](int64_t row) { return past + (first + row) / group + 1; };
-  auto visible_from = [&](int64_t row) {
-    return heads.window == 0 ? int64_t{0} : max(int64_t{0}, visible_to(row) - heads.window);
-  };
+  const int64_t count = task.count;
 
-  float most[kRows], total[kRows];
-  for (int64_t r = 0; r < tiles; r++) {
-    // A sink is a score before all others, of which no value follows.
-    const bool sinks = heads.sinks != nullptr;
-    most[r] = sinks ? heads.sinks[(first + r) % group] : -__builtin_inff();
-    total[r] = sinks ? 1 : 0;
+  Row all[kRows];
+  const Range seen = task.begin(all);
+  for (int64_t r = 0; r < (count + kTile - 1) / kTile * kTile; r++) {
     float* row = scratch.queries + r * stride;
     for (int64_t c = 0; c < stride; c += W) {
       store(row + c, Vec{});
       store(scratch.sums + r * stride + c, Vec{});
     }
     if (r < count) {
-      copy_row(query + offset(r), width, row);
+      copy_row(task.query + all[r].offset, width, row);
       for (int64_t c = 0; c < stride; c += W) {
-        store(row + c, load(row + c) * heads.scale);
+        store(row + c, load(row + c) * task.heads.scale);
       }
     }
   }
 
-  const int64_t last = visible_to(count - 1);
-  for (int64_t block = visible_from(0); block < last; block += kKeys) {
-    const int64_t keys = min(kKeys, last - block);
-    transpose(key + block * key_stride, keys, width, key_stride, scratch.keys);
+  for (int64_t block = seen.from; block < seen.to; block += kKeys) {
+    const int64_t keys = min(kKeys, seen.to - block);
+    transpose(task.key + block * task.key_stride(), keys, width, task.key_stride(), scratch.keys);
     // Rows that are a power of two apart would share a few lines of the cache.
     for (int64_t j = 0; j < keys; j++) {
-      copy_row(value + (block + j) * key_stride, width, scratch.values + j * stride);
+      copy_row(task.value + (block + j) * task.key_stride(), width, scratch.values + j * stride);
     }
-    auto range = [&](int64_t row) {
-      return Range{min(kKeys, max(int64_t{0}, visible_from(row) - block)),
-                   max(int64_t{0}, min(keys, visible_to(row) - block))};
-    };
     for (int64_t tile = 0; tile < count; tile += kTile) {
       const int64_t rows = min<int64_t>(kTile, count - tile);
+      Row* row = all + tile;
       float* scores = scratch.scores + tile * kKeys;
       float* sums = scratch.sums + tile * stride;
       // Later rows see later keys.
-      const Range top = range(tile), bottom = range(tile + rows - 1);
-      const int64_t seen = padded(bottom.to);
-      score(scratch.queries + tile * stride, scratch.keys, seen, width, scores);
+      const Range top = row[0].range(block, keys), bottom = row[rows - 1].range(block, keys);
+      const int64_t scored = padded(bottom.to);
+      score(scratch.queries + tile * stride, scratch.keys, scored, width, scores);
       for (int64_t r = 0; r < rows; r++) {
-        const float slope = heads.slopes == nullptr ? 0 : heads.slopes[(first + tile + r) % group];
-        soften(scores + r * kKeys, seen, range(tile + r), heads.soft_cap, slope, visible_to(tile + r) - 1 - block,
-               &most[tile + r], &total[tile + r], sums + r * stride, width);
+        float* own = scores + r * kKeys;
+        row[r].soften_scores(
+            own, block, scored, 1, task.heads.soft_cap, width, sums + r * stride, [](Vec x) { return exp(x); },
+            [&](int64_t j, Vec weight) { store(own + j, weight); });
       }
       // 0 * NaN is NaN, so that each row reads only the values of keys that it sees.
       Range common = {bottom.from, top.to};
@@ -143,7 +82,7 @@ void attend(const float* query, const float* key, const float* value, const Head
         weigh<kTile>(scores, scratch.values, width, common, sums);
       }
       for (int64_t r = 0; r < rows; r++) {
-        const Range own = range(tile + r);
+        const Range own = row[r].range(block, keys);
         weigh<1>(scores + r * kKeys, scratch.values, width,
                  {own.from, min(own.to, common.from)}, sums + r * stride);
         weigh<1>(scores + r * kKeys, scratch.values, width,
@@ -153,20 +92,7 @@ void attend(const float* query, const float* key, const float* value, const Head
   }
 
   for (int64_t r = 0; r < count; r++) {
-    const float inverse = 1 / total[r];
-    const float* row = scratch.sums + r * stride;
-    float* to = out + offset(r);
-    int64_t c = 0;
-    for (; c + W <= width; c += W) {
-      store(to + c, load(row + c) * inverse);
-    }
-    if (c < width) {
-      store(to + c, load(row + c) * inverse, width - c);
-    }
-    if (log_sums != nullptr) {
-      log_sums[(first + r) / group * heads.queries + (first + r) % group] =
-          most[r] + static_cast<float>(__builtin_log(static_cast<double>(total[r])));
-    }
+    task.finish(all[r], scratch.sums + r * stride);
   }
 }
 
@@ -187,32 +113,11 @@ LACO_KERNEL(attention)
  int64_t width, int64_t window, float scale, float soft_cap, const float* slopes, const float* sinks,
  const int32_t* offsets, const int32_t* key_offsets, const int32_t* past, int64_t sequences, float* scratch, float* out,
  float* log_sums) {
-  const int64_t group = query_heads / key_heads;
-  const bool parallel = offsets[sequences] * query_heads * width > kParallel / 8;
-#pragma omp parallel if (parallel)
-  {
-    const int64_t threads = omp_get_num_threads();
-    const Scratch own(scratch + omp_get_thread_num() * Scratch::size(width), width);
-    int64_t turn = threads - omp_get_thread_num() - 1;
-    for (int64_t s = 0; s < sequences; s++) {
-      const int64_t rows = (offsets[s + 1] - offsets[s]) * group;
-      for (int64_t h = 0; h < key_heads; h++) {
-        for (int64_t first = 0; first < rows; first += kRows) {
-          if (++turn < threads) {
-            continue;
-          }
-          turn = 0;
-          const int64_t queries = offsets[s] * query_heads * width + h * group * width;
-          const int64_t keys = key_offsets[s] * key_heads * width + h * width;
-          const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap,
-                               slopes == nullptr ? nullptr : slopes + h * group,
-                               sinks == nullptr ? nullptr : sinks + h * group};
-          attend(query + queries, key + keys, value + keys, heads, past[s], first,
-                 min(kRows, rows - first), own, out + queries,
-                 log_sums == nullptr ? nullptr : log_sums + offsets[s] * query_heads + h * group);
-        }
-      }
-    }
-  }
+  const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap, slopes, sinks};
+  const Attention all = {query, key, value, heads, offsets, key_offsets, past, sequences, out, log_sums};
+  const auto nothing = [] {};
+  attend_all(
+      all, kRows, scratch, Scratch::size(width), nothing,
+      [&](const Task& task, float* own) { attend(task, Scratch(own, width)); }, nothing);
   return LACO_OK;
 }

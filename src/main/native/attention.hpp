@@ -1,6 +1,8 @@
 // What attention and its gradient share: products of small blocks of rows and keys.
 #pragma once
 
+#include <omp.h>
+
 #include "math.hpp"
 
 namespace LACO_NAMESPACE {
@@ -26,8 +28,8 @@ inline void copy_row(const float* from, int64_t width, float* to) {
   each_vector(width, [&](int64_t i, auto... n) { store(to + i, load(from + i, n...), n...); });
 }
 
-// Transposes W rows of W floats, `stride` apart, into rows of `out` that are kKeys apart.
-inline void transpose_square(const float* in, int64_t stride, float* out) {
+// Transposes W rows of W floats, `stride` apart, into rows of `out` that are `out_stride` apart.
+inline void transpose_square(const float* in, int64_t stride, float* out, int64_t out_stride) {
   Vec rows[W], next[W];
   for (int i = 0; i < W; i++) {
     rows[i] = load(in + i * stride);
@@ -53,7 +55,7 @@ inline void transpose_square(const float* in, int64_t stride, float* out) {
     }
   }
   for (int i = 0; i < W; i++) {
-    store(out + i * kKeys, rows[i]);
+    store(out + i * out_stride, rows[i]);
   }
 }
 
@@ -64,7 +66,7 @@ inline void transpose(const float* keys, int64_t count, int64_t width, int64_t s
   const int64_t whole_width = width / W * W;
   for (int64_t j = 0; j < whole_keys; j += W) {
     for (int64_t c = 0; c < whole_width; c += W) {
-      transpose_square(keys + j * stride + c, stride, out + c * kKeys + j);
+      transpose_square(keys + j * stride + c, stride, out + c * kKeys + j, kKeys);
     }
     for (int64_t c = whole_width; c < width; c++) {
       for (int64_t k = j; k < j + W; k++) {
@@ -175,11 +177,179 @@ inline Int lanes(int64_t first) {
   return lane + static_cast<int32_t>(first);
 }
 
+// Turns `count` scores of a row, times scale and after their soft-cap, into exponentials relative to the largest score so
+// far, and gives these to put(number, vector). When the largest score grows, the row's sums are rescaled. Scores outside the row's range
+// become 0. With ALiBi a score falls by `slope` for each step from its key to the row's last key, number `last` of these.
+template <class Exponential, class Put>
+inline void soften(float* scores, int64_t count, Range range, float scale, float soft_cap, float slope, int64_t last,
+                   float* most, float* total, float* sums, int64_t width, Exponential exponential, Put put) {
+  const Vec none = splat(-__builtin_inff());
+  const int32_t from = static_cast<int32_t>(range.from), to = static_cast<int32_t>(range.to);
+  const bool hides = from > 0 || to < count;
+  const bool plain = !hides && soft_cap == 0 && slope == 0;
+  Vec maximum = none;
+  if (plain) {
+    for (int64_t j = 0; j < count; j += W) {
+      maximum = max(maximum, load(scores + j) * scale);
+    }
+  } else {
+    for (int64_t j = 0; j < count; j += W) {
+      Int key = lanes(j);
+      Vec score = capped(load(scores + j) * scale, soft_cap);
+      if (slope != 0) {
+        score += slope * __builtin_convertvector(key - static_cast<int32_t>(last), Vec);
+      }
+      if (hides) {
+        score = select((key >= from) & (key < to), score, none);
+      }
+      store(scores + j, score);
+      maximum = max(maximum, score);
+    }
+  }
+  const float now = max(*most, largest(maximum));
+  if (now > *most) {
+    if (*total != 0) {
+      const Vec factor = exp(splat(*most - now));
+      *total *= factor[0];
+      for (int64_t c = 0; c < padded(width); c += W) {
+        store(sums + c, load(sums + c) * factor);
+      }
+    }
+    *most = now;
+  }
+  const float shift = now == -__builtin_inff() ? 0 : now;
+  Vec sum = {};
+  for (int64_t j = 0; j < count; j += W) {
+    Vec weight = exponential(load(scores + j) * (plain ? scale : 1.0f) - shift);
+    put(j, weight);
+    sum += weight;
+  }
+  *total += quick_sum(sum);
+}
+
 struct Heads {
   int64_t queries, keys, width, window;
   float scale, soft_cap;
   const float* slopes;  // of the heads that share the key-value head; null without ALiBi
   const float* sinks;   // likewise; null for none
 };
+
+// Attention of all heads over some sequences; the arguments of laco_attention.
+struct Attention {
+  const float *query, *key, *value;
+  Heads heads;  // with the slopes and sinks of all heads
+  const int32_t *offsets, *key_offsets, *past;
+  int64_t sequences;
+  float *out, *log_sums;
+};
+
+// A row of a task, and its softmax so far.
+struct Row {
+  int64_t offset;   // in query and out
+  int64_t log_sum;  // its place in log_sums
+  Range visible;    // the keys that the row sees
+  float slope;      // of ALiBi
+  float most;       // the largest score
+  float total;      // the sum of the exponentials of scores relative to that one
+
+  // The keys that the row sees of the keys block .. block + keys, counted from the first of these.
+  Range range(int64_t block, int64_t keys) const {
+    return {min(keys, max(int64_t{0}, visible.from - block)), max(int64_t{0}, min(keys, visible.to - block))};
+  }
+
+  // soften for the row's scores of the keys block .. block + count.
+  template <class Exponential, class Put>
+  void soften_scores(float* scores, int64_t block, int64_t count, float scale, float soft_cap, int64_t width, float* sums,
+                     Exponential exponential, Put put) {
+    soften(scores, count, range(block, count), scale, soft_cap, slope, visible.to - 1 - block, &most, &total, sums,
+           width, exponential, put);
+  }
+};
+
+// Some rows of one key-value head of one sequence, a row being a query of one of the heads that share that key-value
+// head: row r is query r / group under head r % group. Pointers are to the first row of the sequence and to the first of
+// these heads.
+struct Task {
+  const float *query, *key, *value;
+  Heads heads;
+  int64_t past;          // tokens of the sequence before its first query
+  int64_t first, count;  // the rows of the task
+  float *out, *log_sums;
+
+  int64_t key_stride() const { return heads.keys * heads.width; }
+
+  // Writes the task's rows before the first key, and returns the keys that are seen. A sink is a score before all others,
+  // of which no value follows.
+  Range begin(Row* rows) const {
+    const int64_t group = heads.queries / heads.keys;
+    int64_t at = first / group, head = first % group;
+    const int64_t start = past + at + 1;
+    Range seen = {heads.window == 0 ? int64_t{0} : max(int64_t{0}, start - heads.window), start};
+    for (int64_t r = 0; r < count; r++) {
+      const int64_t to = past + at + 1;
+      const int64_t place = at * heads.queries + head;
+      rows[r] = {place * heads.width,
+                 place,
+                 {heads.window == 0 ? int64_t{0} : max(int64_t{0}, to - heads.window), to},
+                 heads.slopes == nullptr ? 0 : heads.slopes[head],
+                 heads.sinks == nullptr ? -__builtin_inff() : heads.sinks[head],
+                 heads.sinks == nullptr ? 0.0f : 1.0f};
+      seen.to = to;
+      if (++head == group) {
+        head = 0;
+        at++;
+      }
+    }
+    return seen;
+  }
+
+  // Writes the output of a row, whose weighted values have been added up.
+  void finish(const Row& row, const float* sums) const {
+    const float inverse = 1 / row.total;
+    float* to = out + row.offset;
+    each_vector(heads.width, [&](int64_t i, auto... n) { store(to + i, load(sums + i, n...) * inverse, n...); });
+    if (log_sums != nullptr) {
+      log_sums[row.log_sum] = row.most + static_cast<float>(__builtin_log(static_cast<double>(row.total)));
+    }
+  }
+};
+
+// Calls attend(task, scratch) for tasks of up to `rows` rows that are all rows of an attention. `scratch` has
+// `floats` for each thread; begin and end are called by each thread before its first task and after its last.
+template <class Begin, class Attend, class End>
+inline void attend_all(const Attention& all, int64_t rows, float* scratch, int64_t floats, Begin begin, Attend attend,
+                       End end) {
+  const Heads& heads = all.heads;
+  const int64_t group = heads.queries / heads.keys;
+  const bool parallel = all.offsets[all.sequences] * heads.queries * heads.width > kParallel / 8;
+#pragma omp parallel if (parallel)
+  {
+    const int64_t threads = omp_get_num_threads();
+    float* own = scratch + omp_get_thread_num() * floats;
+    int64_t turn = threads - omp_get_thread_num() - 1;
+    begin();
+    for (int64_t s = 0; s < all.sequences; s++) {
+      const int64_t count = (all.offsets[s + 1] - all.offsets[s]) * group;
+      for (int64_t h = 0; h < heads.keys; h++) {
+        for (int64_t first = 0; first < count; first += rows) {
+          if (++turn < threads) {
+            continue;
+          }
+          turn = 0;
+          const int64_t queries = all.offsets[s] * heads.queries * heads.width + h * group * heads.width;
+          const int64_t keys = all.key_offsets[s] * heads.keys * heads.width + h * heads.width;
+          Heads shared = heads;
+          shared.slopes = heads.slopes == nullptr ? nullptr : heads.slopes + h * group;
+          shared.sinks = heads.sinks == nullptr ? nullptr : heads.sinks + h * group;
+          float* log_sums = all.log_sums == nullptr ? nullptr : all.log_sums + all.offsets[s] * heads.queries + h * group;
+          attend(Task{all.query + queries, all.key + keys, all.value + keys, shared, all.past[s], first,
+                      min(rows, count - first), all.out + queries, log_sums},
+                 own);
+        }
+      }
+    }
+    end();
+  }
+}
 
 }  // namespace LACO_NAMESPACE

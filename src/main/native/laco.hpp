@@ -14,7 +14,9 @@
 // another tier. For the same reason kernels call no inline function of the standard library.
 #define LACO_JOIN_(a, b) a##b
 #define LACO_JOIN(a, b) LACO_JOIN_(a, b)
+#ifndef LACO_NAMESPACE
 #define LACO_NAMESPACE LACO_JOIN(laco_tier_, LACO_TIER)
+#endif
 #define LACO_KERNEL(name) \
   extern "C" __attribute__((visibility("default"))) int32_t LACO_JOIN(laco_##name##_, LACO_TIER)
 

@@ -90,6 +90,9 @@ int32_t laco_watch_mappings(void*);
 LACO_DECLARE(0)
 LACO_DECLARE(1)
 LACO_DECLARE(2)
+int32_t laco_use_tiles();
+decltype(laco_attention_scratch_0) laco_attention_tiles_scratch;
+decltype(laco_attention_0) laco_attention_tiles;
 }
 
 namespace {
@@ -1024,11 +1027,13 @@ void test_clamped_gate(const Kernels& k) {
   }
 }
 
-void test_attention(const Kernels& k) {
+// Attention of a kernel, `tolerance` from that of plain loops.
+void test_attention(const std::string& name, decltype(&laco_attention_0) attention,
+                    decltype(&laco_attention_scratch_0) attention_scratch, double tolerance) {
   for (int64_t width : {1, 3, 4, 7, 8, 15, 16, 17, 32, 33, 64, 80, 128}) {
     for (int64_t window : {0, 1, 5, 70}) {
       for (Guarded::Side side : {Guarded::kEnd, Guarded::kBeginning}) {
-        current = "attention_" + std::to_string(k.tier) + " width=" + std::to_string(width) +
+        current = name + " width=" + std::to_string(width) +
                   " window=" + std::to_string(window);
         const int64_t heads = 6, key_heads = 2, sequences = 3;
         const int32_t offsets[] = {0, 1, 38, 41}, past[] = {0, 0, 90}, keys[] = {0, 1, 38, 131};
@@ -1036,14 +1041,14 @@ void test_attention(const Kernels& k) {
             value(131 * key_heads * width, side), out(41 * heads * width, side, unset),
             log_sums(41 * heads, side, unset);
         // Scratch memory for as many threads as OpenMP may start.
-        Floats scratch(64 * k.attention_scratch(width), side, unset);
+        Floats scratch(64 * attention_scratch(width), side, unset);
         const float scale = 1 / std::sqrt(static_cast<float>(width));
         const double cap = window == 5 ? 2 : 0;
         const float slopes[] = {1, 0.5f, 0.25f, 0.1f, 0.01f, 0};
         const float all_sinks[] = {-1, 0.5f, 2, -0x1p120f, 5, 0};
         const bool alibi = window == 70 || width == 16, sinks = window == 1 || width == 33;
-        check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window, scale,
-                          static_cast<float>(cap), alibi ? slopes : nullptr, sinks ? all_sinks : nullptr, offsets, keys, past, sequences, scratch.data(), out.data(),
+        check(attention(query.data(), key.data(), value.data(), heads, key_heads, width, window, scale,
+                        static_cast<float>(cap), alibi ? slopes : nullptr, sinks ? all_sinks : nullptr, offsets, keys, past, sequences, scratch.data(), out.data(),
                           width % 2 == 0 ? log_sums.data() : nullptr) == 0,
               "status");
         for (int64_t s = 0; s < sequences; s++) {
@@ -1073,15 +1078,43 @@ void test_attention(const Kernels& k) {
                 for (int64_t j = from; j <= last; j++) {
                   sum += weights[static_cast<size_t>(j - from)] * value[row(j) + c];
                 }
-                close(out[q + c], sum / total, 1e-5, q + c);
+                close(out[q + c], sum / total, tolerance, q + c);
               }
               if (width % 2 == 0) {
-                close(log_sums[t * heads + h], std::log(total), 1e-5, t * heads + h);
+                close(log_sums[t * heads + h], std::log(total), tolerance, t * heads + h);
               }
             }
           }
         }
       }
+    }
+  }
+}
+
+// A value that a query does not see changes nothing of the query's output, whatever the value is.
+void test_unseen_values() {
+  current = "attention_tiles of values that are not finite";
+  constexpr int64_t tokens = 150, width = 40;
+  const int32_t offsets[] = {0, tokens}, past[] = {0};
+  Floats query(tokens * width, Guarded::kEnd), key(tokens * width, Guarded::kEnd), value(tokens * width, Guarded::kEnd),
+      out(tokens * width, Guarded::kEnd, unset), expected(tokens * width, Guarded::kEnd, unset),
+      scratch(64 * laco_attention_tiles_scratch(width), Guarded::kEnd, unset);
+  auto attend = [&](float* to) {
+    check(laco_attention_tiles(query.data(), key.data(), value.data(), 1, 1, width, 0, 0.2f, 0, nullptr, nullptr,
+                               offsets, offsets, past, 1, scratch.data(), to, nullptr) == 0,
+          "status");
+  };
+  attend(expected.data());
+  constexpr int64_t first = 140;
+  value.data()[first * width + 3] = std::numeric_limits<float>::quiet_NaN();
+  value.data()[first * width + 4] = -std::numeric_limits<float>::infinity();
+  attend(out.data());
+  for (int64_t i = 0; i < tokens * width; i++) {
+    const int64_t column = i % width;
+    if (i / width < first || (column != 3 && column != 4)) {
+      close(out[i], static_cast<double>(expected[i]), 1.5e-2, i);
+    } else {
+      check(column == 3 ? std::isnan(out[i]) : std::isinf(out[i]), "a value that is seen");
     }
   }
 }
@@ -1245,9 +1278,17 @@ int main() {
     test_adam_w(k);
     test_adam_w_8bit(k);
     test_clamped_gate(k);
-    test_attention(k);
+    test_attention("attention_" + std::to_string(k.tier), k.attention, k.attention_scratch, 1e-5);
     test_attention_gradient(k);
     std::printf("tier %d: all kernels agree\n", k.tier);
   }
+  if ((features & 18) != 18 || laco_use_tiles() != 1) {
+    std::printf("tiles: this processor lacks them\n");
+    return 0;
+  }
+  // Four factors are rounded to bf16, each by up to 2^-9 of itself.
+  test_attention("attention_tiles", laco_attention_tiles, laco_attention_tiles_scratch, 1.5e-2);
+  test_unseen_values();
+  std::printf("tiles: all kernels agree\n");
   return 0;
 }

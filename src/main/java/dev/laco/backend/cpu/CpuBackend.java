@@ -323,8 +323,10 @@ public final class CpuBackend extends MemoryBackend {
       MemorySegment logSums) {
     MemoryBatch sequences = MemoryBatch.of(batch);
     CpuKernels current = kernels();
-    long floats = current.attentionScratch(spec.headDim());
+    boolean inTiles = spec.products() == DType.BF16 && current.hasTiles();
+    long floats = current.attentionScratch(spec.headDim(), inTiles);
     current.attention(
+        inTiles,
         data(query),
         data(key),
         data(value),

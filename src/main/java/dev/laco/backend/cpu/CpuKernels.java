@@ -25,7 +25,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 14;
+  private static final int ABI = 15;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -34,6 +34,9 @@ final class CpuKernels {
 
   /** {@code void laco_set_threads(int32_t threads)}. */
   private static final MethodHandle SET_THREADS = Downcalls.ofVoid(JAVA_INT);
+
+  /** {@code int32_t laco_use_tiles(void)}. */
+  private static final MethodHandle USE_TILES = Downcalls.ofInt();
 
   /** {@code int64_t laco_attention_scratch(int64_t width)}. */
   private static final MethodHandle ATTENTION_SCRATCH = Downcalls.ofLong(JAVA_LONG);
@@ -105,7 +108,8 @@ final class CpuKernels {
    * {@code int32_t laco_attention(const float *query, const float *key, const float *value, int64_t
    * query_heads, int64_t key_heads, int64_t width, int64_t window, float scale, float soft_cap,
    * const float *slopes, const float *sinks, const int32_t *offsets, const int32_t *key_offsets,
-   * const int32_t *past, int64_t sequences, float *scratch, float *out, float *log_sums)}.
+   * const int32_t *past, int64_t sequences, float *scratch, float *out, float *log_sums)}; the same
+   * of {@code laco_attention_tiles}.
    */
   private static final MethodHandle ATTENTION =
       Downcalls.ofInt(
@@ -379,6 +383,7 @@ final class CpuKernels {
   private static final MethodHandle NARROW = Downcalls.ofInt(ADDRESS, JAVA_LONG, ADDRESS, JAVA_INT);
 
   private final MemorySegment setThreads;
+  private final boolean tiles;
   private final MemorySegment attentionScratch;
   private final MemorySegment embed;
   private final MemorySegment rmsNorm;
@@ -388,6 +393,8 @@ final class CpuKernels {
   private final MemorySegment rope;
   private final MemorySegment ropeNeighbours;
   private final MemorySegment attention;
+  private final MemorySegment attentionTilesScratch;
+  private final MemorySegment attentionTiles;
   private final MemorySegment attentionGradientScratch;
   private final MemorySegment attentionGradient;
   private final MemorySegment clampedGate;
@@ -430,7 +437,10 @@ final class CpuKernels {
           library.location() + " has interface version " + abi + ", not " + ABI + ": rebuild it");
     }
     setThreads = library.function("laco_set_threads");
+    tiles = tier == CpuTier.AVX512 && CpuFeature.AMX_BF16.isPresent() && usesTiles(library);
     attentionScratch = function(library, "laco_attention_scratch", tier);
+    attentionTilesScratch = library.function("laco_attention_tiles_scratch");
+    attentionTiles = library.function("laco_attention_tiles");
     embed = function(library, "laco_embed", tier);
     rmsNorm = function(library, "laco_rms_norm", tier);
     layerNorm = function(library, "laco_layer_norm", tier);
@@ -479,9 +489,24 @@ final class CpuKernels {
         });
   }
 
-  /** How many floats of scratch memory {@link #attention} needs for each thread. */
-  long attentionScratch(long width) {
-    return Downcalls.call(() -> (long) ATTENTION_SCRATCH.invokeExact(attentionScratch, width));
+  /** Whether this tier and this process have products of tiles of bf16 numbers. */
+  boolean hasTiles() {
+    return tiles;
+  }
+
+  private static boolean usesTiles(NativeLibrary library) {
+    MemorySegment function = library.function("laco_use_tiles");
+    return Downcalls.call(() -> (int) USE_TILES.invokeExact(function)) == 1;
+  }
+
+  /**
+   * How many floats of scratch memory {@link #attention} needs for each thread.
+   *
+   * @param inTiles as there
+   */
+  long attentionScratch(long width, boolean inTiles) {
+    MemorySegment function = inTiles ? attentionTilesScratch : attentionScratch;
+    return Downcalls.call(() -> (long) ATTENTION_SCRATCH.invokeExact(function, width));
   }
 
   void embed(
@@ -593,7 +618,14 @@ final class CpuKernels {
         () -> (int) ROPE.invokeExact(kernel, x, cosine, sine, rows, heads, headDim, pairs, turns));
   }
 
+  /**
+   * Attention.
+   *
+   * @param inTiles whether products are of tiles of bf16 numbers, or in f32; false without {@link
+   *     #hasTiles}
+   */
   void attention(
+      boolean inTiles,
       MemorySegment query,
       MemorySegment key,
       MemorySegment value,
@@ -611,12 +643,13 @@ final class CpuKernels {
       MemorySegment scratch,
       MemorySegment out,
       MemorySegment logSums) {
+    MemorySegment function = inTiles ? attentionTiles : attention;
     run(
         "laco_attention",
         () ->
             (int)
                 ATTENTION.invokeExact(
-                    attention,
+                    function,
                     query,
                     key,
                     value,

@@ -118,6 +118,7 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
     void run(CpuKernels kernels) {
       kernels.rmsNorm(states, mixed, DType.BF16, NORM, TOKENS, WIDTH, out, DType.F32);
       kernels.attention(
+          false,
           states,
           others,
           others,
@@ -132,7 +133,7 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
           offsets,
           past,
           1,
-          attentionScratch.atLeast(kernels.attentionScratch(HEAD_WIDTH) * Float.BYTES),
+          attentionScratch.atLeast(kernels.attentionScratch(HEAD_WIDTH, false) * Float.BYTES),
           out,
           MemorySegment.NULL);
       kernels.gatedActivation(

@@ -136,6 +136,12 @@ class CpuBackendTest {
     }
 
     @Override
+    public Tolerance attention(DType products) {
+      boolean tiles = tier == CpuTier.AVX512 && CpuFeature.AMX_BF16.isPresent();
+      return tiles && products == DType.BF16 ? Tolerance.BF16_ATTENTION : Tolerance.ACCUMULATED;
+    }
+
+    @Override
     public Tolerance crossProduct() {
       return product(DType.BF16);
     }
