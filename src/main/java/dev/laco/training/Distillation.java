@@ -309,9 +309,10 @@ public final class Distillation implements AutoCloseable {
   /**
    * The learning rate that suits the model as it is. A range test takes a few steps at each of some
    * rising rates, one after another, until the divergence on a part of the held-out text is back at
-   * half of what it has fallen. Its result is twice the rate behind whose steps the divergence was
-   * smallest, since the mean of a training's rates is half of their peak; or the lowest rate of all
-   * where the divergence never fell. Then the weights are again what they were.
+   * half of what it has fallen. Its result is twice the rate at which the divergence would be
+   * smallest by a parabola over the logarithms of the rate behind whose steps it was smallest and
+   * of its neighbours, since the mean of a training's rates is half of their peak; or the lowest
+   * rate of all where the divergence never fell. Then the weights are again what they were.
    *
    * @param rate taken by the training
    * @param trials the divergence after the steps of each rate; the first is of the model as it is
@@ -365,7 +366,6 @@ public final class Distillation implements AutoCloseable {
     double start = heldOut.divergence(passes, student, JUDGED);
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
-    double found = RATES.getFirst() * settings.rate();
     int number = 0;
     double token = 0;
     for (double relative : RATES) {
@@ -382,10 +382,7 @@ public final class Distillation implements AutoCloseable {
       token = Seconds.since(begin) / tokens;
       double now = heldOut.divergence(passes, student, JUDGED);
       trials.add(new RateTrial(each, rate, now));
-      if (now < lowest) {
-        lowest = now;
-        found = PEAK * rate;
-      }
+      lowest = Math.min(lowest, now);
       // A divergence that never fell may have risen by the noise of a step.
       boolean fell = lowest < start;
       if (Double.isNaN(now) || (fell && start - now < (start - lowest) / 2)) {
@@ -393,7 +390,31 @@ public final class Distillation implements AutoCloseable {
       }
     }
     layers.restart();
-    return new FoundRate(found, List.copyOf(trials), token);
+    return new FoundRate(suitable(trials), List.copyOf(trials), token);
+  }
+
+  /**
+   * The peak of the rates of a training.
+   *
+   * @param trials of a range test; the first is of the model as it is
+   */
+  static double suitable(List<RateTrial> trials) {
+    int best = 0;
+    for (int i = 1; i < trials.size(); i++) {
+      best = trials.get(i).divergence() < trials.get(best).divergence() ? i : best;
+    }
+    if (best == 0) {
+      return trials.get(1).rate();
+    }
+    double rate = trials.get(best).rate();
+    double share = 0;
+    if (best > 1 && best + 1 < trials.size()) {
+      double left = trials.get(best - 1).divergence() - trials.get(best).divergence();
+      double right = trials.get(best + 1).divergence() - trials.get(best).divergence();
+      // The vertex of the parabola, in steps from one rate to the next.
+      share = Double.isFinite(left + right) ? (left - right) / (2 * (left + right)) : 0;
+    }
+    return PEAK * rate * Math.pow(rate / trials.get(Math.max(1, best - 1)).rate(), share);
   }
 
   /** The number of parameters that are trained. */

@@ -35,6 +35,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -79,15 +80,13 @@ class DistillationTest {
         List<RateTrial> trials = found.trials();
         double start = trials.getFirst().divergence();
         double lowest = start;
-        double suits = trials.get(1).rate();
         for (RateTrial trial : trials.subList(1, trials.size())) {
-          suits = trial.divergence() < lowest ? 2 * trial.rate() : suits;
           lowest = Math.min(lowest, trial.divergence());
           boolean goesOn = lowest == start || trial.divergence() <= (start + lowest) / 2;
           assertTrue(goesOn || trial.equals(trials.getLast()), trials::toString);
         }
         assertTrue(lowest < start || trials.size() == 5, trials::toString);
-        assertEquals(suits, found.rate());
+        assertEquals(Distillation.suitable(trials), found.rate());
         Distillation.Result result = training.run(12 * 4 * LENGTH, settings.rate(), noted);
         List<TrainingStep> steps = noted.steps();
         assertEquals(12, steps.size());
@@ -117,6 +116,33 @@ class DistillationTest {
         assertEquals(4, early.reached().measurements().getLast().step());
       }
     }
+  }
+
+  /** The peak of a training's rates is twice the rate that a range test finds best. */
+  @Test
+  void aRateBetweenThoseThatWereTriedMaySuitBest() {
+    // As high on both sides of the lowest divergence, or higher on the left, or as low beside it.
+    assertEquals(2e-4, suitable(0.5, 0.4, 0.3, 0.4), 1e-12);
+    assertEquals(2e-4 * Math.pow(3, 1.0 / 6), suitable(0.5, 0.5, 0.3, 0.4), 1e-12);
+    assertEquals(2e-4 * Math.sqrt(3), suitable(0.5, 0.4, 0.3, 0.3), 1e-12);
+    // Without a neighbour, or with one that is no number, it is the rate itself.
+    assertEquals(6e-4, suitable(0.5, 0.4, 0.35, 0.3), 1e-12);
+    assertEquals(2e-4 / 3, suitable(0.5, 0.3, 0.4), 1e-12);
+    assertEquals(2e-4, suitable(0.5, 0.4, 0.3, Double.NaN), 1e-12);
+    // Where the divergence never fell, it is the lowest rate of all.
+    assertEquals(1e-4 / 3, suitable(0.5, 0.6, 0.7, 0.8), 1e-12);
+  }
+
+  /**
+   * The rate by the divergences of a model as it is, and behind steps at 1/3, 1, 3, ... of 1e-4.
+   */
+  private static double suitable(double... divergences) {
+    List<RateTrial> trials = new ArrayList<>();
+    for (double divergence : divergences) {
+      double rate = trials.isEmpty() ? 0 : 1e-4 * Math.pow(3, trials.size() - 2);
+      trials.add(new RateTrial(trials.isEmpty() ? 0 : 4, rate, divergence));
+    }
+    return Distillation.suitable(trials);
   }
 
   /** The estimate of the time rests on these bytes; the kernel counts what was read and written. */
