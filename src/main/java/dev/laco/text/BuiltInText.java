@@ -24,6 +24,7 @@ public final class BuiltInText {
           "manual",
           "news",
           "novels",
+          "packages",
           "questions",
           "reference",
           "sources",
