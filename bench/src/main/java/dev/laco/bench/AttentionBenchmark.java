@@ -21,14 +21,19 @@ import org.openjdk.jmh.annotations.TearDown;
 
 /** {@code attention} of packed sequences. */
 public class AttentionBenchmark extends Case {
-  private static final double TOLERANCE = 1e-5;
-
   @Param({"SmolLM2-135M", "Llama-3.2-1B", "Llama-2-7B"})
   public String model;
 
-  /** Number of sequences and tokens of each: a calibration set and a chunk of a perplexity. */
-  @Param({"10x39", "1x2048"})
+  /**
+   * Number of sequences and tokens of each: a calibration set, chunks of a fit, and a chunk of a
+   * perplexity.
+   */
+  @Param({"10x39", "4x256", "1x2048"})
   public String sequences;
+
+  /** The type of the products, which a device without instructions for it replaces by f32. */
+  @Param({"f32", "bf16"})
+  public String products;
 
   private Backend backend;
   private TokenBatch batch;
@@ -62,12 +67,21 @@ public class AttentionBenchmark extends Case {
     work(
         2.0 * query.data().byteSize() + 2.0 * key.data().byteSize(),
         pairs * spec.numHeads() * 4 * spec.headDim());
-    ceilings().largeProduct(DType.F32);
+    ceilings().largeProduct(type());
   }
 
-  private static AttentionSpec spec(int heads, int keyValueHeads, int headDim) {
+  private DType type() {
+    return products.equals("f32") ? DType.F32 : DType.BF16;
+  }
+
+  /** How far the largest element may be off: by the rounding of sums, or of all four factors. */
+  private double tolerance() {
+    return type() == DType.F32 ? 1e-5 : 6e-3;
+  }
+
+  private AttentionSpec spec(int heads, int keyValueHeads, int headDim) {
     return new AttentionSpec(
-        heads, keyValueHeads, headDim, 0, new LogitSpec(1 / Math.sqrt(headDim), 0), DType.F32);
+        heads, keyValueHeads, headDim, 0, new LogitSpec(1 / Math.sqrt(headDim), 0), type());
   }
 
   /** One head, as an attention of its own. */
@@ -84,7 +98,7 @@ public class AttentionBenchmark extends Case {
           batch,
           expected);
     }
-    Values.requireClose("head " + head, columns(out, head), expected, TOLERANCE);
+    Values.requireClose("head " + head, columns(out, head), expected, tolerance());
   }
 
   private MemoryTensor columns(MemoryTensor heads, int head) {
