@@ -15,11 +15,13 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-constexpr int64_t kTask = 512;       // rows of a task
-constexpr int64_t kBlock = 256;      // keys that are laid out at once
-constexpr int64_t kSide = 16;        // rows of a tile, and floats of one
-constexpr int64_t kDeep = 2 * kSide;  // numbers in bf16 of a row of a tile
-constexpr int64_t kPair = 2 * kSide;  // rows, or columns, of two tiles
+// With half of both, sequences of 256 tokens take as long, and ones of 2048 tokens a third longer.
+constexpr int64_t kTask = 512;   // rows of a task
+constexpr int64_t kBlock = 256;  // keys that are laid out at once
+
+constexpr int64_t kSide = 16;                    // rows of a tile, and floats of one
+constexpr int64_t kDeep = 2 * kSide;             // numbers in bf16 of a row of a tile
+constexpr int64_t kPair = 2 * kSide;             // rows, or columns, of two tiles
 constexpr int64_t kTileNumbers = kSide * kDeep;  // numbers in bf16 of a tile
 
 // Elements of a head, with zeros up to two tiles of floats, which are one of bf16.
