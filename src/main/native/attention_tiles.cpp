@@ -55,13 +55,13 @@ struct Scratch {
 // polynomial of 2^f for f in [-1/2, 1/2]. NaN stays NaN; what is below 2^-126 becomes 0.
 inline Vec rough_exp(Vec x) {
   const Vec power = x * 0x1.715476p0f;
-  const Vec whole = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const Vec f = power - whole;
+  const Vec n = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const Vec f = power - n;
   Vec p = splat(0x1.c3f760p-5f);
   p = fma(p, f, splat(0x1.f0de1ap-3f));
   p = fma(p, f, splat(0x1.62f31ap-1f));
   p = fma(p, f, splat(0x1.fff692p-1f));
-  return select(x < -87.0f, Vec{}, _mm512_scalef_ps(p, whole));
+  return select(x < -87.0f, Vec{}, _mm512_scalef_ps(p, n));
 }
 
 // Two vectors in bf16, the first one in front.

@@ -1033,8 +1033,7 @@ void test_attention(const std::string& name, decltype(&laco_attention_0) attenti
   for (int64_t width : {1, 3, 4, 7, 8, 15, 16, 17, 32, 33, 64, 80, 128}) {
     for (int64_t window : {0, 1, 5, 70}) {
       for (Guarded::Side side : {Guarded::kEnd, Guarded::kBeginning}) {
-        current = name + " width=" + std::to_string(width) +
-                  " window=" + std::to_string(window);
+        current = name + " width=" + std::to_string(width) + " window=" + std::to_string(window);
         const int64_t heads = 6, key_heads = 2, sequences = 3;
         const int32_t offsets[] = {0, 1, 38, 41}, past[] = {0, 0, 90}, keys[] = {0, 1, 38, 131};
         Floats query(41 * heads * width, side), key(131 * key_heads * width, side),
@@ -1282,7 +1281,8 @@ int main() {
     test_attention_gradient(k);
     std::printf("tier %d: all kernels agree\n", k.tier);
   }
-  if ((features & 18) != 18 || laco_use_tiles() != 1) {
+  constexpr int kTiles = 2 | 4 | 16;  // AVX-512, its BF16 and AMX BF16
+  if ((features & kTiles) != kTiles || laco_use_tiles() != 1) {
     std::printf("tiles: this processor lacks them\n");
     return 0;
   }

@@ -43,6 +43,11 @@ public enum CpuFeature {
     return (bits() & mask()) != 0;
   }
 
+  /** Whether this processor has what kernels of tiles use, which round vectors to bf16, too. */
+  static boolean hasTiles() {
+    return AMX_BF16.isPresent() && AVX512_BF16.isPresent();
+  }
+
   int mask() {
     return mask;
   }

@@ -437,7 +437,7 @@ final class CpuKernels {
           library.location() + " has interface version " + abi + ", not " + ABI + ": rebuild it");
     }
     setThreads = library.function("laco_set_threads");
-    tiles = tier == CpuTier.AVX512 && CpuFeature.AMX_BF16.isPresent() && usesTiles(library);
+    tiles = tier == CpuTier.AVX512 && CpuFeature.hasTiles() && usesTiles(library);
     attentionScratch = function(library, "laco_attention_scratch", tier);
     attentionTilesScratch = library.function("laco_attention_tiles_scratch");
     attentionTiles = library.function("laco_attention_tiles");

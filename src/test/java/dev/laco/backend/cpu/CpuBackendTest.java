@@ -137,7 +137,7 @@ class CpuBackendTest {
 
     @Override
     public Tolerance attention(DType products) {
-      boolean tiles = tier == CpuTier.AVX512 && CpuFeature.AMX_BF16.isPresent();
+      boolean tiles = tier == CpuTier.AVX512 && CpuFeature.hasTiles();
       return tiles && products == DType.BF16 ? Tolerance.BF16_ATTENTION : Tolerance.ACCUMULATED;
     }
 
