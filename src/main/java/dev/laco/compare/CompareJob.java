@@ -394,7 +394,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
                       strategy.isSearched() && search(strategy, texts, target).triesNeighbours(),
                       fit,
                       texts.fit,
-                      () -> texts.fit,
+                      _ -> texts.fit,
                       memory);
           plan =
               fitted

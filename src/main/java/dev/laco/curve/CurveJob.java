@@ -456,7 +456,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
                     search.triesNeighbours(),
                     search.fit(),
                     texts.fit,
-                    () -> texts.fit,
+                    _ -> texts.fit,
                     memory);
         plan = fitted.plan();
         tensors = fitted.tensors();

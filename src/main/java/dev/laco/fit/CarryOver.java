@@ -316,6 +316,11 @@ public final class CarryOver implements AutoCloseable {
     }
   }
 
+  /** The most layers of a plan that a fit runs and may change. */
+  public static int mostFitted(FitRule rule, CollapsePlan plan) {
+    return (rule.changesGapsOnly() ? behindLastGap(plan) : plan.depth()) - unchanged(plan);
+  }
+
   /** The number of layers in front that a fit of a plan leaves as they are. */
   static int unchanged(CollapsePlan plan) {
     // Layers may be missing behind the last one that is the original's.

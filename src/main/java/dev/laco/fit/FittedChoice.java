@@ -19,7 +19,7 @@ import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
-import java.util.function.Supplier;
+import java.util.function.Function;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -183,7 +183,7 @@ public final class FittedChoice {
    * @param neighbours whether neighbours of these models are tried, too
    * @param rule how weights are fitted
    * @param text the text on which models are compared after quick fits
-   * @param whole gives the text on which the chosen model is fitted, once it is chosen
+   * @param whole gives the text on which a chosen model is fitted
    * @param memory owner of the new tensors
    */
   public Outcome run(
@@ -191,7 +191,7 @@ public final class FittedChoice {
       boolean neighbours,
       FitRule rule,
       FitText text,
-      Supplier<FitText> whole,
+      Function<CollapsePlan, FitText> whole,
       MemoryArena memory) {
     long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
@@ -201,7 +201,7 @@ public final class FittedChoice {
     }
     double choiceSeconds = Seconds.since(start);
     boolean fits = chosen.nll <= contenders.getFirst().meanNll();
-    FitText fitted = whole.get();
+    FitText fitted = whole.apply(chosen.plan);
     CarryOver.Result result = fits ? fit(chosen, rule, fitted, memory) : CarryOver.Result.nothing();
     FitReport report =
         new FitReport(

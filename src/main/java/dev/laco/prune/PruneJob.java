@@ -269,6 +269,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           texts,
           given == null && earlier == null,
           earlier == null,
+          fitTokens(backend, texts),
           writes,
           request.within(),
           trainingSeconds(texts, new JobEstimate(model, backend)));
@@ -319,8 +320,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private void shareTime(Backend backend, PruneTexts texts) {
     if (request.within() != null) {
       if (earlier == null) {
-        SharedTime time =
-            new SharedTime(request.within(), model, backend, texts, given != null, writes);
+        SharedTime time = new SharedTime(request, model, backend, texts, writes);
         PruneRequest ruled = time.withRule(time.bounded(request, search), this::choice);
         timed = time.bounded(ruled, choice(ruled));
       }
@@ -335,7 +335,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         .expected()
         .forEach(
             (name, seconds) -> {
-              String what = PruneStages.what(name, search, texts, heal, request.within());
+              String what = PruneStages.what(name, search, texts, heal, request);
               if (what != null) {
                 stages.add(new PruneEvent.ExpectedStage(name, seconds, what));
               }
@@ -462,7 +462,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                   search.triesNeighbours(),
                   search.fit(),
                   texts.fit(),
-                  () -> wholeFit(running.backend(), texts, memory.beside(sweep, residence)),
+                  chosen ->
+                      wholeFit(running.backend(), texts, chosen, memory.beside(sweep, residence)),
                   newMemory);
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());
@@ -484,12 +485,24 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         Seconds.since(fitStart));
   }
 
-  /** The text of the fit on which the chosen model is fitted. */
-  private FitText wholeFit(Backend backend, PruneTexts texts, MemoryPlan.Beside planned) {
+  /** The tokens on which the chosen model is expected to be fitted; 0 where nothing is. */
+  private int fitTokens(Backend backend, PruneTexts texts) {
+    FitText usual = texts.wholeFit();
+    if (usual == null) {
+      return 0;
+    }
+    return request.within() == null
+        ? usual.tokens()
+        : new SharedTime(request, model, backend, texts, writes).expectedTokens(search);
+  }
+
+  /** The text on which the chosen model is fitted. */
+  private FitText wholeFit(
+      Backend backend, PruneTexts texts, CollapsePlan plan, MemoryPlan.Beside planned) {
     return request.within() == null
         ? Objects.requireNonNull(texts.wholeFit())
-        : new SharedTime(request.within(), model, backend, texts, given != null, writes)
-            .wholeFit(progress(), search, planned);
+        : new SharedTime(request, model, backend, texts, writes)
+            .wholeFit(progress(), search, plan, planned);
   }
 
   /** The model that an earlier run was about to train. */

@@ -62,6 +62,7 @@ public final class PruneStages {
    *
    * @param searches whether layers are searched for, and not given
    * @param fits whether a model is chosen and fitted, and not one of an earlier run
+   * @param fitTokens on which the chosen model is fitted
    * @param writes whether the result is written
    * @param within seconds that the job may take; null for no limit
    * @param trainingSeconds in which the result is trained; 0 where it is not, or within a time
@@ -74,6 +75,7 @@ public final class PruneStages {
       PruneTexts texts,
       boolean searches,
       boolean fits,
+      int fitTokens,
       boolean writes,
       @Nullable Double within,
       double trainingSeconds) {
@@ -86,10 +88,9 @@ public final class PruneStages {
           SEARCH,
           Math.min(mostSeconds(search.settings()), search.seconds(estimate, tokens, texts.fit())));
     }
-    FitText whole = texts.wholeFit();
-    if (fits && texts.fit() != null && whole != null && search.fit() != null) {
+    if (fits && texts.fit() != null && search.fit() != null) {
       estimate.expectFit(
-          progress, "", search.fit(), search.mostContenders(), texts.fit(), whole.tokens(), target);
+          progress, "", search.fit(), search.mostContenders(), texts.fit(), fitTokens, target);
     }
     if (fits && texts.choice() != null) {
       progress.expect(
@@ -154,11 +155,7 @@ public final class PruneStages {
 
   /** What a stage does that changes the model, for people; null for others. */
   static @Nullable String what(
-      String stage,
-      SearchChoice search,
-      PruneTexts texts,
-      HealStage heal,
-      @Nullable Double within) {
+      String stage, SearchChoice search, PruneTexts texts, HealStage heal, PruneRequest request) {
     FitText fit = texts.wholeFit();
     FitRule rule = search.fit();
     if (stage.equals(SEARCH)) {
@@ -172,12 +169,12 @@ public final class PruneStages {
           : "quick fits of the best models";
     }
     if (rule != null && fit != null && stage.equals(FittedChoice.fitStage(""))) {
-      boolean more = within != null && SharedTime.mayFitMore(rule, texts);
-      return String.format(
-          Locale.ROOT, "%s on %s%,d tokens", rule.label(), more ? "at least " : "", fit.tokens());
+      return SharedTime.decidesTokens(request, rule)
+          ? rule.label() + " on as many tokens as leave time to train"
+          : String.format(Locale.ROOT, "%s on %,d tokens", rule.label(), fit.tokens());
     }
     if (stage.equals(HealStage.NAME)) {
-      return within == null
+      return request.within() == null
           ? String.format(Locale.ROOT, "training on %,d tokens", heal.wantedTokens())
           : "training until the time is over";
     }

@@ -3,6 +3,7 @@ package dev.laco.prune;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
+import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FittedChoice;
@@ -14,111 +15,172 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.function.Function;
+import java.util.function.IntToDoubleFunction;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How a prune shares the time that it may take among its stages: the largest fit is taken that
  * leaves a third of the time to train. The largest is by the best rule, on as many tokens as the
- * text has.
+ * text has. Before a quicker rule is taken, fewer tokens than usual are.
  *
- * @param seconds that the whole job may take
+ * @param request for a prune within a time
  * @param model that is pruned
  * @param backend whose rate of products was measured when it was opened
  * @param texts read for a fit
- * @param given whether a given plan is gone on from in place of a search
  * @param writes whether the result is written
  */
 record SharedTime(
-    double seconds, Model model, Backend backend, PruneTexts texts, boolean given, boolean writes) {
+    PruneRequest request, Model model, Backend backend, PruneTexts texts, boolean writes) {
   /** The share of the time that training gets at least. */
   private static final double TRAINING = 1.0 / 3;
 
   /** The share of the time that a search may take. */
   private static final double SEARCH = 0.2;
 
-  /** Numbers of tokens of a fit are tried in steps of so many. */
-  private static final int STEP = 16_384;
+  /** Numbers of tokens of a fit are tried in steps of this part of the usual tokens. */
+  private static final int STEPS = 8;
 
-  /** The request with a search that ends in its share of the time; one in closed form is short. */
-  PruneRequest bounded(PruneRequest request, SearchChoice search) {
+  /** The fewest steps of tokens that a fit takes before a quicker rule is taken. */
+  private static final int LEAST = 2;
+
+  /** Seconds that the whole job may take. */
+  private double seconds() {
+    return Objects.requireNonNull(request.within());
+  }
+
+  /** A request with a search that ends in its share of the time; one in closed form is short. */
+  PruneRequest bounded(PruneRequest tried, SearchChoice search) {
     boolean bounded =
-        request.search().budget() != null || search.isOneLoop() || search.blocks() != null || given;
-    JobProgress estimate = estimate(search);
+        tried.search().budget() != null
+            || search.isOneLoop()
+            || search.blocks() != null
+            || request.fromPlan() != null;
+    JobProgress estimate = estimate(search, usualTokens());
     double searching = estimate.expectedBeside("") - estimate.expectedBeside(PruneStages.SEARCH);
-    double most = seconds * SEARCH;
+    double most = seconds() * SEARCH;
     return bounded || searching <= most
-        ? request
-        : request.withSearch(request.search().withBudget(Math.max(1, Math.round(most)) + "s"));
+        ? tried
+        : tried.withSearch(tried.search().withBudget(Math.max(1, Math.round(most)) + "s"));
   }
 
   /**
-   * The request with a rule that leaves time to train.
+   * A request with a rule that leaves time to train.
    *
-   * @param request with a rule, or without one where a rule is to be chosen
+   * @param tried with a rule, or without one where a rule is to be chosen
    * @param choice makes the search of a request
    */
-  PruneRequest withRule(PruneRequest request, Function<PruneRequest, SearchChoice> choice) {
-    boolean chosen = request.rule() != null && !request.rule().equals(MergeRule.AUTO);
-    if (chosen || choice.apply(request).fit() == null) {
-      return request;
+  PruneRequest withRule(PruneRequest tried, Function<PruneRequest, SearchChoice> choice) {
+    boolean chosen = tried.rule() != null && !tried.rule().equals(MergeRule.AUTO);
+    if (chosen || choice.apply(tried).fit() == null) {
+      return tried;
     }
     List<String> rules =
         new ArrayList<>(FitRule.holding(model.config()).stream().map(FitRule::label).toList());
     rules.add(MergeRule.DROP.label());
     return rules.stream()
-        .map(request::withRule)
-        .filter(tried -> leavesTime(choice.apply(tried)))
+        .map(tried::withRule)
+        .filter(
+            ruled -> {
+              SearchChoice search = choice.apply(ruled);
+              return leavesTime(estimate(search, leastTokens(search.fit())));
+            })
         .findFirst()
-        .orElseGet(() -> request.withRule(rules.getLast()));
+        .orElseGet(() -> tried.withRule(rules.getLast()));
   }
 
-  private boolean leavesTime(SearchChoice search) {
-    return estimate(search).expectedBeside(HealStage.NAME) <= seconds * (1 - TRAINING);
+  /** Whether a job leaves time to train, at the pace at which it has come so far. */
+  private boolean leavesTime(JobProgress job) {
+    return job.seconds() + job.leftBeside(HealStage.NAME) <= seconds() * (1 - TRAINING);
   }
 
-  /** Whether a fit may take more than the usual tokens where the time allows it. */
-  static boolean mayFitMore(FitRule rule, PruneTexts texts) {
+  /** Whether the time decides on how many tokens a model is fitted. */
+  static boolean decidesTokens(PruneRequest request, FitRule rule) {
+    // A fit that only solves systems gains little by more, and loses much by fewer.
+    return request.within() != null && request.fit().tokens() == null && rule.reconstructs();
+  }
+
+  private int usualTokens() {
     FitText usual = texts.wholeFit();
-    FitText all = texts.fitSource();
-    // A fit that only solves systems gains little by more.
-    return rule.reconstructs() && all != null && usual != null && all.tokens() > usual.tokens();
+    return usual == null ? 0 : usual.tokens();
   }
 
-  /**
-   * The text on which the chosen model is fitted: as many tokens, from the usual number on, as
-   * leave time to train at the pace at which the job has come so far, and take no more memory than
-   * planned.
-   *
-   * @param job which has come to the fit, and then expects the fit on that text
-   * @param planned the memory of the whole job
-   */
-  FitText wholeFit(JobProgress job, SearchChoice search, MemoryPlan.Beside planned) {
-    FitText usual = Objects.requireNonNull(texts.wholeFit());
-    FitText all = Objects.requireNonNull(texts.fitSource());
-    FitText compared = Objects.requireNonNull(texts.fit());
-    FitRule rule = Objects.requireNonNull(search.fit());
-    if (!mayFitMore(rule, texts)) {
-      return usual;
+  private int leastTokens(@Nullable FitRule rule) {
+    return rule != null && decidesTokens(request, rule)
+        ? usualTokens() / STEPS * LEAST
+        : usualTokens();
+  }
+
+  /** The tokens on which the chosen model is expected to be fitted, before a search. */
+  int expectedTokens(SearchChoice search) {
+    FitRule rule = search.fit();
+    if (rule == null || !decidesTokens(request, rule)) {
+      return usualTokens();
     }
     JobEstimate estimate = new JobEstimate(model, backend);
     int target = search.depthSought(model);
-    String stage = FittedChoice.fitStage("");
-    for (int tokens = all.tokens(); tokens > usual.tokens(); tokens -= STEP) {
-      FitText tried = all.limit(tokens);
-      job.expect(stage, estimate.fit(rule, tokens, target));
-      double used = job.seconds() + job.leftBeside(HealStage.NAME);
-      long bytes = FittedChoice.bytes(backend, model.config(), compared, tried);
-      if (used <= seconds * (1 - TRAINING) && bytes <= planned.buffers() + planned.held()) {
-        return tried;
-      }
-    }
-    job.expect(stage, estimate.fit(rule, usual.tokens(), target));
-    return usual;
+    return tokens(
+        estimate(search, usualTokens()),
+        Objects.requireNonNull(texts.fitSource()).tokens(),
+        tokens -> estimate.fit(rule, tokens, target));
   }
 
-  private JobProgress estimate(SearchChoice search) {
+  /**
+   * The text on which the chosen model is fitted: as many tokens as leave time to train at the pace
+   * at which the job has come so far, and take no more memory than planned.
+   *
+   * @param job which has come to the fit, and then expects the fit on that text
+   * @param plan of the chosen model
+   * @param planned the memory of the whole job
+   */
+  FitText wholeFit(
+      JobProgress job, SearchChoice search, CollapsePlan plan, MemoryPlan.Beside planned) {
+    FitRule rule = Objects.requireNonNull(search.fit());
+    if (!decidesTokens(request, rule)) {
+      return Objects.requireNonNull(texts.wholeFit());
+    }
+    FitText all = Objects.requireNonNull(texts.fitSource());
+    FitText compared = Objects.requireNonNull(texts.fit());
+    int most = all.tokens();
+    while (most > usualTokens()
+        && FittedChoice.bytes(backend, model.config(), compared, all.limit(most))
+            > planned.buffers() + planned.held()) {
+      most -= usualTokens() / STEPS;
+    }
+    JobEstimate estimate = new JobEstimate(model, backend);
+    return all.limit(tokens(job, most, tokens -> estimate.fit(rule, tokens, plan)));
+  }
+
+  /**
+   * The most tokens whose fit leaves time to train; the job then expects that fit.
+   *
+   * @param fit seconds of a fit on so many tokens
+   */
+  private int tokens(JobProgress job, int most, IntToDoubleFunction fit) {
+    String stage = FittedChoice.fitStage("");
+    int step = usualTokens() / STEPS;
+    int tokens = most;
+    job.expect(stage, fit.applyAsDouble(tokens));
+    while (!leavesTime(job) && tokens > LEAST * step) {
+      tokens = Math.max(LEAST * step, tokens - step);
+      job.expect(stage, fit.applyAsDouble(tokens));
+    }
+    return tokens;
+  }
+
+  private JobProgress estimate(SearchChoice search, int fitTokens) {
     JobProgress estimate = new JobProgress(JobProgress.StageListener.NONE);
     PruneStages.expect(
-        estimate, model, backend, search, texts.of(search), !given, true, writes, seconds, 0);
+        estimate,
+        model,
+        backend,
+        search,
+        texts.of(search),
+        request.fromPlan() == null,
+        true,
+        fitTokens,
+        writes,
+        seconds(),
+        0);
     return estimate;
   }
 }

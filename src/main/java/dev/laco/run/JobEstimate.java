@@ -5,6 +5,7 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Device;
 import dev.laco.collapse.BlockSettings;
+import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Objective;
 import dev.laco.fit.BlockMeasure;
@@ -219,13 +220,24 @@ public final class JobEstimate {
   }
 
   /**
-   * Seconds of a fit on {@code tokens} tokens: original and pruned model run over them, and some
-   * layers are fitted.
+   * Seconds of a fit on {@code tokens} tokens of a model that is not known yet.
+   *
+   * @param target layers that are left
    */
   public double fit(FitRule rule, int tokens, int target) {
     double fitted = rule.changesGapsOnly() ? config.numHiddenLayers() - target : BEHIND * target;
+    return fit(rule, tokens, fitted);
+  }
+
+  /** The most seconds of a fit on {@code tokens} tokens: it may end behind any layer. */
+  public double fit(FitRule rule, int tokens, CollapsePlan plan) {
+    return fit(rule, tokens, (double) CarryOver.mostFitted(rule, plan));
+  }
+
+  /** The original runs over all tokens, and so do the layers that are fitted. */
+  private double fit(FitRule rule, int tokens, double fitted) {
     double passes =
-        config.numHiddenLayers() + target + fitted * CarryOver.layerPasses(rule, config, tokens);
+        config.numHiddenLayers() + fitted * (1 + CarryOver.layerPasses(rule, config, tokens));
     return tokens * passes * layer + fitted * CarryOver.steps(rule, tokens) * update;
   }
 }

@@ -26,7 +26,9 @@ final class PruneStagesTest {
       SearchChoice search = SearchChoice.of(request, model);
       PruneTexts texts = PruneTexts.read(request, search, model, 0);
       JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
-      PruneStages.expect(progress, model, backend, search, texts, true, true, false, null, 0);
+      int tokens = texts.wholeFit().tokens();
+      PruneStages.expect(
+          progress, model, backend, search, texts, true, true, tokens, false, null, 0);
       return new Expected(
           progress.expectedBeside(""),
           PruneStages.quicker(progress, new JobEstimate(model, backend), model, search, texts));

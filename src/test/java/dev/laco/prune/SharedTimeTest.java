@@ -9,8 +9,12 @@ import dev.laco.Compute;
 import dev.laco.Fixtures;
 import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.SearchBudget;
 import dev.laco.fit.FittedChoice;
 import dev.laco.heal.HealStage;
@@ -38,7 +42,7 @@ final class SharedTimeTest {
       PruneTexts texts = PruneTexts.read(asked, search, model, 0);
       List<Integer> taken = new ArrayList<>();
       for (double seconds = 1; seconds < 1e7; seconds *= 3) {
-        SharedTime time = new SharedTime(seconds, model, backend, texts, false, true);
+        SharedTime time = within(seconds, asked, model, backend, texts);
         PruneRequest shared = time.withRule(asked, request -> SearchChoice.of(request, model));
         taken.add(rules.indexOf(shared.rule()));
         String budget = time.bounded(asked, search).search().budget();
@@ -48,7 +52,7 @@ final class SharedTimeTest {
       assertEquals(taken.stream().sorted().toList(), taken);
       assertEquals(0, taken.getFirst());
       assertEquals(rules.size() - 1, taken.getLast());
-      SharedTime brief = new SharedTime(1, model, backend, texts, false, true);
+      SharedTime brief = within(1, asked, model, backend, texts);
       PruneRequest byTrials = asked.withRule("drop");
       SearchChoice trials = SearchChoice.of(byTrials, model);
       assertNotNull(brief.bounded(byTrials, trials).search().budget());
@@ -61,8 +65,7 @@ final class SharedTimeTest {
   }
 
   @Test
-  void whereTheTimeAllowsMoreThanTheUsualTokensAreFittedTo(@TempDir Path folder)
-      throws IOException {
+  void theTimeDecidesOnHowManyTokensAModelIsFitted(@TempDir Path folder) throws IOException {
     // Twice as many tokens as are usual for the model.
     String stories = Files.readString(Fixtures.STORYTELLER.resolve("fit.txt"));
     Path text =
@@ -80,30 +83,56 @@ final class SharedTimeTest {
       int usual = texts.wholeFit().tokens();
       int all = texts.fitSource().tokens();
       assertTrue(all > 3 * usual / 2, usual + " of " + all + " tokens");
+      CollapsePlan late = withoutFourBehind(10, model);
+      CollapsePlan early = withoutFourBehind(1, model);
       MemoryPlan.Beside memory = MemoryPlan.Beside.buffers(1_000_000_000);
       List<Integer> taken = new ArrayList<>();
+      List<Integer> expected = new ArrayList<>();
       for (double seconds = 1e3; seconds < 1e6; seconds *= 1.25) {
-        SharedTime time = new SharedTime(seconds, model, backend, texts, false, true);
-        int tokens = time.wholeFit(at(1), search, memory).tokens();
+        SharedTime time = within(seconds, asked, model, backend, texts);
+        int tokens = time.wholeFit(at(1), search, late, memory).tokens();
         taken.add(tokens);
+        expected.add(time.expectedTokens(search));
         // Where the search took twice as long as expected, the fit will, too.
-        assertTrue(time.wholeFit(at(2), search, memory).tokens() <= tokens);
+        assertTrue(time.wholeFit(at(2), search, late, memory).tokens() <= tokens);
+        // There are more layers behind an early gap.
+        assertTrue(time.wholeFit(at(1), search, early, memory).tokens() <= tokens);
       }
-      assertEquals(taken.stream().sorted().toList(), taken);
-      assertEquals(usual, taken.getFirst());
-      assertEquals(all, taken.getLast());
-      assertTrue(taken.stream().distinct().count() > 2, taken::toString);
-      SharedTime time = new SharedTime(1e9, model, backend, texts, false, true);
-      assertEquals(all, time.wholeFit(at(1), search, memory).tokens());
-      assertEquals(
-          usual, time.wholeFit(at(1), search, MemoryPlan.Beside.buffers(1_000_000)).tokens());
-      // A rule that trains no layers gains little by more.
+      for (List<Integer> rising : List.of(taken, expected)) {
+        assertEquals(rising.stream().sorted().toList(), rising);
+        assertTrue(
+            rising.getFirst() <= usual / 4 && rising.getFirst() > usual / 5, rising::toString);
+        assertEquals(all, rising.getLast());
+        assertTrue(rising.stream().distinct().count() > 4, rising::toString);
+      }
+      SharedTime ample = within(1e7, asked, model, backend, texts);
+      assertEquals(all, ample.wholeFit(at(1), search, late, memory).tokens());
+      int small =
+          ample.wholeFit(at(1), search, late, MemoryPlan.Beside.buffers(1_000_000)).tokens();
+      assertTrue(small <= usual && small > usual / 2, small + " of " + usual);
+      // A rule that trains no layers gains little by more, and loses much by fewer.
       SearchChoice align = SearchChoice.of(asked.withRule("align"), model);
-      assertEquals(usual, time.wholeFit(at(1), align, memory).tokens());
+      for (double seconds : new double[] {1, 1e7}) {
+        SharedTime time = within(seconds, asked, model, backend, texts);
+        assertEquals(usual, time.wholeFit(at(1), align, late, memory).tokens());
+      }
       // Tokens that were asked for are taken.
       PruneRequest given = asked.withFit(new FitSettings(text, 4096));
-      assertEquals(4096, PruneTexts.read(given, search, model, 0).fitSource().tokens());
+      PruneTexts few = PruneTexts.read(given, search, model, 0);
+      SharedTime brief = within(1, given, model, backend, few);
+      assertEquals(4096, brief.wholeFit(at(1), search, late, memory).tokens());
+      assertEquals(4096, brief.expectedTokens(search));
     }
+  }
+
+  private static SharedTime within(
+      double seconds, PruneRequest asked, Model model, Backend backend, PruneTexts texts) {
+    return new SharedTime(asked.withWithin(seconds), model, backend, texts, true);
+  }
+
+  private static CollapsePlan withoutFourBehind(int base, Model model) {
+    return CollapsePlan.identity(PlanApplier.source(model.checkpoint()))
+        .fold(base, 4, MergeRule.DROP, NormsPolicy.BASE);
   }
 
   /** A job whose search of 10 expected seconds is over, and took {@code pace} times as long. */
