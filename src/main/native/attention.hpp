@@ -352,4 +352,59 @@ inline void attend_all(const Attention& all, int64_t rows, float* scratch, int64
   }
 }
 
+// Gradients of attention over some sequences; the arguments of laco_attention_gradient.
+struct Gradients {
+  const float *query, *key, *value;
+  Heads heads;  // with the slopes of all heads
+  const int32_t* offsets;
+  int64_t sequences;
+  const float *log_sums, *products, *gradient;
+  float *query_gradient, *key_gradient, *value_gradient;
+};
+
+// The gradients of one key-value head of one sequence. Its rows are those of Task. Pointers are to the first row of the
+// sequence and to the first of the heads that share the key-value head.
+struct GradientTask {
+  const float *query, *key, *value, *gradient, *log_sums, *products;
+  float *query_gradient, *key_gradient, *value_gradient;
+  Heads heads;
+  int64_t length;  // queries, and keys, of the sequence
+
+  // The number of a row's head among all heads of the sequence.
+  int64_t head_of(int64_t row) const {
+    const int64_t group = heads.queries / heads.keys;
+    return row / group * heads.queries + row % group;
+  }
+};
+
+// Calls differentiate(task, scratch) for all tasks. `scratch` has `floats` for each thread; begin and end are called by
+// each thread before its first task and after its last.
+template <class Begin, class Differentiate, class End>
+inline void differentiate_all(const Gradients& all, float* scratch, int64_t floats, Begin begin,
+                              Differentiate differentiate, End end) {
+  const Heads& heads = all.heads;
+  const int64_t width = heads.width, group = heads.queries / heads.keys;
+  const bool parallel = all.offsets[all.sequences] * heads.queries * width > kParallel / 8;
+#pragma omp parallel if (parallel)
+  {
+    float* own = scratch + omp_get_thread_num() * floats;
+    begin();
+#pragma omp for schedule(dynamic)
+    for (int64_t task = 0; task < all.sequences * heads.keys; task++) {
+      const int64_t s = task / heads.keys, h = task % heads.keys;
+      const int64_t heads_before = all.offsets[s] * heads.queries + h * group;
+      const int64_t queries = heads_before * width;
+      const int64_t keys = (all.offsets[s] * heads.keys + h) * width;
+      Heads shared = heads;
+      shared.slopes = heads.slopes == nullptr ? nullptr : heads.slopes + h * group;
+      differentiate(GradientTask{all.query + queries, all.key + keys, all.value + keys, all.gradient + queries,
+                                 all.log_sums + heads_before, all.products + heads_before,
+                                 all.query_gradient + queries, all.key_gradient + keys, all.value_gradient + keys,
+                                 shared, all.offsets[s + 1] - all.offsets[s]},
+                    own);
+    }
+    end();
+  }
+}
+
 }  // namespace LACO_NAMESPACE

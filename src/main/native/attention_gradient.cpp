@@ -1,11 +1,8 @@
 // The gradients of causal attention without a matrix of scores (Dao, "FlashAttention-2", 2023, algorithm 2).
 //
-// A task is one key-value head of one sequence. It takes one block of keys after the other, and for each block the rows
-// that see one of its keys, kRows at a time, a row being a query of one of the heads that share that key-value head.
+// A task takes one block of keys after the other, and for each block the rows that see one of its keys, kRows at a time.
 // Softmax weights are computed anew from the scores and the logarithm of the sum of their exponentials.
 #include "attention.hpp"
-
-#include <omp.h>
 
 using namespace LACO_NAMESPACE;
 
@@ -39,11 +36,6 @@ struct Scratch {
     weights = query_sums + kTile * padded(width);
     by_scores = weights + kRows * kKeys;
   }
-};
-
-struct Matrices {
-  const float *query, *key, *value, *gradient, *log_sums, *products;
-  float *query_gradient, *key_gradient, *value_gradient;
 };
 
 inline void clear(float* x, int64_t n) { std::memset(x, 0, static_cast<size_t>(n) * sizeof *x); }
@@ -90,16 +82,15 @@ inline void differentiate_softmax(float* scores, float* gradients, int64_t count
   }
 }
 
-// Pointers in `all` are to the first row of the sequence and to the first of the heads that share a key-value head.
-// `length`: queries, and keys, of the sequence.
-void differentiate(const Matrices& all, const Heads& heads, int64_t length, Scratch scratch) {
+void differentiate(const GradientTask& all, Scratch scratch) {
+  const Heads& heads = all.heads;
+  const int64_t length = all.length;
   const int64_t width = heads.width;
   const int64_t stride = padded(width);
   const int64_t group = heads.queries / heads.keys;
   const int64_t key_stride = heads.keys * width;
   const int64_t rows = length * group;
-  // Row r is query r / group under head r % group.
-  auto head_of = [&](int64_t row) { return row / group * heads.queries + row % group; };
+  auto head_of = [&](int64_t row) { return all.head_of(row); };
   for (int64_t row = 0; row < rows; row++) {
     clear(all.query_gradient + head_of(row) * width, width);
   }
@@ -190,21 +181,11 @@ LACO_KERNEL(attention_gradient)
  int64_t width, int64_t window, float scale, float soft_cap, const float* slopes, const int32_t* offsets,
  int64_t sequences, const float* log_sums, const float* products, const float* gradient, float* scratch,
  float* query_gradient, float* key_gradient, float* value_gradient) {
-  const int64_t group = query_heads / key_heads;
-  const bool parallel = offsets[sequences] * query_heads * width > kParallel / 8;
-#pragma omp parallel for schedule(dynamic) if (parallel)
-  for (int64_t task = 0; task < sequences * key_heads; task++) {
-    const int64_t s = task / key_heads, h = task % key_heads;
-    const int64_t heads_before = offsets[s] * query_heads + h * group;
-    const int64_t queries = heads_before * width;
-    const int64_t keys = (offsets[s] * key_heads + h) * width;
-    const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap,
-                         slopes == nullptr ? nullptr : slopes + h * group, nullptr};
-    const Matrices all = {query + queries,          key + keys,          value + keys,
-                          gradient + queries,       log_sums + heads_before, products + heads_before,
-                          query_gradient + queries, key_gradient + keys, value_gradient + keys};
-    differentiate(all, heads, offsets[s + 1] - offsets[s],
-                  Scratch(scratch + omp_get_thread_num() * Scratch::size(width), width));
-  }
+  const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap, slopes, nullptr};
+  const Gradients all = {query,    key,      value,          heads,        offsets,       sequences, log_sums,
+                         products, gradient, query_gradient, key_gradient, value_gradient};
+  differentiate_all(
+      all, scratch, Scratch::size(width), [] {},
+      [&](const GradientTask& task, float* own) { differentiate(task, Scratch(own, width)); }, [] {});
   return LACO_OK;
 }

@@ -323,7 +323,7 @@ public final class CpuBackend extends MemoryBackend {
       MemorySegment logSums) {
     MemoryBatch sequences = MemoryBatch.of(batch);
     CpuKernels current = kernels();
-    boolean inTiles = spec.products() == DType.BF16 && current.hasTiles();
+    boolean inTiles = multipliesTiles(spec);
     long floats = current.attentionScratch(spec.headDim(), inTiles);
     current.attention(
         inTiles,
@@ -344,6 +344,11 @@ public final class CpuBackend extends MemoryBackend {
         attentionScratch.atLeast(threads * floats * Float.BYTES),
         data(out),
         logSums);
+  }
+
+  /** Whether attention and its gradients multiply tiles of bf16 numbers. */
+  boolean multipliesTiles(AttentionSpec spec) {
+    return spec.products() == DType.BF16 && kernels().hasTiles();
   }
 
   /** The elements of a small tensor in f32. */

@@ -140,7 +140,8 @@ final class CpuKernels {
    * *value, int64_t query_heads, int64_t key_heads, int64_t width, int64_t window, float scale,
    * float soft_cap, const float *slopes, const int32_t *offsets, int64_t sequences, const float
    * *log_sums, const float *products, const float *gradient, float *scratch, float *query_gradient,
-   * float *key_gradient, float *value_gradient)}.
+   * float *key_gradient, float *value_gradient)}; the same of {@code
+   * laco_attention_gradient_tiles}.
    */
   private static final MethodHandle ATTENTION_GRADIENT =
       Downcalls.ofInt(
@@ -397,6 +398,8 @@ final class CpuKernels {
   private final MemorySegment attentionTiles;
   private final MemorySegment attentionGradientScratch;
   private final MemorySegment attentionGradient;
+  private final MemorySegment attentionGradientTilesScratch;
+  private final MemorySegment attentionGradientTiles;
   private final MemorySegment clampedGate;
   private final MemorySegment clampedGateGradients;
   private final MemorySegment gatedActivation;
@@ -451,6 +454,8 @@ final class CpuKernels {
     attention = function(library, "laco_attention", tier);
     attentionGradientScratch = function(library, "laco_attention_gradient_scratch", tier);
     attentionGradient = function(library, "laco_attention_gradient", tier);
+    attentionGradientTilesScratch = library.function("laco_attention_gradient_tiles_scratch");
+    attentionGradientTiles = library.function("laco_attention_gradient_tiles");
     clampedGate = function(library, "laco_clamped_gate", tier);
     clampedGateGradients = function(library, "laco_clamped_gate_gradients", tier);
     gatedActivation = function(library, "laco_gated_activation", tier);
@@ -671,12 +676,18 @@ final class CpuKernels {
   }
 
   /** How many floats of scratch memory {@link #attentionGradient} needs for each thread. */
-  long attentionGradientScratch(long width) {
-    return Downcalls.call(
-        () -> (long) ATTENTION_GRADIENT_SCRATCH.invokeExact(attentionGradientScratch, width));
+  long attentionGradientScratch(long width, boolean inTiles) {
+    MemorySegment function = inTiles ? attentionGradientTilesScratch : attentionGradientScratch;
+    return Downcalls.call(() -> (long) ATTENTION_GRADIENT_SCRATCH.invokeExact(function, width));
   }
 
+  /**
+   * The gradients of attention.
+   *
+   * @param inTiles as for {@link #attention}
+   */
   void attentionGradient(
+      boolean inTiles,
       MemorySegment query,
       MemorySegment key,
       MemorySegment value,
@@ -695,12 +706,13 @@ final class CpuKernels {
       MemorySegment queryGradient,
       MemorySegment keyGradient,
       MemorySegment valueGradient) {
+    MemorySegment function = inTiles ? attentionGradientTiles : attentionGradient;
     run(
         "laco_attention_gradient",
         () ->
             (int)
                 ATTENTION_GRADIENT.invokeExact(
-                    attentionGradient,
+                    function,
                     query,
                     key,
                     value,

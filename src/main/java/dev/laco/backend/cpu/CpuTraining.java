@@ -158,8 +158,10 @@ final class CpuTraining implements MemoryTraining, AutoCloseable {
     CpuKernels kernels = backend.kernels();
     MemorySegment products = sums.atLeast(logSums.elements() * Float.BYTES);
     kernels.rowProducts(data(gradient), data(out), logSums.elements(), spec.headDim(), products);
-    long floats = kernels.attentionGradientScratch(spec.headDim());
+    boolean inTiles = backend.multipliesTiles(spec);
+    long floats = kernels.attentionGradientScratch(spec.headDim(), inTiles);
     kernels.attentionGradient(
+        inTiles,
         data(query),
         data(key),
         data(value),

@@ -137,8 +137,16 @@ class CpuBackendTest {
 
     @Override
     public Tolerance attention(DType products) {
-      boolean tiles = tier == CpuTier.AVX512 && CpuFeature.hasTiles();
-      return tiles && products == DType.BF16 ? Tolerance.BF16_ATTENTION : Tolerance.ACCUMULATED;
+      return multipliesTiles(products) ? Tolerance.BF16_ATTENTION : Tolerance.ACCUMULATED;
+    }
+
+    @Override
+    public Tolerance attentionGradient(DType products) {
+      return multipliesTiles(products) ? Tolerance.BF16_ATTENTION_GRADIENT : Tolerance.ACCUMULATED;
+    }
+
+    private boolean multipliesTiles(DType products) {
+      return tier == CpuTier.AVX512 && CpuFeature.hasTiles() && products == DType.BF16;
     }
 
     @Override
