@@ -20,7 +20,8 @@ import org.jspecify.annotations.Nullable;
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
  * @param rate the largest learning rate; null for the one that a range test finds
  * @param labelShare share of the loss that is the language model's own, 0 to 1
- * @param layers which layers are trained
+ * @param layers which layers are trained; null for {@link Layers#BEHIND}, or for {@link Layers#ALL}
+ *     where a prune trains within a time and all of the training stays in memory
  * @param seed of the order of the text, of what adapters begin with, and of rounding at random
  * @param lora rank of the adapters that are trained in place of all tensors of the layers; null for
  *     these
@@ -36,7 +37,7 @@ public record HealSettings(
     @Nullable Integer stepTokens,
     @Nullable Double rate,
     Double labelShare,
-    Layers layers,
+    @Nullable Layers layers,
     Long seed,
     @Nullable Integer lora,
     @Nullable Double loraAlpha,
@@ -97,7 +98,6 @@ public record HealSettings(
     texts = texts == null ? List.of() : List.copyOf(texts);
     samples = Objects.requireNonNullElse(samples, 0L);
     labelShare = Objects.requireNonNullElse(labelShare, 0.0);
-    layers = Objects.requireNonNullElse(layers, Layers.BEHIND);
     seed = Objects.requireNonNullElse(seed, 0L);
     optimizer = Objects.requireNonNullElse(optimizer, Optimizer.ADAMW);
     masters = Objects.requireNonNullElse(masters, Masters.F32);
@@ -142,6 +142,23 @@ public record HealSettings(
     }
   }
 
+  /** The same of other layers. */
+  public HealSettings withLayers(Layers others) {
+    return new HealSettings(
+        texts,
+        samples,
+        tokens,
+        stepTokens,
+        rate,
+        labelShare,
+        others,
+        seed,
+        lora,
+        loraAlpha,
+        optimizer,
+        masters);
+  }
+
   /** What AdamW holds of the weights in training. */
   AdamWState held() {
     return new AdamWState(optimizer == Optimizer.ADAMW_8BIT, masters == Masters.F32);
@@ -164,18 +181,7 @@ public record HealSettings(
   /** Defaults for everything. */
   public static final HealSettings DEFAULT =
       new HealSettings(
-          List.of(),
-          0L,
-          null,
-          null,
-          null,
-          0.0,
-          Layers.BEHIND,
-          0L,
-          null,
-          null,
-          Optimizer.ADAMW,
-          Masters.F32);
+          List.of(), 0L, null, null, null, 0.0, null, 0L, null, null, Optimizer.ADAMW, Masters.F32);
 
   /**
    * Checks the time that a job with such a training may take.

@@ -90,6 +90,11 @@ public record HealStage(
         TeacherSamples.of(settings.samples(), original));
   }
 
+  /** The same stage with other settings, of the same text and samples. */
+  public HealStage with(HealSettings others) {
+    return new HealStage(others, text, parts, samples);
+  }
+
   /**
    * The stage with the samples that the original writes, which it draws; this one where none are
    * wanted.

@@ -26,6 +26,7 @@ import dev.laco.collapse.Work;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealEvent;
+import dev.laco.heal.HealSettings;
 import dev.laco.heal.HealStage;
 import dev.laco.heal.HealState;
 import dev.laco.measure.Continuations;
@@ -245,12 +246,14 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       }
       goOn(backend, read);
       shareTime(backend, read);
-      PruneTexts texts = read.of(search);
-      tell(texts.calibrationRead());
-      texts.warnings(model).forEach(this::warn);
-      PruneMemory memory = new PruneMemory(model, device, backend, search, texts);
+      PruneTexts untrained = read.of(search);
+      tell(untrained.calibrationRead());
+      untrained.warnings(model).forEach(this::warn);
+      PruneMemory memory = new PruneMemory(model, device, backend, search, untrained);
       SweepOptions sweep = memory.sweep();
       residence = memory.residence(sweep);
+      chooseTrained();
+      PruneTexts texts = untrained.training(timed.healing());
       RunningModel running =
           runningModel(
               backend,
@@ -325,6 +328,21 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         timed = time.bounded(ruled, choice(ruled));
       }
       search = choice(timed);
+    }
+  }
+
+  /**
+   * Chooses which layers are trained within a time: by the same operations, fewer tokens for all
+   * layers are worth more than more tokens for those behind the first gap.
+   */
+  private void chooseTrained() {
+    HealSettings healing = timed.healing();
+    if (request.within() != null
+        && earlier == null
+        && healing != null
+        && healing.layers() == null
+        && residence == Residence.EVERYTHING) {
+      timed = timed.withHeal(healing.withLayers(HealSettings.Layers.ALL));
     }
   }
 

@@ -8,6 +8,7 @@ import dev.laco.collapse.FitRule;
 import dev.laco.collapse.SearchBudget;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
+import dev.laco.heal.HealSettings;
 import dev.laco.heal.HealStage;
 import dev.laco.measure.Continuations;
 import dev.laco.report.PruneSettings;
@@ -174,9 +175,11 @@ public final class PruneStages {
           : String.format(Locale.ROOT, "%s on %,d tokens", rule.label(), fit.tokens());
     }
     if (stage.equals(HealStage.NAME)) {
-      return request.within() == null
-          ? String.format(Locale.ROOT, "training on %,d tokens", heal.wantedTokens())
-          : "training until the time is over";
+      boolean all = heal.settings().layers() == HealSettings.Layers.ALL;
+      return (all ? "training of all layers" : "training of the layers behind the first gap")
+          + (request.within() == null
+              ? String.format(Locale.ROOT, " on %,d tokens", heal.wantedTokens())
+              : " until the time is over");
     }
     return null;
   }

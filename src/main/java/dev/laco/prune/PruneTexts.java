@@ -139,6 +139,21 @@ record PruneTexts(
             prompts);
   }
 
+  /** The same texts for a training with other settings; null where there is none. */
+  PruneTexts training(@Nullable HealSettings settings) {
+    return heal == null || settings == null
+        ? this
+        : new PruneTexts(
+            calibration,
+            sequences,
+            evaluation,
+            fit,
+            fitSource,
+            choice,
+            heal.with(settings),
+            prompts);
+  }
+
   /** The text on which the chosen model is usually fitted; null where no weights are fitted. */
   @Nullable FitText wholeFit() {
     return fit == null || fitSource == null ? null : fitSource.limit(fit.tokens());

@@ -351,7 +351,10 @@ class HealTest {
     };
     ProgramRun run = pruneAndHeal(healed, options);
     assertTrue(
-        run.err().matches("(?s).*\\R +heal +1 second +training on 2,000 tokens\\R.*"), run.err());
+        run.err()
+            .matches(
+                "(?s).*\\R +heal +1 second +training of the layers behind the first gap on 2,000 tokens\\R.*"),
+        run.err());
     JsonNode heal = run.json().get("heal");
     List<String> stages = heal.get("stages").findValuesAsText("stage");
     assertEquals("search", stages.getFirst());
@@ -558,30 +561,24 @@ class HealTest {
     heal(healed, options).succeeded();
   }
 
-  @Test
-  void whatIsNotFittedIsHealedWithinATime() {
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void whatIsNotFittedIsHealedWithinATime(boolean behind) {
     String name = "mixtral";
     Path text = Fixtures.tokens(folder, name, "calib");
-    JsonNode json =
-        Laco.run(
-                "prune",
-                Fixtures.model(name),
-                healed,
-                "--rule",
-                "drop",
-                "--within",
-                "4s",
-                "--calibration",
-                text,
-                "--fit-text",
-                text,
-                "--heal-text",
-                text,
-                "--eval-tokens",
-                text,
-                "--json")
-            .json();
+    List<Object> arguments =
+        new ArrayList<>(List.of("prune", Fixtures.model(name), healed, "--rule", "drop"));
+    arguments.addAll(List.of("--within", "4s", "--calibration", text, "--fit-text", text));
+    arguments.addAll(List.of("--heal-text", text, "--eval-tokens", text, "--json"));
+    if (behind) {
+      arguments.addAll(List.of("--heal-layers", "behind"));
+    }
+    ProgramRun run = Laco.run(arguments.toArray());
+    JsonNode json = run.json();
     assertFalse(json.has("fit"));
+    String layers = behind ? "the layers behind the first gap" : "all layers";
+    assertTrue(run.err().contains("training of " + layers + " until"), run.err());
+    assertEquals(behind, json.at("/heal/training/firstLayer").intValue() > 0);
     JsonNode training = json.at("/heal/training");
     assertTrue(training.get("tokens").longValue() > 0, json.toString());
     assertEquals(4.0, json.at("/request/within").doubleValue());
