@@ -41,7 +41,10 @@ record SharedTime(
   private static final int STEPS = 8;
 
   /** The fewest steps of tokens that a fit takes before a quicker rule is taken. */
-  private static final int LEAST = 2;
+  private static final int LEAST_STEPS = 2;
+
+  /** The fewest tokens that the time decides on: with fewer there may be none to hold out. */
+  private static final int LEAST_TOKENS = 4096;
 
   /** Seconds that the whole job may take. */
   private double seconds() {
@@ -104,9 +107,13 @@ record SharedTime(
     return usual == null ? 0 : usual.tokens();
   }
 
+  private int step() {
+    return Math.max(1, usualTokens() / STEPS);
+  }
+
   private int leastTokens(@Nullable FitRule rule) {
     return rule != null && decidesTokens(request, rule)
-        ? usualTokens() / STEPS * LEAST
+        ? Math.min(usualTokens(), Math.max(LEAST_TOKENS, LEAST_STEPS * step()))
         : usualTokens();
   }
 
@@ -120,6 +127,7 @@ record SharedTime(
     int target = search.depthSought(model);
     return tokens(
         estimate(search, usualTokens()),
+        rule,
         Objects.requireNonNull(texts.fitSource()).tokens(),
         tokens -> estimate.fit(rule, tokens, target));
   }
@@ -144,10 +152,10 @@ record SharedTime(
     while (most > usualTokens()
         && FittedChoice.bytes(backend, model.config(), compared, all.limit(most))
             > planned.buffers() + planned.held()) {
-      most -= usualTokens() / STEPS;
+      most = Math.max(usualTokens(), most - step());
     }
     JobEstimate estimate = new JobEstimate(model, backend);
-    return all.limit(tokens(job, most, tokens -> estimate.fit(rule, tokens, plan)));
+    return all.limit(tokens(job, rule, most, tokens -> estimate.fit(rule, tokens, plan)));
   }
 
   /**
@@ -155,13 +163,13 @@ record SharedTime(
    *
    * @param fit seconds of a fit on so many tokens
    */
-  private int tokens(JobProgress job, int most, IntToDoubleFunction fit) {
+  private int tokens(JobProgress job, FitRule rule, int most, IntToDoubleFunction fit) {
     String stage = FittedChoice.fitStage("");
-    int step = usualTokens() / STEPS;
+    int least = leastTokens(rule);
     int tokens = most;
     job.expect(stage, fit.applyAsDouble(tokens));
-    while (!leavesTime(job) && tokens > LEAST * step) {
-      tokens = Math.max(LEAST * step, tokens - step);
+    while (!leavesTime(job) && tokens > least) {
+      tokens = Math.max(least, tokens - step());
       job.expect(stage, fit.applyAsDouble(tokens));
     }
     return tokens;

@@ -116,6 +116,14 @@ final class SharedTimeTest {
         SharedTime time = within(seconds, asked, model, backend, texts);
         assertEquals(usual, time.wholeFit(at(1), align, late, memory).tokens());
       }
+      // A short text is fitted to as a whole: a part of it might hold nothing out.
+      Path little = Files.writeString(folder.resolve("little.txt"), stories.substring(0, 9000));
+      PruneTexts some =
+          PruneTexts.read(asked.withFit(new FitSettings(little, null)), search, model, 0);
+      assertTrue(some.wholeFit().tokens() < 4096);
+      assertEquals(
+          some.wholeFit().tokens(),
+          within(1, asked, model, backend, some).wholeFit(at(1), search, late, memory).tokens());
       // Tokens that were asked for are taken.
       PruneRequest given = asked.withFit(new FitSettings(text, 4096));
       PruneTexts few = PruneTexts.read(given, search, model, 0);
