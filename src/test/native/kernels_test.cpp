@@ -2,6 +2,7 @@
 // Memory ends or begins at a page that may not be accessed; results are compared with plain loops in f64.
 // Built with the address and undefined-behaviour sanitizers; exits with 1 on the first difference.
 
+#include <omp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -314,6 +315,9 @@ struct Floats {
   double operator[](int64_t i) { return static_cast<double>(data()[i]); }
   double before(int64_t i) const { return static_cast<double>(start[static_cast<size_t>(i)]); }
 };
+
+// As many as OpenMP may start: each has scratch memory of its own.
+int64_t threads() { return omp_get_max_threads(); }
 
 float unset() { return std::numeric_limits<float>::quiet_NaN(); }
 
@@ -1041,8 +1045,7 @@ void test_attention(const std::string& name, decltype(&laco_attention_0) attenti
         Floats query(41 * heads * width, side), key(131 * key_heads * width, side),
             value(131 * key_heads * width, side), out(41 * heads * width, side, unset),
             log_sums(41 * heads, side, unset);
-        // Scratch memory for as many threads as OpenMP may start.
-        Floats scratch(64 * attention_scratch(width), side, unset);
+        Floats scratch(threads() * attention_scratch(width), side, unset);
         const float scale = 1 / std::sqrt(static_cast<float>(width));
         const double cap = window == 5 ? 2 : 0;
         const float slopes[] = {1, 0.5f, 0.25f, 0.1f, 0.01f, 0};
@@ -1099,7 +1102,7 @@ void test_unseen_values() {
   const int32_t offsets[] = {0, tokens}, past[] = {0};
   Floats query(tokens * width, Guarded::kEnd), key(tokens * width, Guarded::kEnd), value(tokens * width, Guarded::kEnd),
       out(tokens * width, Guarded::kEnd, unset), expected(tokens * width, Guarded::kEnd, unset),
-      scratch(64 * laco_attention_tiles_scratch(width), Guarded::kEnd, unset);
+      scratch(threads() * laco_attention_tiles_scratch(width), Guarded::kEnd, unset);
   auto attend = [&](float* to) {
     check(laco_attention_tiles(query.data(), key.data(), value.data(), 1, 1, width, 0, 0.2f, 0, nullptr, nullptr,
                                offsets, offsets, past, 1, scratch.data(), to, nullptr) == 0,
@@ -1144,7 +1147,7 @@ void test_attention_gradient(const std::string& name, const Kernels& k,
             out(tokens * heads * width, side, unset), log_sums(tokens * heads, side, unset),
             products(tokens * heads, side, unset), by_query(tokens * heads * width, side, unset),
             by_key(tokens * key_heads * width, side, unset), by_value(tokens * key_heads * width, side, unset);
-        Floats scratch(64 * std::max(k.attention_scratch(width), attention_gradient_scratch(width)), side, unset);
+        Floats scratch(threads() * std::max(k.attention_scratch(width), attention_gradient_scratch(width)), side, unset);
         const float scale = 1 / std::sqrt(static_cast<float>(width));
         const float cap = window == 5 ? 2 : 0;
         const float slopes[] = {1, 0.5f, 0.25f, 0.1f, 0.01f, 0};
