@@ -24,6 +24,8 @@ struct Range {
   int64_t from, to;
 };
 
+inline void clear(float* x, int64_t n) { std::memset(x, 0, static_cast<size_t>(n) * sizeof *x); }
+
 inline void copy_row(const float* from, int64_t width, float* to) {
   each_vector(width, [&](int64_t i, auto... n) { store(to + i, load(from + i, n...), n...); });
 }
@@ -370,10 +372,22 @@ struct GradientTask {
   Heads heads;
   int64_t length;  // queries, and keys, of the sequence
 
+  int64_t group() const { return heads.queries / heads.keys; }
+  int64_t rows() const { return length * group(); }
+
   // The number of a row's head among all heads of the sequence.
-  int64_t head_of(int64_t row) const {
-    const int64_t group = heads.queries / heads.keys;
-    return row / group * heads.queries + row % group;
+  int64_t head_of(int64_t row) const { return row / group() * heads.queries + row % group(); }
+
+  // The row behind the last that sees a key.
+  int64_t seen_to(int64_t key) const {
+    return heads.window == 0 ? rows() : min(rows(), (key + heads.window) * group());
+  }
+
+  // Gradients by queries are sums over blocks of keys.
+  void clear_query_gradient() const {
+    for (int64_t row = 0; row < rows(); row++) {
+      clear(query_gradient + head_of(row) * heads.width, heads.width);
+    }
   }
 };
 

@@ -38,8 +38,6 @@ struct Scratch {
   }
 };
 
-inline void clear(float* x, int64_t n) { std::memset(x, 0, static_cast<size_t>(n) * sizeof *x); }
-
 // to = factor * from.
 inline void scale_row(const float* from, float factor, int64_t width, float* to) {
   each_vector(width, [&](int64_t i, auto... n) { store(to + i, load(from + i, n...) * factor, n...); });
@@ -87,13 +85,9 @@ void differentiate(const GradientTask& all, Scratch scratch) {
   const int64_t length = all.length;
   const int64_t width = heads.width;
   const int64_t stride = padded(width);
-  const int64_t group = heads.queries / heads.keys;
+  const int64_t group = all.group();
   const int64_t key_stride = heads.keys * width;
-  const int64_t rows = length * group;
-  auto head_of = [&](int64_t row) { return all.head_of(row); };
-  for (int64_t row = 0; row < rows; row++) {
-    clear(all.query_gradient + head_of(row) * width, width);
-  }
+  all.clear_query_gradient();
 
   for (int64_t block = 0; block < length; block += kKeys) {
     const int64_t keys = min(kKeys, length - block);
@@ -104,15 +98,14 @@ void differentiate(const GradientTask& all, Scratch scratch) {
     }
     clear(scratch.key_sums, kKeys * stride);
     clear(scratch.value_sums, kKeys * stride);
-    // The first row that sees a key of the sequence, and the row behind the last.
+    // The first row that sees a key of the sequence.
     auto seen_from = [&](int64_t key) { return key * group; };
-    auto seen_to = [&](int64_t key) { return heads.window == 0 ? rows : min(rows, (key + heads.window) * group); };
-    const int64_t end = seen_to(block + keys - 1);
+    const int64_t end = all.seen_to(block + keys - 1);
     for (int64_t first = seen_from(block); first < end; first += kRows) {
       const int64_t count = min(kRows, end - first);
       for (int64_t r = 0; r < kRows; r++) {
         if (r < count) {
-          const int64_t at = head_of(first + r) * width;
+          const int64_t at = all.head_of(first + r) * width;
           scale_row(all.query + at, heads.scale, width, scratch.queries + r * stride);
           copy_row(all.gradient + at, width, scratch.gradients + r * stride);
         } else if (r % kTile == 0) {
@@ -139,20 +132,20 @@ void differentiate(const GradientTask& all, Scratch scratch) {
         for (int64_t r = 0; r < own; r++) {
           const int64_t row = first + tile + r;
           const float slope = heads.slopes == nullptr ? 0 : heads.slopes[row % group];
-          const Row softmax = {range(tile + r), row / group - block, slope, all.log_sums[head_of(row)],
-                               all.products[head_of(row)]};
+          const Row softmax = {range(tile + r), row / group - block, slope, all.log_sums[all.head_of(row)],
+                               all.products[all.head_of(row)]};
           differentiate_softmax(weights + r * kKeys, by_scores + r * kKeys, padded(seen.to), softmax,
                                 heads.soft_cap);
         }
         clear(scratch.query_sums, kTile * stride);
         weigh<kTile>(by_scores, scratch.keys, width, seen, scratch.query_sums);
         for (int64_t r = 0; r < own; r++) {
-          add_row(scratch.query_sums + r * stride, width, all.query_gradient + head_of(first + tile + r) * width);
+          add_row(scratch.query_sums + r * stride, width, all.query_gradient + all.head_of(first + tile + r) * width);
         }
       }
       for (int64_t tile = 0; tile < keys; tile += kTile) {
         const int64_t last = block + min(tile + kTile, keys) - 1;
-        const Range seeing = {max(int64_t{0}, seen_from(block + tile) - first), min(count, seen_to(last) - first)};
+        const Range seeing = {max(int64_t{0}, seen_from(block + tile) - first), min(count, all.seen_to(last) - first)};
         weigh<kTile, true>(scratch.weights + tile, scratch.gradients, width, seeing,
                            scratch.value_sums + tile * stride);
         weigh<kTile, true>(scratch.by_scores + tile, scratch.queries, width, seeing,

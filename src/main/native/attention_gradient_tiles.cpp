@@ -64,8 +64,6 @@ struct Softmax {
   float product[kStep];  // gradient . out, which the gradients of the softmax weights lose to each other
 };
 
-inline void clear(float* x, int64_t n) { std::memset(x, 0, static_cast<size_t>(n) * sizeof *x); }
-
 inline Int load_keys(const int32_t* p) { return bit_cast<Int>(_mm512_loadu_si512(p)); }
 
 // A softmax weight of kSide rows, and its gradient by the score before soft-cap and ALiBi.
@@ -131,13 +129,12 @@ void lay_out_block(const float* key, const float* value, int64_t count, int64_t 
     copy_row(key + j * stride, width, scratch.copied + j * columns);
     round_row(value + j * stride, width, scratch.values + j * columns);
   }
-  alignas(64) float square[kSide * kSide];
+  alignas(64) float square[kSide * kSide], other[kSide * kSide];
   for (int64_t j = 0; j < rows; j++) {
     round_row(scratch.copied + j * columns, columns, scratch.keys + j * columns);
   }
   for (int64_t j = 0; j < rows; j += kPair) {
     for (int64_t c = 0; c < columns; c += kSide) {
-      alignas(64) float other[kSide * kSide];
       transpose_square(scratch.copied + j * columns + c, columns, square, kSide);
       transpose_square(scratch.copied + (j + kSide) * columns + c, columns, other, kSide);
       for (int64_t i = 0; i < kSide; i++) {
@@ -153,15 +150,11 @@ void differentiate(const GradientTask& all, Scratch scratch) {
   const int64_t length = all.length;
   const int64_t width = heads.width;
   const int64_t columns = whole(width);
-  const int64_t group = heads.queries / heads.keys;
+  const int64_t group = all.group();
   const int64_t key_stride = heads.keys * width;
-  const int64_t rows = length * group;
   constexpr int64_t depth = kStep / kDeep;
   const bool plain = heads.window == 0 && heads.soft_cap == 0 && heads.slopes == nullptr;
-  auto head_of = [&](int64_t row) { return all.head_of(row); };
-  for (int64_t row = 0; row < rows; row++) {
-    clear(all.query_gradient + head_of(row) * width, width);
-  }
+  all.clear_query_gradient();
 
   Softmax softmax;
   for (int64_t block = 0; block < length; block += kBlock) {
@@ -169,15 +162,11 @@ void differentiate(const GradientTask& all, Scratch scratch) {
     lay_out_block(all.key + block * key_stride, all.value + block * key_stride, keys, width, key_stride, scratch);
     clear(scratch.key_sums, kBlock * columns);
     clear(scratch.value_sums, kBlock * columns);
-    // The row behind the last that sees a key of the block.
-    auto seen_to = [&](int64_t key) {
-      return heads.window == 0 ? rows : min(rows, (block + key + heads.window) * group);
-    };
-    const int64_t end = seen_to(keys - 1);
+    const int64_t end = all.seen_to(block + keys - 1);
     for (int64_t first = block * group; first < end; first += kStep) {
       const int64_t count = min(kStep, end - first);
       for (int64_t r = 0; r < kStep; r++) {
-        const int64_t row = min(first + r, end - 1), place = head_of(row), query = row / group - block;
+        const int64_t row = min(first + r, end - 1), place = all.head_of(row), query = row / group - block;
         const int64_t from = heads.window == 0 ? 0 : max(int64_t{0}, query - heads.window + 1);
         softmax.from[r] = static_cast<int32_t>(min(keys, from));
         softmax.to[r] = r < count ? static_cast<int32_t>(min(keys, query + 1)) : 0;
@@ -188,7 +177,7 @@ void differentiate(const GradientTask& all, Scratch scratch) {
       }
       auto lay_out = [&](const float* from, uint16_t* as_columns, uint16_t* as_rows) {
         for (int64_t r = 0; r < count; r++) {
-          copy_row(from + head_of(first + r) * width, width, scratch.copied + r * columns);
+          copy_row(from + all.head_of(first + r) * width, width, scratch.copied + r * columns);
         }
         lay_out_columns(scratch.copied, count, width, columns, as_columns);
         lay_out_rows(scratch.copied, count, width, columns, depth, as_rows);
@@ -199,7 +188,7 @@ void differentiate(const GradientTask& all, Scratch scratch) {
 
       for (int64_t j = 0; j < keys; j += kPair) {
         const int64_t last = min(j + kPair, keys) - 1;
-        const int64_t to = min(count, seen_to(last) - first);
+        const int64_t to = min(count, all.seen_to(block + last) - first);
         const Range seeing = {max(int64_t{0}, (block + j) * group - first) / kPair * kPair,
                               (to + kPair - 1) / kPair * kPair};
         if (seeing.from >= seeing.to) {
@@ -229,7 +218,7 @@ void differentiate(const GradientTask& all, Scratch scratch) {
         for (int64_t c = 0; c < width; c += kSide) {
           transpose_square(scratch.query_sums + c * kStep + r, kStep, square, kSide);
           for (int64_t i = 0; i < min(kSide, count - r); i++) {
-            float* to = all.query_gradient + head_of(first + r + i) * width + c;
+            float* to = all.query_gradient + all.head_of(first + r + i) * width + c;
             each_vector(min(kSide, width - c), [&](int64_t at, auto... n) {
               store(to + at, load(to + at, n...) + load(square + i * kSide + at) * heads.scale, n...);
             });

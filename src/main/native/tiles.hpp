@@ -101,14 +101,34 @@ inline bool lay_out_rows(const float* rows, int64_t count, int64_t width, int64_
   return true;
 }
 
+// Tiles 0 to 3 hold sums of kPair rows and columns. Adds the products of kDeep numbers of kPair rows of a left factor,
+// `stride` numbers apart, and of two tiles of a right factor, `apart` tiles apart.
+inline void add_products(const uint16_t* left, int64_t stride, const uint16_t* right, int64_t apart) {
+  const size_t bytes = static_cast<size_t>(stride) * 2;
+  _tile_loadd(4, left, bytes);
+  _tile_loadd(5, left + kSide * stride, bytes);
+  _tile_loadd(6, right, 64);
+  _tile_loadd(7, right + apart * kTileNumbers, 64);
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(3, 5, 7);
+}
+
+// Stores these sums, whose rows are `stride` floats apart.
+inline void store_sums(float* sums, int64_t stride) {
+  const size_t bytes = static_cast<size_t>(stride) * sizeof(float);
+  _tile_stored(0, sums, bytes);
+  _tile_stored(1, sums + kSide, bytes);
+  _tile_stored(2, sums + kSide * stride, bytes);
+  _tile_stored(3, sums + kSide * stride + kSide, bytes);
+}
+
 // out[r][j] = left[r] . column j for kPair rows of the left factor, which are a whole width apart, and the columns of
 // range, whose ends are multiples of kPair. Rows of out are out_stride floats apart.
 inline void dot(const uint16_t* left, const uint16_t* columns, Range range, int64_t width, float* out,
                 int64_t out_stride) {
   const int64_t steps = whole(width) / kDeep;
-  const size_t left_bytes = static_cast<size_t>(whole(width)) * 2;
-  const size_t out_bytes = static_cast<size_t>(out_stride) * sizeof(float);
-  float* below = out + kSide * out_stride;
   for (int64_t j = range.from; j < range.to; j += kPair) {
     const uint16_t* tiles = columns + j / kSide * steps * kTileNumbers;
     _tile_zero(0);
@@ -116,19 +136,9 @@ inline void dot(const uint16_t* left, const uint16_t* columns, Range range, int6
     _tile_zero(2);
     _tile_zero(3);
     for (int64_t step = 0; step < steps; step++) {
-      _tile_loadd(4, left + step * kDeep, left_bytes);
-      _tile_loadd(5, left + kSide * whole(width) + step * kDeep, left_bytes);
-      _tile_loadd(6, tiles + step * kTileNumbers, 64);
-      _tile_loadd(7, tiles + (steps + step) * kTileNumbers, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+      add_products(left + step * kDeep, whole(width), tiles + step * kTileNumbers, steps);
     }
-    _tile_stored(0, out + j, out_bytes);
-    _tile_stored(1, out + j + kSide, out_bytes);
-    _tile_stored(2, below + j, out_bytes);
-    _tile_stored(3, below + j + kSide, out_bytes);
+    store_sums(out + j, out_stride);
   }
 }
 
@@ -137,7 +147,6 @@ inline void dot(const uint16_t* left, const uint16_t* columns, Range range, int6
 // a multiple of kPair, and are sums_stride floats apart.
 inline void weigh(const uint16_t* left, int64_t left_stride, const uint16_t* rows, int64_t depth, Range range,
                   int64_t columns, float* sums, int64_t sums_stride) {
-  const size_t left_bytes = static_cast<size_t>(left_stride) * 2;
   const size_t row_bytes = static_cast<size_t>(sums_stride) * sizeof(float);
   float* below = sums + kSide * sums_stride;
   for (int64_t c = 0; c < columns; c += kPair) {
@@ -147,19 +156,9 @@ inline void weigh(const uint16_t* left, int64_t left_stride, const uint16_t* row
     _tile_loadd(3, below + c + kSide, row_bytes);
     const uint16_t* tiles = rows + c / kSide * depth * kTileNumbers;
     for (int64_t j = range.from; j < range.to; j += kDeep) {
-      _tile_loadd(4, left + j, left_bytes);
-      _tile_loadd(5, left + kSide * left_stride + j, left_bytes);
-      _tile_loadd(6, tiles + j / kDeep * kTileNumbers, 64);
-      _tile_loadd(7, tiles + (depth + j / kDeep) * kTileNumbers, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+      add_products(left + j, left_stride, tiles + j / kDeep * kTileNumbers, depth);
     }
-    _tile_stored(0, sums + c, row_bytes);
-    _tile_stored(1, sums + c + kSide, row_bytes);
-    _tile_stored(2, below + c, row_bytes);
-    _tile_stored(3, below + c + kSide, row_bytes);
+    store_sums(sums + c, sums_stride);
   }
 }
 

@@ -316,9 +316,9 @@ public final class CarryOver implements AutoCloseable {
     }
   }
 
-  /** The most layers of a plan that a fit runs and may change. */
-  public static int mostFitted(FitRule rule, CollapsePlan plan) {
-    return (rule.changesGapsOnly() ? behindLastGap(plan) : plan.depth()) - unchanged(plan);
+  /** The most layers of a plan that a rule changes which does not change those at gaps alone. */
+  public static int mostFitted(CollapsePlan plan) {
+    return plan.depth() - unchanged(plan);
   }
 
   /** The number of layers in front that a fit of a plan leaves as they are. */

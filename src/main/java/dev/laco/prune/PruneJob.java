@@ -45,7 +45,6 @@ import dev.laco.report.Sample;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;
 import dev.laco.run.JobEstimate;
-import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.run.StopTokens;
@@ -272,7 +271,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           texts,
           given == null && earlier == null,
           earlier == null,
-          fitTokens(backend, texts),
+          sharedTime(backend, texts).expectedTokens(search),
           writes,
           request.within(),
           trainingSeconds(texts, new JobEstimate(model, backend)));
@@ -323,7 +322,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private void shareTime(Backend backend, PruneTexts texts) {
     if (request.within() != null) {
       if (earlier == null) {
-        SharedTime time = new SharedTime(request, model, backend, texts, writes);
+        SharedTime time = sharedTime(backend, texts);
         PruneRequest ruled = time.withRule(time.bounded(request, search), this::choice);
         timed = time.bounded(ruled, choice(ruled));
       }
@@ -481,7 +480,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                   search.fit(),
                   texts.fit(),
                   chosen ->
-                      wholeFit(running.backend(), texts, chosen, memory.beside(sweep, residence)),
+                      sharedTime(running.backend(), texts)
+                          .wholeFit(progress(), search, chosen, memory.beside(sweep, residence)),
                   newMemory);
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());
@@ -503,24 +503,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         Seconds.since(fitStart));
   }
 
-  /** The tokens on which the chosen model is expected to be fitted; 0 where nothing is. */
-  private int fitTokens(Backend backend, PruneTexts texts) {
-    FitText usual = texts.wholeFit();
-    if (usual == null) {
-      return 0;
-    }
-    return request.within() == null
-        ? usual.tokens()
-        : new SharedTime(request, model, backend, texts, writes).expectedTokens(search);
-  }
-
-  /** The text on which the chosen model is fitted. */
-  private FitText wholeFit(
-      Backend backend, PruneTexts texts, CollapsePlan plan, MemoryPlan.Beside planned) {
-    return request.within() == null
-        ? Objects.requireNonNull(texts.wholeFit())
-        : new SharedTime(request, model, backend, texts, writes)
-            .wholeFit(progress(), search, plan, planned);
+  private SharedTime sharedTime(Backend backend, PruneTexts texts) {
+    return new SharedTime(request, model, backend, texts, writes);
   }
 
   /** The model that an earlier run was about to train. */

@@ -159,6 +159,11 @@ record PruneTexts(
     return fit == null || fitSource == null ? null : fitSource.limit(fit.tokens());
   }
 
+  /** The tokens of {@link #wholeFit}; 0 where no weights are fitted. */
+  int wholeFitTokens() {
+    return fit == null || fitSource == null ? 0 : Math.min(fit.tokens(), fitSource.tokens());
+  }
+
   private static @Nullable FitText choiceText(
       PruneRequest request, SearchChoice search, Model model) {
     if (search.choosesUnfitted()) {

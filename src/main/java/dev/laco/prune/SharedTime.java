@@ -23,7 +23,7 @@ import org.jspecify.annotations.Nullable;
  * leaves a third of the time to train. The largest is by the best rule, on as many tokens as the
  * text has. Before a quicker rule is taken, fewer tokens than usual are.
  *
- * @param request for a prune within a time
+ * @param request of the prune; without a time the usual tokens are fitted to
  * @param model that is pruned
  * @param backend whose rate of products was measured when it was opened
  * @param texts read for a fit
@@ -58,7 +58,7 @@ record SharedTime(
             || search.isOneLoop()
             || search.blocks() != null
             || request.fromPlan() != null;
-    JobProgress estimate = estimate(search, usualTokens());
+    JobProgress estimate = estimate(search, texts.wholeFitTokens());
     double searching = estimate.expectedBeside("") - estimate.expectedBeside(PruneStages.SEARCH);
     double most = seconds() * SEARCH;
     return bounded || searching <= most
@@ -102,31 +102,26 @@ record SharedTime(
     return request.within() != null && request.fit().tokens() == null && rule.reconstructs();
   }
 
-  private int usualTokens() {
-    FitText usual = texts.wholeFit();
-    return usual == null ? 0 : usual.tokens();
-  }
-
   private int step() {
-    return Math.max(1, usualTokens() / STEPS);
+    return Math.max(1, texts.wholeFitTokens() / STEPS);
   }
 
   private int leastTokens(@Nullable FitRule rule) {
     return rule != null && decidesTokens(request, rule)
-        ? Math.min(usualTokens(), Math.max(LEAST_TOKENS, LEAST_STEPS * step()))
-        : usualTokens();
+        ? Math.min(texts.wholeFitTokens(), Math.max(LEAST_TOKENS, LEAST_STEPS * step()))
+        : texts.wholeFitTokens();
   }
 
   /** The tokens on which the chosen model is expected to be fitted, before a search. */
   int expectedTokens(SearchChoice search) {
     FitRule rule = search.fit();
     if (rule == null || !decidesTokens(request, rule)) {
-      return usualTokens();
+      return texts.wholeFitTokens();
     }
     JobEstimate estimate = new JobEstimate(model, backend);
     int target = search.depthSought(model);
     return tokens(
-        estimate(search, usualTokens()),
+        estimate(search, texts.wholeFitTokens()),
         rule,
         Objects.requireNonNull(texts.fitSource()).tokens(),
         tokens -> estimate.fit(rule, tokens, target));
@@ -149,10 +144,10 @@ record SharedTime(
     FitText all = Objects.requireNonNull(texts.fitSource());
     FitText compared = Objects.requireNonNull(texts.fit());
     int most = all.tokens();
-    while (most > usualTokens()
+    while (most > texts.wholeFitTokens()
         && FittedChoice.bytes(backend, model.config(), compared, all.limit(most))
             > planned.buffers() + planned.held()) {
-      most = Math.max(usualTokens(), most - step());
+      most = Math.max(texts.wholeFitTokens(), most - step());
     }
     JobEstimate estimate = new JobEstimate(model, backend);
     return all.limit(tokens(job, rule, most, tokens -> estimate.fit(rule, tokens, plan)));

@@ -229,9 +229,13 @@ public final class JobEstimate {
     return fit(rule, tokens, fitted);
   }
 
-  /** The most seconds of a fit on {@code tokens} tokens: it may end behind any layer. */
+  /**
+   * The most seconds of a fit on {@code tokens} tokens: it may end behind any layer.
+   *
+   * @param rule that does not change layers at gaps alone
+   */
   public double fit(FitRule rule, int tokens, CollapsePlan plan) {
-    return fit(rule, tokens, (double) CarryOver.mostFitted(rule, plan));
+    return fit(rule, tokens, (double) CarryOver.mostFitted(plan));
   }
 
   /** The original runs over all tokens, and so do the layers that are fitted. */
