@@ -196,13 +196,11 @@ public final class JobProgress {
     String note = current == null ? "" : current.note;
     double expected = total(any -> any.expected);
     double done = total(Stage::done);
-    double seen = done + prior;
-    if (seen == 0) {
+    if (done + prior == 0) {
       return new State(stage, 0, OptionalDouble.empty(), note);
     }
-    // Seconds taken per second expected; the work since the last report is taken to go on at this
-    // pace.
-    double pace = (known + prior) / seen;
+    // The work since the last report is taken to go on at this pace.
+    double pace = pace();
     double rest = expected - done;
     double since =
         Math.min(UNKNOWN * rest, (seconds() - known) / Math.max(pace, Double.MIN_NORMAL));
@@ -231,9 +229,25 @@ public final class JobProgress {
 
   /** The seconds that all stages but one still take, as {@link State#left} tells those of all. */
   public synchronized double leftBeside(String stage) {
+    return pace() * expectedLeftBeside(stage);
+  }
+
+  /**
+   * The same, but not less than was expected: a stage that was quicker than expected does not make
+   * later ones quicker.
+   */
+  public synchronized double mostLeftBeside(String stage) {
+    return Math.max(1, pace()) * expectedLeftBeside(stage);
+  }
+
+  private double expectedLeftBeside(String stage) {
+    return total(any -> any.name.equals(stage) ? 0 : any.expected - any.done());
+  }
+
+  /** Seconds taken for each second expected. */
+  private double pace() {
     double seen = total(Stage::done) + prior;
-    double pace = seen == 0 ? 1 : (known + prior) / seen;
-    return pace * total(any -> any.name.equals(stage) ? 0 : any.expected - any.done());
+    return seen == 0 ? 1 : (known + prior) / seen;
   }
 
   private double total(ToDoubleFunction<Stage> value) {

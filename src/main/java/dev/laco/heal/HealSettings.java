@@ -19,7 +19,9 @@ import org.jspecify.annotations.Nullable;
  *     over the text, or for as many as the time allows where a time is given
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
  * @param rate the largest learning rate; null for the one that a range test finds
- * @param labelShare share of the loss that is the language model's own, 0 to 1
+ * @param labelShare share of the loss that is the language model's own, 0 to 1; null for one that
+ *     suits a model which lost layers, and none where the text is met again ({@link
+ *     dev.laco.training.LabelShare})
  * @param layers which layers are trained; null for {@link Layers#BEHIND}, or for {@link Layers#ALL}
  *     where a prune trains within a time and all of the training stays in memory
  * @param seed of the order of the text, of what adapters begin with, and of rounding at random
@@ -36,7 +38,7 @@ public record HealSettings(
     @Nullable Long tokens,
     @Nullable Integer stepTokens,
     @Nullable Double rate,
-    Double labelShare,
+    @Nullable Double labelShare,
     @Nullable Layers layers,
     Long seed,
     @Nullable Integer lora,
@@ -97,7 +99,6 @@ public record HealSettings(
   public HealSettings {
     texts = texts == null ? List.of() : List.copyOf(texts);
     samples = Objects.requireNonNullElse(samples, 0L);
-    labelShare = Objects.requireNonNullElse(labelShare, 0.0);
     seed = Objects.requireNonNullElse(seed, 0L);
     optimizer = Objects.requireNonNullElse(optimizer, Optimizer.ADAMW);
     masters = Objects.requireNonNullElse(masters, Masters.F32);
@@ -113,7 +114,7 @@ public record HealSettings(
     if (rate != null && !(rate > 0 && rate <= 1)) {
       throw Setting.of("rate").refuse(rate, "a number above 0, at most 1");
     }
-    if (!(labelShare >= 0 && labelShare <= 1)) {
+    if (labelShare != null && !(labelShare >= 0 && labelShare <= 1)) {
       throw Setting.of("labelShare").refuse(labelShare, "0 to 1");
     }
     if (lora != null && !(lora >= 1 && lora <= MOST_RANK)) {
@@ -181,7 +182,18 @@ public record HealSettings(
   /** Defaults for everything. */
   public static final HealSettings DEFAULT =
       new HealSettings(
-          List.of(), 0L, null, null, null, 0.0, null, 0L, null, null, Optimizer.ADAMW, Masters.F32);
+          List.of(),
+          0L,
+          null,
+          null,
+          null,
+          null,
+          null,
+          0L,
+          null,
+          null,
+          Optimizer.ADAMW,
+          Masters.F32);
 
   /**
    * Checks the time that a job with such a training may take.

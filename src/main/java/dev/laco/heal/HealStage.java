@@ -26,6 +26,7 @@ import dev.laco.training.Adapters;
 import dev.laco.training.Distillation;
 import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
+import dev.laco.training.LabelShare;
 import dev.laco.training.Residence;
 import dev.laco.training.Student;
 import dev.laco.transformer.AdamWState;
@@ -298,7 +299,7 @@ public record HealStage(
         usual.rate(),
         usual.decay(),
         usual.clip(),
-        settings.labelShare(),
+        LabelShare.of(settings.labelShare()),
         usual.measurements(),
         settings.seed(),
         usual.adapters(),
@@ -357,7 +358,7 @@ public record HealStage(
         Distillation training = new Distillation(original, student, parts, how, place);
         HealState.@Nullable Kept kept = state == null ? null : state.read().orElse(null)) {
       DoubleSupplier left =
-          () -> within == null ? 0 : within - job.seconds() - job.leftBeside(NAME);
+          () -> within == null ? 0 : within - job.seconds() - job.mostLeftBeside(NAME);
       // A training that was interrupted goes on to the tokens that were planned.
       Distillation.Pace pace = within != null && kept == null ? training.pace() : null;
       TrainingStart start;
@@ -431,6 +432,7 @@ public record HealStage(
         training.parameters(),
         settings.lora(),
         rate,
+        how.labels().first(),
         trials);
   }
 

@@ -5,6 +5,6 @@ package dev.laco.report;
  *
  * @param steps their number
  * @param rate the learning rate
- * @param divergence after the steps, on a part of the held-out text, nats a token
+ * @param loss of the training after the steps, on a part of the held-out text, nats a token
  */
-public record RateTrial(int steps, double rate, double divergence) {}
+public record RateTrial(int steps, double rate, double loss) {}

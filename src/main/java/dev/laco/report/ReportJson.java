@@ -74,6 +74,7 @@ public final class ReportJson {
             .put("layers", start.layers())
             .put("parameters", start.parameters())
             .put("rate", start.rate())
+            .put("labelShare", start.labelShare())
             .put("seconds", training.seconds())
             .put("originalNll", training.originalNll());
     if (start.lora() != null) {
@@ -88,7 +89,7 @@ public final class ReportJson {
                     .addObject()
                     .put("steps", t.steps())
                     .put("rate", t.rate())
-                    .put("kl", t.divergence()));
+                    .put("loss", t.loss()));
     ArrayNode losses = json.putArray("losses");
     for (TrainingStep step : training.steps()) {
       losses

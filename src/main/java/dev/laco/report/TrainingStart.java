@@ -1,5 +1,6 @@
 package dev.laco.report;
 
+import java.math.BigDecimal;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -16,6 +17,8 @@ import org.jspecify.annotations.Nullable;
  * @param lora rank of the adapters whose parameters these are; null where all tensors of the layers
  *     are trained
  * @param rate the largest learning rate
+ * @param labelShare share of the loss that is the language model's own, where the training meets a
+ *     part of its text for the first time
  * @param rates that were tried one after another, the model before them first, at rate 0; empty
  *     where the rate was given
  */
@@ -28,9 +31,19 @@ public record TrainingStart(
     long parameters,
     @Nullable Integer lora,
     double rate,
+    double labelShare,
     List<RateTrial> rates) {
   public TrainingStart {
     rates = List.copyOf(rates);
+  }
+
+  /** The loss of a token for people: {@code 0.85 KL + 0.15 nll}, or {@code KL}. */
+  public String loss() {
+    if (labelShare == 0) {
+      return "KL";
+    }
+    BigDecimal labels = BigDecimal.valueOf(labelShare);
+    return BigDecimal.ONE.subtract(labels) + " KL + " + labels + " nll";
   }
 
   /** The trained parameters for people: {@code 1,024 parameters of adapters of rank 8}. */

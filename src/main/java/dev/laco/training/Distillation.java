@@ -302,20 +302,20 @@ public final class Distillation implements AutoCloseable {
 
   /** Computes the gradients of a step, and forgets them. */
   private void rehearse(List<FitText.Chunk> chunks) {
-    gradients(chunks);
+    gradients(chunks, settings.labels().first());
     layers.forEach(TrainedLayers.Use.EVERYTHING, tensor -> tensor.forget(backend));
   }
 
   /**
    * The learning rate that suits the model as it is. A range test takes a few steps at each of some
-   * rising rates, one after another, until the divergence on a part of the held-out text is back at
-   * half of what it has fallen. Its result is twice the rate at which the divergence would be
-   * smallest by a parabola over the logarithms of the rate behind whose steps it was smallest and
-   * of its neighbours, since the mean of a training's rates is half of their peak; or the lowest
-   * rate of all where the divergence never fell. Then the weights are again what they were.
+   * rising rates, one after another, until the loss on a part of the held-out text is back at half
+   * of what it has fallen. Its result is twice the rate at which the loss would be smallest by a
+   * parabola over the logarithms of the rate behind whose steps it was smallest and of its
+   * neighbours, since the mean of a training's rates is half of their peak; or the lowest rate of
+   * all where the loss never fell. Then the weights are again what they were.
    *
    * @param rate taken by the training
-   * @param trials the divergence after the steps of each rate; the first is of the model as it is
+   * @param trials the loss after the steps of each rate; the first is of the model as it is
    * @param token the seconds of training on a token, in the mean of the steps at the last rate: ops
    *     that meet a number of tokens for the first time take longer
    */
@@ -339,7 +339,7 @@ public final class Distillation implements AutoCloseable {
    * What finding a learning rate takes at most.
    *
    * @param trained tokens of steps
-   * @param measured tokens on which the divergence is measured
+   * @param measured tokens on which the loss is measured
    */
   public record RateCost(long trained, long measured) {
     /** Of a training on so many tokens. */
@@ -363,7 +363,7 @@ public final class Distillation implements AutoCloseable {
     List<List<FitText.Chunk>> steps =
         text.steps((long) each * RATES.size() * settings.stepTokens(), settings);
     List<RateTrial> trials = new ArrayList<>();
-    double start = heldOut.divergence(passes, student, JUDGED);
+    double start = judged();
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
     int number = 0;
@@ -375,15 +375,15 @@ public final class Distillation implements AutoCloseable {
       for (int i = 0; i < each; i++) {
         requireWanted.run();
         List<FitText.Chunk> chunks = steps.get(number % steps.size());
-        step(number + 1, rate, chunks);
+        step(number + 1, rate, settings.labels().first(), chunks);
         tokens += FitText.tokens(chunks);
         number++;
       }
       token = Seconds.since(begin) / tokens;
-      double now = heldOut.divergence(passes, student, JUDGED);
+      double now = judged();
       trials.add(new RateTrial(each, rate, now));
       lowest = Math.min(lowest, now);
-      // A divergence that never fell may have risen by the noise of a step.
+      // A loss that never fell may have risen by the noise of a step.
       boolean fell = lowest < start;
       if (Double.isNaN(now) || (fell && start - now < (start - lowest) / 2)) {
         break;
@@ -391,6 +391,12 @@ public final class Distillation implements AutoCloseable {
     }
     layers.restart();
     return new FoundRate(suitable(trials), List.copyOf(trials), token);
+  }
+
+  /** The loss by which rates are judged, of the model as it is now. */
+  private double judged() {
+    TrainingMeasurement.Distance distance = heldOut.distance(passes, student, JUDGED);
+    return loss(distance.divergence(), distance.nll());
   }
 
   /**
@@ -401,7 +407,7 @@ public final class Distillation implements AutoCloseable {
   static double suitable(List<RateTrial> trials) {
     int best = 0;
     for (int i = 1; i < trials.size(); i++) {
-      best = trials.get(i).divergence() < trials.get(best).divergence() ? i : best;
+      best = trials.get(i).loss() < trials.get(best).loss() ? i : best;
     }
     if (best == 0) {
       return trials.get(1).rate();
@@ -409,8 +415,8 @@ public final class Distillation implements AutoCloseable {
     double rate = trials.get(best).rate();
     double share = 0;
     if (best > 1 && best + 1 < trials.size()) {
-      double left = trials.get(best - 1).divergence() - trials.get(best).divergence();
-      double right = trials.get(best + 1).divergence() - trials.get(best).divergence();
+      double left = trials.get(best - 1).loss() - trials.get(best).loss();
+      double right = trials.get(best + 1).loss() - trials.get(best).loss();
       // The vertex of the parabola, in steps from one rate to the next.
       share = Double.isFinite(left + right) ? (left - right) / (2 * (left + right)) : 0;
     }
@@ -571,7 +577,10 @@ public final class Distillation implements AutoCloseable {
       tokens += FitText.tokens(now);
       // In the middle of the step: no step is one of no change.
       double scheduled = rate * RateSchedule.share((number - 0.5) / all);
-      Gradients gradients = step(number, scheduled, now);
+      // Steps end where a pass over the text does, but for the chunks of one step.
+      double labels =
+          tokens <= text.tokens() ? settings.labels().first() : settings.labels().again();
+      Gradients gradients = step(number, scheduled, labels, now);
       TrainingStep step = new TrainingStep(number, all, tokens, gradients.loss, gradients.norm);
       steps.add(step);
       listener.stepped(step);
@@ -605,7 +614,7 @@ public final class Distillation implements AutoCloseable {
       Listener listener,
       List<TrainingMeasurement> measurements) {
     TrainingMeasurement measured = measure(step, tokens, listener, measurements);
-    if (measured.divergence() >= best.divergence()) {
+    if (loss(measured.divergence(), measured.nll()) >= loss(best.divergence(), best.nll())) {
       return best;
     }
     listener.keeping();
@@ -621,6 +630,10 @@ public final class Distillation implements AutoCloseable {
       layers.forEach(TrainedLayers.Use.NAME, tensor -> weights.remove(tensor.name()));
     }
     return new NewWeights(weights);
+  }
+
+  private double loss(double divergence, double nll) {
+    return settings.labels().loss(divergence, nll);
   }
 
   private TrainingMeasurement measure(
@@ -640,8 +653,8 @@ public final class Distillation implements AutoCloseable {
    */
   private record Gradients(double loss, double norm) {}
 
-  private Gradients step(int number, double rate, List<FitText.Chunk> chunks) {
-    double loss = gradients(chunks);
+  private Gradients step(int number, double rate, double labelShare, List<FitText.Chunk> chunks) {
+    double loss = gradients(chunks, labelShare);
     TrainingOps training = backend.training();
     double norm = layers.gradientNorm();
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
@@ -665,14 +678,14 @@ public final class Distillation implements AutoCloseable {
   }
 
   /** Adds the gradients of the mean loss of all tokens, and returns that loss. */
-  private double gradients(List<FitText.Chunk> chunks) {
+  private double gradients(List<FitText.Chunk> chunks, double labelShare) {
     int count = FitText.tokens(chunks);
     double loss = 0;
     for (List<FitText.Chunk> together : DistillationText.parts(chunks, settings.batchTokens())) {
       try (TokenBatch batch =
           passes.batch(PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList()))) {
         teacher.bring(batch, together);
-        loss += passes.train(batch, settings.labelShare(), 1.0 / count);
+        loss += passes.train(batch, labelShare, 1.0 / count);
       }
     }
     return loss / count;

@@ -13,8 +13,7 @@ import org.jspecify.annotations.Nullable;
  *     that was not fitted
  * @param decay weight decay of matrices
  * @param clip the largest norm of all gradients together; larger ones are scaled down to it
- * @param labelShare share of the loss that is the language model's; the rest is the divergence from
- *     the original
+ * @param labels share of the loss that is the language model's own
  * @param measurements how often the held-out text is measured while training, at most
  * @param seed of the order of the text, of what adapters begin with, and of rounding at random
  * @param adapters what is trained in place of all tensors of the layers; null for these
@@ -26,7 +25,7 @@ public record DistillationSettings(
     double rate,
     double decay,
     double clip,
-    double labelShare,
+    LabelShare labels,
     int measurements,
     long seed,
     @Nullable Adapters adapters,
@@ -82,7 +81,7 @@ public record DistillationSettings(
         adapters == null ? rate : RATE_OF_ADAPTERS * rate,
         0,
         1,
-        0,
+        LabelShare.of(null),
         MEASUREMENTS,
         0,
         adapters,

@@ -80,12 +80,11 @@ final class HeldOut implements AutoCloseable {
     return distances;
   }
 
-  /** The divergence of the original from the trained model as it is now, on the first batches. */
-  double divergence(Passes passes, CausalLm student, int first) {
+  /** How far the trained model as it is now is from the original, on the first batches. */
+  TrainingMeasurement.Distance distance(Passes passes, CausalLm student, int first) {
     SortedMap<String, Sums> byDomain = new TreeMap<>();
     batches.stream().limit(first).forEach(batch -> add(passes, student, batch, byDomain));
-    return TrainingMeasurement.Distance.of(byDomain.values().stream().map(Sums::distance).toList())
-        .divergence();
+    return TrainingMeasurement.Distance.of(byDomain.values().stream().map(Sums::distance).toList());
   }
 
   /** Sums over the tokens of a domain. */

@@ -68,7 +68,8 @@ class AutogradTest {
                   .map(i -> whole.layers().get(i.intValue()))
                   .toList());
       DistillationSettings settings =
-          new DistillationSettings(tokens, tokens, 1e-9, 0, 1e30, 0, 1, 7, null, AdamWState.FULL);
+          new DistillationSettings(
+              tokens, tokens, 1e-9, 0, 1e30, LabelShare.NONE, 1, 7, null, AdamWState.FULL);
       NotedSteps noted = new NotedSteps();
       try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =

@@ -33,8 +33,10 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Random;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -51,17 +53,14 @@ class DistillationTest {
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture))) {
       RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
       int gap = checkpoint.config().numHiddenLayers() - 2;
-      CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
-      List<LayerMix> kept = new ArrayList<>(whole.layers());
-      kept.remove(gap);
-      CollapsePlan plan = new CollapsePlan(whole.source(), kept);
+      CollapsePlan plan = without(checkpoint, gap);
       DistillationText text =
           new DistillationText(
               chunks(1, 8, checkpoint.config().vocabSize()),
               chunks(2, 2, checkpoint.config().vocabSize()));
       DistillationSettings settings =
           new DistillationSettings(
-              4 * LENGTH, 2 * LENGTH, 3e-3, 0, 1, 0, 2, 7, null, AdamWState.FULL);
+              4 * LENGTH, 2 * LENGTH, 3e-3, 0, 1, LabelShare.NONE, 2, 7, null, AdamWState.FULL);
       NotedSteps noted = new NotedSteps();
       try (MemoryArena memory = new MemoryArena();
           PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
@@ -78,11 +77,11 @@ class DistillationTest {
         Distillation.FoundRate found = training.findRate(12 * 4 * LENGTH, () -> {});
         // The test ends where half of a fall is lost; a training's mean rate is half of its peak.
         List<RateTrial> trials = found.trials();
-        double start = trials.getFirst().divergence();
+        double start = trials.getFirst().loss();
         double lowest = start;
         for (RateTrial trial : trials.subList(1, trials.size())) {
-          lowest = Math.min(lowest, trial.divergence());
-          boolean goesOn = lowest == start || trial.divergence() <= (start + lowest) / 2;
+          lowest = Math.min(lowest, trial.loss());
+          boolean goesOn = lowest == start || trial.loss() <= (start + lowest) / 2;
           assertTrue(goesOn || trial.equals(trials.getLast()), trials::toString);
         }
         assertTrue(lowest < start || trials.size() == 5, trials::toString);
@@ -95,7 +94,7 @@ class DistillationTest {
         assertTrue(steps.getLast().loss() < 0.6 * first, () -> fixture + ": " + steps);
         TrainingMeasurement before = result.reached().measurements().getFirst();
         TrainingMeasurement best = result.reached().best();
-        assertEquals(found.trials().getFirst().divergence(), before.divergence(), fixture);
+        assertEquals(found.trials().getFirst().loss(), before.divergence(), fixture);
         assertEquals(3, result.reached().measurements().size());
         assertEquals(steps, result.reached().steps());
         assertTrue(best.divergence() <= before.divergence());
@@ -121,7 +120,7 @@ class DistillationTest {
   /** The peak of a training's rates is twice the rate that a range test finds best. */
   @Test
   void aRateBetweenThoseThatWereTriedMaySuitBest() {
-    // As high on both sides of the lowest divergence, or higher on the left, or as low beside it.
+    // As high on both sides of the lowest loss, or higher on the left, or as low beside it.
     assertEquals(2e-4, suitable(0.5, 0.4, 0.3, 0.4), 1e-12);
     assertEquals(2e-4 * Math.pow(3, 1.0 / 6), suitable(0.5, 0.5, 0.3, 0.4), 1e-12);
     assertEquals(2e-4 * Math.sqrt(3), suitable(0.5, 0.4, 0.3, 0.3), 1e-12);
@@ -129,20 +128,126 @@ class DistillationTest {
     assertEquals(6e-4, suitable(0.5, 0.4, 0.35, 0.3), 1e-12);
     assertEquals(2e-4 / 3, suitable(0.5, 0.3, 0.4), 1e-12);
     assertEquals(2e-4, suitable(0.5, 0.4, 0.3, Double.NaN), 1e-12);
-    // Where the divergence never fell, it is the lowest rate of all.
+    // Where the loss never fell, it is the lowest rate of all.
     assertEquals(1e-4 / 3, suitable(0.5, 0.6, 0.7, 0.8), 1e-12);
   }
 
-  /**
-   * The rate by the divergences of a model as it is, and behind steps at 1/3, 1, 3, ... of 1e-4.
-   */
-  private static double suitable(double... divergences) {
+  /** The rate by the losses of a model as it is, and behind steps at 1/3, 1, 3, ... of 1e-4. */
+  private static double suitable(double... losses) {
     List<RateTrial> trials = new ArrayList<>();
-    for (double divergence : divergences) {
+    for (double loss : losses) {
       double rate = trials.isEmpty() ? 0 : 1e-4 * Math.pow(3, trials.size() - 2);
-      trials.add(new RateTrial(trials.isEmpty() ? 0 : 4, rate, divergence));
+      trials.add(new RateTrial(trials.isEmpty() ? 0 : 4, rate, loss));
     }
     return Distillation.suitable(trials);
+  }
+
+  /** Next tokens of a text are learnt where the text is met for the first time. */
+  @Test
+  void aShareOfLabelsIsOfTextThatIsMetForTheFirstTime() {
+    try (Backend backend = CpuBackend.open(Compute.F32, 1);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+        Pruned pruned = new Pruned(backend, checkpoint)) {
+      int chunks = 8;
+      DistillationText text =
+          new DistillationText(
+              chunks(1, chunks, checkpoint.config().vocabSize()),
+              chunks(2, 2, checkpoint.config().vocabSize()));
+      // Steps of this rate change nothing.
+      double divergence = losses(pruned, text, LabelShare.NONE, 1).getFirst();
+      double nll = losses(pruned, text, new LabelShare(1, 1), 1).getFirst();
+      List<Double> passes = losses(pruned, text, new LabelShare(0.25, 0), 3);
+      assertEquals(0.75 * divergence + 0.25 * nll, passes.get(0), 1e-5);
+      assertEquals(divergence, passes.get(1), 1e-5);
+      assertEquals(divergence, passes.get(2), 1e-5);
+      assertTrue(nll > 1.1 * divergence);
+    }
+  }
+
+  /** The mean loss of each pass over a text, by a rate that changes nothing. */
+  private static List<Double> losses(
+      Pruned pruned, DistillationText text, LabelShare labels, int passes) {
+    int each = 2;
+    DistillationSettings settings =
+        new DistillationSettings(
+            (int) text.tokens() / each, LENGTH, 1e-30, 0, 1, labels, 2, 7, null, AdamWState.FULL);
+    try (Distillation training = pruned.training(text, settings)) {
+      List<TrainingStep> steps =
+          training.run(passes * text.tokens(), settings.rate(), new NotedSteps()).reached().steps();
+      assertEquals(passes * each, steps.size());
+      return IntStream.range(0, passes)
+          .mapToObj(pass -> steps.subList(pass * each, (pass + 1) * each))
+          .map(of -> of.stream().mapToDouble(TrainingStep::loss).average().orElseThrow())
+          .toList();
+    }
+  }
+
+  /** What a training lowers decides which of its weights are kept. */
+  @Test
+  void theBestWeightsAreThoseOfTheSmallestLoss() {
+    try (Backend backend = CpuBackend.open(Compute.F32, 1);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+        Pruned pruned = new Pruned(backend, checkpoint)) {
+      // Of one token alone: to say it with certainty is not what the original does.
+      List<FitText.Chunk> chunks =
+          IntStream.range(0, 16)
+              .mapToObj(i -> new FitText.Chunk(new int[LENGTH], i, "a text"))
+              .toList();
+      DistillationText text = new DistillationText(chunks, chunks.subList(0, 2));
+      for (double share : new double[] {0, 1}) {
+        DistillationSettings settings =
+            new DistillationSettings(
+                LENGTH, LENGTH, 1e-2, 0, 1, LabelShare.of(share), 4, 7, null, AdamWState.FULL);
+        try (Distillation training = pruned.training(text, settings)) {
+          Distillation.Reached reached =
+              training.run(text.tokens(), settings.rate(), new NotedSteps()).reached();
+          TrainingMeasurement best =
+              reached.measurements().stream()
+                  .min(Comparator.comparing(m -> share == 0 ? m.divergence() : m.nll()))
+                  .orElseThrow();
+          assertEquals(best, reached.best(), () -> "share " + share);
+          // The two losses do not agree, else this says nothing.
+          assertEquals(
+              share == 1, best.divergence() > reached.measurements().getFirst().divergence());
+        }
+      }
+    }
+  }
+
+  /** A model without its last layer but one. */
+  private static final class Pruned implements AutoCloseable {
+    private final RunningModel original;
+    private final PlannedLayers layers;
+    private final int gap;
+    private final MemoryArena memory = new MemoryArena();
+
+    Pruned(Backend backend, Checkpoint checkpoint) {
+      original = new RunningModel(backend, checkpoint.config(), checkpoint);
+      gap = checkpoint.config().numHiddenLayers() - 2;
+      layers = original.pruned(without(checkpoint, gap), NewWeights.NONE);
+    }
+
+    Distillation training(DistillationText text, DistillationSettings settings) {
+      return new Distillation(
+          original,
+          new Student(layers.outside(), layers, gap),
+          text,
+          settings,
+          new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")));
+    }
+
+    @Override
+    public void close() {
+      layers.close();
+      memory.close();
+    }
+  }
+
+  private static CollapsePlan without(Checkpoint checkpoint, int layer) {
+    CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
+    List<LayerMix> kept = new ArrayList<>(whole.layers());
+    kept.remove(layer);
+    return new CollapsePlan(whole.source(), kept);
   }
 
   /** The estimate of the time rests on these bytes; the kernel counts what was read and written. */
@@ -158,7 +263,7 @@ class DistillationTest {
           new DistillationText(chunks(1, 40, vocabulary), chunks(2, 16, vocabulary));
       DistillationSettings settings =
           new DistillationSettings(
-              4 * LENGTH, 2 * LENGTH, 1e-9, 0, 1, 0, 4, 7, null, AdamWState.FULL);
+              4 * LENGTH, 2 * LENGTH, 1e-9, 0, 1, LabelShare.NONE, 4, 7, null, AdamWState.FULL);
       CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
       Path folder = Path.of("target");
       long tokens = 40 * LENGTH;

@@ -15,13 +15,14 @@ final class HealLines {
         TrainingStart training = started.training();
         console.line(
             "heal",
-            "%s of layers %d to %d, on %,d tokens of %s in %,d steps, learning rate %.2g",
+            "%s of layers %d to %d, on %,d tokens of %s in %,d steps, loss %s, learning rate %.2g",
             training.trained(),
             training.firstLayer(),
             training.firstLayer() + training.layers() - 1,
             training.tokens(),
             training.text(),
             training.steps(),
+            training.loss(),
             training.rate());
       }
       case HealEvent.HeldOutMeasured held -> {

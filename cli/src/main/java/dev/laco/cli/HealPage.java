@@ -47,14 +47,15 @@ final class HealPage {
     List<String> says = new ArrayList<>();
     says.add(
         format(
-            "%s of layers %d to %d were trained on %,d tokens of %s in %,d steps, with a learning rate"
-                + " of %.2g.",
+            "%s of layers %d to %d were trained on %,d tokens of %s in %,d steps, with the loss %s and a"
+                + " learning rate of %.2g.",
             training.start().trained(),
             training.start().firstLayer(),
             training.start().firstLayer() + training.start().layers() - 1,
             training.start().tokens(),
             training.start().text(),
             training.start().steps(),
+            training.start().loss(),
             training.start().rate()));
     HealReport.Quality quality = report.quality();
     if (quality != null) {

@@ -53,6 +53,24 @@ class JobProgressTest {
   }
 
   @Test
+  void aStageThatWasQuickerThanExpectedDoesNotPromiseThatLaterOnesAre() {
+    JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
+    job.expect("fit", 100);
+    job.expect("heal", 1000);
+    job.expect("write", 20);
+    assertEquals(120, job.mostLeftBeside("heal"), 1e-9);
+    try (JobProgress.Stage fit = job.begin("fit")) {
+      now += 50 * SECOND;
+      fit.update(1, 4);
+      // Twice as slow as expected.
+      assertTrue(job.mostLeftBeside("heal") > 1.2 * 95);
+      assertEquals(job.leftBeside("heal"), job.mostLeftBeside("heal"));
+    }
+    assertTrue(job.leftBeside("heal") < 15);
+    assertEquals(20, job.mostLeftBeside("heal"), 1e-9);
+  }
+
+  @Test
   void aStageThatTakesTheRestOfATimeKeepsTheEndOfTheJob() {
     JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
     job.expect("fit", 20);

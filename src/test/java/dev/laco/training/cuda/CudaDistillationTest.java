@@ -23,6 +23,7 @@ import dev.laco.training.Adapters;
 import dev.laco.training.Distillation;
 import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
+import dev.laco.training.LabelShare;
 import dev.laco.training.NotedSteps;
 import dev.laco.training.Residence;
 import dev.laco.training.Student;
@@ -137,7 +138,8 @@ class CudaDistillationTest {
       DistillationText text =
           new DistillationText(List.of(chunk(1), chunk(30)), List.of(chunk(60)));
       DistillationSettings settings =
-          new DistillationSettings(LENGTH, LENGTH, 1e-3, 0.01, 1, 0.25, 1, 0, adapters, held);
+          new DistillationSettings(
+              LENGTH, LENGTH, 1e-3, 0.01, 1, LabelShare.of(0.25), 1, 0, adapters, held);
       try (MemoryArena memory = new MemoryArena();
           PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =

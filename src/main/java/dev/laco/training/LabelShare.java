@@ -1,0 +1,33 @@
+package dev.laco.training;
+
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The share of the loss of a distillation that is the language model's own. The loss of a token is
+ * {@code (1 - s) KL(original || trained) - s log(probability of the next token of the text)}
+ * (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531, section
+ * 2).
+ *
+ * @param first s where the training meets a part of its text for the first time, 0 to 1
+ * @param again s where it meets that part again: next tokens are learnt by heart then, the
+ *     original's predictions are not
+ */
+public record LabelShare(double first, double again) {
+  /** The divergence alone. */
+  public static final LabelShare NONE = new LabelShare(0, 0);
+
+  /**
+   * What suits a model that lost layers; docs/benchmarks.md, "Labels", has what it was chosen by.
+   */
+  private static final LabelShare USUAL = new LabelShare(0.15, 0);
+
+  /** A share that is given for all of a training; null for the usual one. */
+  public static LabelShare of(@Nullable Double given) {
+    return given == null ? USUAL : new LabelShare(given, given);
+  }
+
+  /** The loss by which rates and weights of a training are compared. */
+  double loss(double divergence, double nll) {
+    return (1 - first) * divergence + first * nll;
+  }
+}
