@@ -372,8 +372,11 @@ public record HealStage(
         listener.told(new HealEvent.Resumed(start, kept.reached().steps().size()));
       }
       Clock clock = new Clock(begin, before);
-      // A training that ends is measured once more.
-      BooleanSupplier timeIsUp = () -> pace != null && left.getAsDouble() <= pace.measurement();
+      // Another step must leave time for the measurement at the end.
+      BooleanSupplier timeIsUp =
+          () ->
+              pace != null
+                  && left.getAsDouble() <= how.stepTokens() * pace.token() + pace.measurement();
       Distillation.Listener telling =
           new Telling(listener, stage, start, training, state, clock, timeIsUp);
       Distillation.Result result =

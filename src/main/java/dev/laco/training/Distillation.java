@@ -34,8 +34,9 @@ import java.util.function.Supplier;
 /**
  * Trains the layers of a pruned model behind its first gap so that it predicts what the original
  * predicts (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network"): the loss is the
- * Kullback-Leibler divergence of the original's next-token distribution from the pruned model's.
- * The weights that were best on held-out text are the result.
+ * Kullback-Leibler divergence of the original's next-token distribution from the pruned model's,
+ * and by a {@link LabelShare} the language model's own. The weights whose loss on held-out text is
+ * smallest are the result.
  */
 public final class Distillation implements AutoCloseable {
   private final Backend backend;
