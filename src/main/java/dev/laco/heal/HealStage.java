@@ -72,6 +72,9 @@ public record HealStage(
   /** The share of the time that is left that training is planned for: machines are not steady. */
   private static final double MARGIN = 0.97;
 
+  /** Of what later stages are expected to take, what a training leaves them of a time. */
+  private static final double RESERVE = 1.25;
+
   /**
    * Reads the text.
    *
@@ -358,7 +361,7 @@ public record HealStage(
         Distillation training = new Distillation(original, student, parts, how, place);
         HealState.@Nullable Kept kept = state == null ? null : state.read().orElse(null)) {
       DoubleSupplier left =
-          () -> within == null ? 0 : within - job.seconds() - job.mostLeftBeside(NAME);
+          () -> within == null ? 0 : within - job.seconds() - RESERVE * job.mostLeftBeside(NAME);
       // A training that was interrupted goes on to the tokens that were planned.
       Distillation.Pace pace = within != null && kept == null ? training.pace() : null;
       TrainingStart start;
