@@ -1123,9 +1123,9 @@ void test_unseen_values() {
   }
 }
 
-// Gradients of the dot products of the outputs with `gradient`, by the formulas of the softmax.
-// The gradients of a kernel, `tolerance` and `relative` of themselves from those of plain loops. `k` has the attention
-// whose gradients they are.
+// Gradients of the dot products of the attention's outputs with `gradient`: those of a kernel differ from those of plain
+// loops, which have the formulas of the softmax, by at most `tolerance` and `relative` of themselves. `k` has the
+// attention.
 void test_attention_gradient(const std::string& name, const Kernels& k,
                              decltype(&laco_attention_gradient_0) attention_gradient,
                              decltype(&laco_attention_gradient_scratch_0) attention_gradient_scratch,

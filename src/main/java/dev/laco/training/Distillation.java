@@ -565,6 +565,7 @@ public final class Distillation implements AutoCloseable {
     List<TrainingMeasurement> measurements = new ArrayList<>(from.measurements);
     TrainingMeasurement found = from.best;
     long tokens = steps.isEmpty() ? 0 : steps.getLast().tokens();
+    long once = text.tokens();
     int all = chunks.size();
     long measured = settings.measurements(tokensInAll);
     for (int number = steps.size() + 1; number <= all; number++) {
@@ -578,9 +579,8 @@ public final class Distillation implements AutoCloseable {
       tokens += FitText.tokens(now);
       // In the middle of the step: no step is one of no change.
       double scheduled = rate * RateSchedule.share((number - 0.5) / all);
-      // Steps end where a pass over the text does, but for the chunks of one step.
-      double labels =
-          tokens <= text.tokens() ? settings.labels().first() : settings.labels().again();
+      // A step that goes beyond the first pass over the text counts as one of the next pass.
+      double labels = tokens <= once ? settings.labels().first() : settings.labels().again();
       Gradients gradients = step(number, scheduled, labels, now);
       TrainingStep step = new TrainingStep(number, all, tokens, gradients.loss, gradients.norm);
       steps.add(step);

@@ -8,7 +8,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Compute;
 import dev.laco.Fixtures;
-import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
@@ -17,19 +16,14 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.LayerMix;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
 import dev.laco.transformer.AdamWState;
 import dev.laco.transformer.CausalLm;
-import dev.laco.transformer.PlannedLayers;
-import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.TrainedTensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
@@ -52,30 +46,11 @@ import org.junit.jupiter.params.provider.ValueSource;
 class AdaptersTest {
   private static final int LENGTH = 8;
   private static final int STEPS = 12;
+
+  /** Layers in front of the gap that are trained, too. */
+  private static final int IN_FRONT = 1;
+
   private static final Adapters HOW = new Adapters(3, 7.5);
-
-  /** The fixture without one of its last layers, before a training. */
-  private record Pruned(RunningModel running, CollapsePlan plan, PlannedLayers layers)
-      implements AutoCloseable {
-    static Pruned of(Backend backend, Checkpoint checkpoint) {
-      RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
-      CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
-      List<LayerMix> kept = new ArrayList<>(whole.layers());
-      kept.remove(whole.depth() - 2);
-      CollapsePlan plan = new CollapsePlan(whole.source(), kept);
-      return new Pruned(running, plan, running.pruned(plan, NewWeights.NONE));
-    }
-
-    /** The layers from the gap on are trained, and one in front of it. */
-    Student student() {
-      return new Student(layers.outside(), layers, plan.depth() - 2);
-    }
-
-    @Override
-    public void close() {
-      layers.close();
-    }
-  }
 
   private static List<FitText.Chunk> chunks(long seed, int count, int vocabulary) {
     Random random = new Random(seed);
@@ -101,19 +76,19 @@ class AdaptersTest {
   void gradientsAreDerivativesOfTheLoss(String fixture) {
     try (Backend backend = new ReferenceBackend(Compute.F32);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
-        Pruned pruned = Pruned.of(backend, checkpoint);
+        PrunedModel pruned = PrunedModel.of(backend, checkpoint);
         TrainedLayers layers =
             TrainedLayers.of(
-                pruned.student(),
+                pruned.student(IN_FRONT),
                 settings(Kind.ADAPTERS),
                 Residence.EVERYTHING,
                 Path.of("target"));
         Passes passes =
             new Passes(
-                pruned.running.original(),
-                new CausalLm(pruned.layers.outside(), layers),
+                pruned.running().original(),
+                new CausalLm(pruned.layers().outside(), layers),
                 layers,
-                pruned.student().first(),
+                pruned.student(IN_FRONT).first(),
                 LENGTH);
         TokenBatch batch =
             passes.batch(
@@ -276,7 +251,7 @@ class AdaptersTest {
   void aTrainingThatWasKeptGoesOnToTheSameWeights(String fixture, Kind kind, Residence residence) {
     try (Backend backend = CpuBackend.open(Compute.F32, 1);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
-        Pruned pruned = Pruned.of(backend, checkpoint);
+        PrunedModel pruned = PrunedModel.of(backend, checkpoint);
         Arena copies = Arena.ofConfined();
         MemoryArena memory = new MemoryArena();
         MemoryArena others = new MemoryArena()) {
@@ -287,8 +262,8 @@ class AdaptersTest {
       Noting noting;
       try (Distillation training =
           new Distillation(
-              pruned.running,
-              pruned.student(),
+              pruned.running(),
+              pruned.student(IN_FRONT),
               text,
               how,
               new Distillation.Place(memory, residence, Path.of("target")))) {
@@ -302,8 +277,8 @@ class AdaptersTest {
       assertFalse(whole.weights().isEmpty(), fixture);
       try (Distillation training =
           new Distillation(
-              pruned.running,
-              pruned.student(),
+              pruned.running(),
+              pruned.student(IN_FRONT),
               text,
               how,
               new Distillation.Place(others, Residence.EVERYTHING, Path.of("target")))) {
@@ -334,7 +309,7 @@ class AdaptersTest {
   void aSearchForARateThatGoesWrongLeavesNothingBehind(Kind kind) {
     try (Backend backend = CpuBackend.open(Compute.F32, 1);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
-        Pruned pruned = Pruned.of(backend, checkpoint);
+        PrunedModel pruned = PrunedModel.of(backend, checkpoint);
         Arena copies = Arena.ofConfined();
         MemoryArena memory = new MemoryArena()) {
       DistillationSettings how = settings(kind);
@@ -355,8 +330,8 @@ class AdaptersTest {
       for (DistillationSettings settings : List.of(how, wrong)) {
         try (Distillation training =
             new Distillation(
-                pruned.running,
-                pruned.student(),
+                pruned.running(),
+                pruned.student(IN_FRONT),
                 text(checkpoint.config()),
                 settings,
                 new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")))) {
@@ -376,13 +351,13 @@ class AdaptersTest {
 
   /** Adds the products of the adapters by hand. */
   private static void theWeightsAreThoseBeforeWithTheAdapters(
-      Pruned pruned, Distillation.Result result) {
-    ModelConfig config = pruned.running.config();
+      PrunedModel pruned, Distillation.Result result) {
+    ModelConfig config = pruned.running().config();
     SortedMap<String, HostTensor> adapters = result.adapters();
     int found = 0;
-    for (int index = pruned.student().first(); index < pruned.plan.depth(); index++) {
+    for (int index = pruned.student(IN_FRONT).first(); index < pruned.plan().depth(); index++) {
       for (Map.Entry<TensorSpec, Tensor> start :
-          pruned.layers.tensors(index, Integer.MAX_VALUE).entrySet()) {
+          pruned.layers().tensors(index, Integer.MAX_VALUE).entrySet()) {
         String name = config.architecture().tensorName(index, start.getKey());
         HostTensor after = result.weights().find(name);
         assertNotNull(after, name);

@@ -14,7 +14,6 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
@@ -50,10 +49,9 @@ class DistillationTest {
   @MethodSource("dev.laco.Fixtures#names")
   void lossFalls(String fixture) {
     try (Backend backend = CpuBackend.open(Compute.F32, 1);
-        Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture))) {
-      RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
-      int gap = checkpoint.config().numHiddenLayers() - 2;
-      CollapsePlan plan = without(checkpoint, gap);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
+        PrunedModel pruned = PrunedModel.of(backend, checkpoint);
+        MemoryArena memory = new MemoryArena()) {
       DistillationText text =
           new DistillationText(
               chunks(1, 8, checkpoint.config().vocabSize()),
@@ -62,15 +60,7 @@ class DistillationTest {
           new DistillationSettings(
               4 * LENGTH, 2 * LENGTH, 3e-3, 0, 1, LabelShare.NONE, 2, 7, null, AdamWState.FULL);
       NotedSteps noted = new NotedSteps();
-      try (MemoryArena memory = new MemoryArena();
-          PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
-          Distillation training =
-              new Distillation(
-                  running,
-                  new Student(layers.outside(), layers, gap),
-                  text,
-                  settings,
-                  new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")))) {
+      try (Distillation training = training(pruned, text, settings, memory)) {
         // Measuring the pace changes nothing.
         assertTrue(training.pace().token() > 0);
         // Nor does the search for a rate.
@@ -99,8 +89,8 @@ class DistillationTest {
         assertEquals(steps, result.reached().steps());
         assertTrue(best.divergence() <= before.divergence());
         assertEquals(best.equals(before), result.weights().isEmpty());
-        layers.use(plan, result.weights());
-        assertEquals(best.divergence(), divergence(running, layers, text), 1e-5, fixture);
+        pruned.layers().use(pruned.plan(), result.weights());
+        assertEquals(best.divergence(), divergence(pruned, text), 1e-5, fixture);
         Distillation.Result early =
             training.run(
                 12 * 4 * LENGTH,
@@ -147,16 +137,17 @@ class DistillationTest {
   void aShareOfLabelsIsOfTextThatIsMetForTheFirstTime() {
     try (Backend backend = CpuBackend.open(Compute.F32, 1);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
-        Pruned pruned = new Pruned(backend, checkpoint)) {
+        PrunedModel pruned = PrunedModel.of(backend, checkpoint);
+        MemoryArena memory = new MemoryArena()) {
       int chunks = 8;
       DistillationText text =
           new DistillationText(
               chunks(1, chunks, checkpoint.config().vocabSize()),
               chunks(2, 2, checkpoint.config().vocabSize()));
       // Steps of this rate change nothing.
-      double divergence = losses(pruned, text, LabelShare.NONE, 1).getFirst();
-      double nll = losses(pruned, text, new LabelShare(1, 1), 1).getFirst();
-      List<Double> passes = losses(pruned, text, new LabelShare(0.25, 0), 3);
+      double divergence = losses(pruned, memory, text, LabelShare.NONE, 1).getFirst();
+      double nll = losses(pruned, memory, text, new LabelShare(1, 1), 1).getFirst();
+      List<Double> passes = losses(pruned, memory, text, new LabelShare(0.25, 0), 3);
       assertEquals(0.75 * divergence + 0.25 * nll, passes.get(0), 1e-5);
       assertEquals(divergence, passes.get(1), 1e-5);
       assertEquals(divergence, passes.get(2), 1e-5);
@@ -166,12 +157,16 @@ class DistillationTest {
 
   /** The mean loss of each pass over a text, by a rate that changes nothing. */
   private static List<Double> losses(
-      Pruned pruned, DistillationText text, LabelShare labels, int passes) {
+      PrunedModel pruned,
+      MemoryArena memory,
+      DistillationText text,
+      LabelShare labels,
+      int passes) {
     int each = 2;
     DistillationSettings settings =
         new DistillationSettings(
             (int) text.tokens() / each, LENGTH, 1e-30, 0, 1, labels, 2, 7, null, AdamWState.FULL);
-    try (Distillation training = pruned.training(text, settings)) {
+    try (Distillation training = training(pruned, text, settings, memory)) {
       List<TrainingStep> steps =
           training.run(passes * text.tokens(), settings.rate(), new NotedSteps()).reached().steps();
       assertEquals(passes * each, steps.size());
@@ -182,12 +177,26 @@ class DistillationTest {
     }
   }
 
+  private static Distillation training(
+      PrunedModel pruned,
+      DistillationText text,
+      DistillationSettings settings,
+      MemoryArena memory) {
+    return new Distillation(
+        pruned.running(),
+        pruned.student(0),
+        text,
+        settings,
+        new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")));
+  }
+
   /** What a training lowers decides which of its weights are kept. */
   @Test
   void theBestWeightsAreThoseOfTheSmallestLoss() {
     try (Backend backend = CpuBackend.open(Compute.F32, 1);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
-        Pruned pruned = new Pruned(backend, checkpoint)) {
+        PrunedModel pruned = PrunedModel.of(backend, checkpoint);
+        MemoryArena memory = new MemoryArena()) {
       // Of one token alone: to say it with certainty is not what the original does.
       List<FitText.Chunk> chunks =
           IntStream.range(0, 16)
@@ -198,7 +207,7 @@ class DistillationTest {
         DistillationSettings settings =
             new DistillationSettings(
                 LENGTH, LENGTH, 1e-2, 0, 1, LabelShare.of(share), 4, 7, null, AdamWState.FULL);
-        try (Distillation training = pruned.training(text, settings)) {
+        try (Distillation training = training(pruned, text, settings, memory)) {
           Distillation.Reached reached =
               training.run(text.tokens(), settings.rate(), new NotedSteps()).reached();
           TrainingMeasurement best =
@@ -212,42 +221,6 @@ class DistillationTest {
         }
       }
     }
-  }
-
-  /** A model without its last layer but one. */
-  private static final class Pruned implements AutoCloseable {
-    private final RunningModel original;
-    private final PlannedLayers layers;
-    private final int gap;
-    private final MemoryArena memory = new MemoryArena();
-
-    Pruned(Backend backend, Checkpoint checkpoint) {
-      original = new RunningModel(backend, checkpoint.config(), checkpoint);
-      gap = checkpoint.config().numHiddenLayers() - 2;
-      layers = original.pruned(without(checkpoint, gap), NewWeights.NONE);
-    }
-
-    Distillation training(DistillationText text, DistillationSettings settings) {
-      return new Distillation(
-          original,
-          new Student(layers.outside(), layers, gap),
-          text,
-          settings,
-          new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")));
-    }
-
-    @Override
-    public void close() {
-      layers.close();
-      memory.close();
-    }
-  }
-
-  private static CollapsePlan without(Checkpoint checkpoint, int layer) {
-    CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
-    List<LayerMix> kept = new ArrayList<>(whole.layers());
-    kept.remove(layer);
-    return new CollapsePlan(whole.source(), kept);
   }
 
   /** The estimate of the time rests on these bytes; the kernel counts what was read and written. */
@@ -303,10 +276,10 @@ class DistillationTest {
   }
 
   /** The divergence of the model with these layers, by another way than the training's. */
-  private static double divergence(
-      RunningModel original, PlannedLayers layers, DistillationText text) {
+  private static double divergence(PrunedModel model, DistillationText text) {
+    RunningModel original = model.running();
     CausalLm dense = original.original();
-    CausalLm pruned = layers.model();
+    CausalLm pruned = model.layers().model();
     PackedSequences sequences =
         PackedSequences.of(text.heldOut().stream().map(FitText.Chunk::ids).toList());
     int tokens = sequences.size();

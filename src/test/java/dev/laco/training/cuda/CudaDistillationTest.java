@@ -6,16 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.Compute;
 import dev.laco.CudaBinding;
 import dev.laco.Fixtures;
-import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.EmulatedDevice;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.LayerMix;
-import dev.laco.model.NewWeights;
 import dev.laco.report.TrainingStep;
 import dev.laco.run.MemoryPlan;
 import dev.laco.text.FitText;
@@ -25,11 +21,9 @@ import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
 import dev.laco.training.LabelShare;
 import dev.laco.training.NotedSteps;
+import dev.laco.training.PrunedModel;
 import dev.laco.training.Residence;
-import dev.laco.training.Student;
 import dev.laco.transformer.AdamWState;
-import dev.laco.transformer.PlannedLayers;
-import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -128,24 +122,18 @@ class CudaDistillationTest {
   private static List<TrainingStep> train(
       Backend backend, @Nullable Adapters adapters, AdamWState held, Residence residence) {
     NotedSteps noted = new NotedSteps();
-    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE))) {
-      RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
-      CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
-      int gap = whole.depth() - 2;
-      List<LayerMix> kept = new ArrayList<>(whole.layers());
-      kept.remove(gap);
-      CollapsePlan plan = new CollapsePlan(whole.source(), kept);
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE));
+        PrunedModel pruned = PrunedModel.of(backend, checkpoint)) {
       DistillationText text =
           new DistillationText(List.of(chunk(1), chunk(30)), List.of(chunk(60)));
       DistillationSettings settings =
           new DistillationSettings(
               LENGTH, LENGTH, 1e-3, 0.01, 1, LabelShare.of(0.25), 1, 0, adapters, held);
       try (MemoryArena memory = new MemoryArena();
-          PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =
               new Distillation(
-                  running,
-                  new Student(layers.outside(), layers, gap),
+                  pruned.running(),
+                  pruned.student(0),
                   text,
                   settings,
                   new Distillation.Place(memory, residence, Path.of("target")))) {
