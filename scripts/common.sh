@@ -8,10 +8,13 @@
 # The JVM takes the encoding of arguments and file names, and the form of numbers, from here.
 export LC_ALL=C.UTF-8
 
-# GNU OpenMP and OpenBLAS read these variables when they are loaded. By default the threads of GNU OpenMP spin at every
-# barrier, and those of OpenBLAS for 2^26 clocks after each piece of work: on a busy machine that takes eight times the
-# processor time of the work itself.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive} OPENBLAS_THREAD_TIMEOUT=${OPENBLAS_THREAD_TIMEOUT-4}
+# GNU OpenMP and OpenBLAS read these variables when they are loaded. By default the threads of GNU OpenMP spin for some
+# milliseconds at every barrier, and those of OpenBLAS for 2^26 clocks after each piece of work: on a busy machine that
+# takes eight times the processor time of the work itself. Threads of GNU OpenMP that sleep at once wake up late.
+if [[ -z ${OMP_WAIT_POLICY+set} ]]; then
+  export OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=${GOMP_SPINCOUNT-5000}
+fi
+export OPENBLAS_THREAD_TIMEOUT=${OPENBLAS_THREAD_TIMEOUT-4}
 
 temporary=${TMPDIR:-/tmp}
 [[ $temporary == /* && -d $temporary ]] || temporary=/tmp

@@ -7,6 +7,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
+import java.util.Set;
 import java.util.function.LongSupplier;
 import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
@@ -227,9 +228,9 @@ public final class JobProgress {
     return total(any -> any.name.equals(stage) ? 0 : any.expected);
   }
 
-  /** The seconds that all stages but one still take, as {@link State#left} tells those of all. */
-  public synchronized double leftBeside(String stage) {
-    return pace() * expectedLeftBeside(stage);
+  /** The seconds that all other stages still take, as {@link State#left} tells those of all. */
+  public synchronized double leftBeside(String... others) {
+    return pace() * expectedLeftBeside(Set.of(others));
   }
 
   /**
@@ -237,11 +238,11 @@ public final class JobProgress {
    * later ones quicker.
    */
   public synchronized double mostLeftBeside(String stage) {
-    return Math.max(1, pace()) * expectedLeftBeside(stage);
+    return Math.max(1, pace()) * expectedLeftBeside(Set.of(stage));
   }
 
-  private double expectedLeftBeside(String stage) {
-    return total(any -> any.name.equals(stage) ? 0 : any.expected - any.done());
+  private double expectedLeftBeside(Set<String> others) {
+    return total(any -> others.contains(any.name) ? 0 : any.expected - any.done());
   }
 
   /** Seconds taken for each second expected. */

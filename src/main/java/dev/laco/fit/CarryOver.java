@@ -1,5 +1,6 @@
 package dev.laco.fit;
 
+import dev.laco.Seconds;
 import dev.laco.backend.Backend;
 import dev.laco.backend.TensorArena;
 import dev.laco.collapse.CollapsePlan;
@@ -152,6 +153,15 @@ public final class CarryOver implements AutoCloseable {
   @FunctionalInterface
   public interface Progress {
     void update(long done, long total);
+
+    /**
+     * Whether a layer behind the last gap is to be fitted; otherwise the fit ends.
+     *
+     * @param seconds that the layer in front of it took
+     */
+    default boolean fitsMore(double seconds) {
+      return true;
+    }
   }
 
   /** The chunks held out of the fit, on which fitted models are compared. */
@@ -260,8 +270,10 @@ public final class CarryOver implements AutoCloseable {
         // Layers behind the last gap stay as they are.
         int fits = rule.changesGapsOnly() ? gaps : plan.depth();
         boolean gains = true;
+        double seconds = 0;
         int index = next;
-        for (; index < fits && (gains || index < gaps); index++) {
+        for (; index < fits && (index < gaps || (gains && progress.fitsMore(seconds))); index++) {
+          long start = System.nanoTime();
           LayerMix mix = plan.layers().get(index);
           int end = plan.end(index);
           if (!changed && mix.isOriginal(next) && end == next + 1) {
@@ -284,6 +296,7 @@ public final class CarryOver implements AutoCloseable {
           changed = true;
           next = end;
           done += passes;
+          seconds = Seconds.since(start);
           progress.update(done, done + (fits - index - 1L) * passes);
         }
         trained = rule.reconstructs() && changed;

@@ -19,7 +19,6 @@ import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
-import java.util.function.Function;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -88,6 +87,22 @@ public final class FittedChoice {
 
     /** So much of the fit on all tokens is done. */
     void fitted(long done, long total);
+  }
+
+  /** How far the chosen model is fitted. */
+  @FunctionalInterface
+  public interface Whole {
+    /** The text on which a chosen model is fitted. */
+    FitText text(CollapsePlan plan);
+
+    /**
+     * Whether a layer behind the last gap is to be fitted; otherwise the fit ends.
+     *
+     * @param seconds that the layer in front of it took
+     */
+    default boolean fitsMore(double seconds) {
+      return true;
+    }
   }
 
   /** The stage in which quick fits are compared. */
@@ -183,7 +198,7 @@ public final class FittedChoice {
    * @param neighbours whether neighbours of these models are tried, too
    * @param rule how weights are fitted
    * @param text the text on which models are compared after quick fits
-   * @param whole gives the text on which a chosen model is fitted
+   * @param whole how far a chosen model is fitted
    * @param memory owner of the new tensors
    */
   public Outcome run(
@@ -191,7 +206,7 @@ public final class FittedChoice {
       boolean neighbours,
       FitRule rule,
       FitText text,
-      Function<CollapsePlan, FitText> whole,
+      Whole whole,
       MemoryArena memory) {
     long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
@@ -201,8 +216,9 @@ public final class FittedChoice {
     }
     double choiceSeconds = Seconds.since(start);
     boolean fits = chosen.nll <= contenders.getFirst().meanNll();
-    FitText fitted = whole.apply(chosen.plan);
-    CarryOver.Result result = fits ? fit(chosen, rule, fitted, memory) : CarryOver.Result.nothing();
+    FitText fitted = whole.text(chosen.plan);
+    CarryOver.Result result =
+        fits ? fit(chosen, rule, fitted, whole, memory) : CarryOver.Result.nothing();
     FitReport report =
         new FitReport(
             rule,
@@ -262,7 +278,8 @@ public final class FittedChoice {
   }
 
   /** Fits the chosen model on all of a text. */
-  private CarryOver.Result fit(Choice chosen, FitRule rule, FitText text, MemoryArena memory) {
+  private CarryOver.Result fit(
+      Choice chosen, FitRule rule, FitText text, Whole whole, MemoryArena memory) {
     listener.better(chosen.plan);
     try (CarryOver carryOver = new CarryOver(model, text.chunks());
         JobProgress.Stage progress = job.begin(fitStage(whose))) {
@@ -272,9 +289,17 @@ public final class FittedChoice {
           chosen.strength,
           true,
           memory,
-          (done, total) -> {
-            progress.update(done, total);
-            listener.fitted(done, total);
+          new CarryOver.Progress() {
+            @Override
+            public void update(long done, long total) {
+              progress.update(done, total);
+              listener.fitted(done, total);
+            }
+
+            @Override
+            public boolean fitsMore(double seconds) {
+              return whole.fitsMore(seconds);
+            }
           });
     }
   }

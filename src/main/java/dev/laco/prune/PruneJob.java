@@ -271,7 +271,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           texts,
           given == null && earlier == null,
           earlier == null,
-          sharedTime(backend, texts).expectedTokens(search),
+          sharedTime(backend, texts).fitSeconds(search),
           writes,
           request.within(),
           trainingSeconds(texts, new JobEstimate(model, backend)));
@@ -479,9 +479,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                   search.triesNeighbours(),
                   search.fit(),
                   texts.fit(),
-                  chosen ->
-                      sharedTime(running.backend(), texts)
-                          .wholeFit(progress(), search, chosen, memory.beside(sweep, residence)),
+                  sharedTime(running.backend(), texts)
+                      .wholeFit(progress(), search, memory.beside(sweep, residence)),
                   newMemory);
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());

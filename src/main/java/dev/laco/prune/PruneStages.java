@@ -63,7 +63,7 @@ public final class PruneStages {
    *
    * @param searches whether layers are searched for, and not given
    * @param fits whether a model is chosen and fitted, and not one of an earlier run
-   * @param fitTokens on which the chosen model is fitted
+   * @param fitSeconds in which the chosen model is fitted
    * @param writes whether the result is written
    * @param within seconds that the job may take; null for no limit
    * @param trainingSeconds in which the result is trained; 0 where it is not, or within a time
@@ -76,7 +76,7 @@ public final class PruneStages {
       PruneTexts texts,
       boolean searches,
       boolean fits,
-      int fitTokens,
+      double fitSeconds,
       boolean writes,
       @Nullable Double within,
       double trainingSeconds) {
@@ -90,8 +90,10 @@ public final class PruneStages {
           Math.min(mostSeconds(search.settings()), search.seconds(estimate, tokens, texts.fit())));
     }
     if (fits && texts.fit() != null && search.fit() != null) {
-      estimate.expectFit(
-          progress, "", search.fit(), search.mostContenders(), texts.fit(), fitTokens, target);
+      progress.expect(
+          FittedChoice.choiceStage(""),
+          estimate.choice(search.fit(), search.mostContenders(), texts.fit(), target));
+      progress.expect(FittedChoice.fitStage(""), fitSeconds);
     }
     if (fits && texts.choice() != null) {
       progress.expect(

@@ -34,6 +34,12 @@ record SharedTime(
   /** The share of the time that training gets at least. */
   private static final double TRAINING = 1.0 / 3;
 
+  /**
+   * The share of the layers that a rule may train which it is expected to, since it trains layers
+   * until one gains too little by it. Where it trains more, the fit ends when its time is over.
+   */
+  private static final double TRAINED = 0.6;
+
   /** The share of the time that a search may take. */
   private static final double SEARCH = 0.2;
 
@@ -93,7 +99,11 @@ record SharedTime(
 
   /** Whether a job leaves time to train, at the pace at which it has come so far. */
   private boolean leavesTime(JobProgress job) {
-    return job.seconds() + job.leftBeside(HealStage.NAME) <= seconds() * (1 - TRAINING);
+    return leavesTime(job.seconds() + job.leftBeside(HealStage.NAME));
+  }
+
+  private boolean leavesTime(double beside) {
+    return beside <= seconds() * (1 - TRAINING);
   }
 
   /** Whether the time decides on how many tokens a model is fitted. */
@@ -118,24 +128,60 @@ record SharedTime(
     if (rule == null || !decidesTokens(request, rule)) {
       return texts.wholeFitTokens();
     }
-    JobEstimate estimate = new JobEstimate(model, backend);
-    int target = search.depthSought(model);
     return tokens(
         estimate(search, texts.wholeFitTokens()),
         rule,
         Objects.requireNonNull(texts.fitSource()).tokens(),
-        tokens -> estimate.fit(rule, tokens, target));
+        tokens -> fitSeconds(search, tokens));
+  }
+
+  /** The seconds that the fit of the chosen model is expected to take, before a search. */
+  double fitSeconds(SearchChoice search) {
+    return fitSeconds(search, expectedTokens(search));
+  }
+
+  private double fitSeconds(SearchChoice search, int tokens) {
+    FitRule rule = search.fit();
+    return rule == null
+        ? 0
+        : expected(
+            rule, new JobEstimate(model, backend).fit(rule, tokens, search.depthSought(model)));
   }
 
   /**
-   * The text on which the chosen model is fitted: as many tokens as leave time to train at the pace
-   * at which the job has come so far, and take no more memory than planned.
+   * The seconds that a fit is expected to take.
+   *
+   * @param most that it takes where all layers are fitted
+   */
+  private double expected(FitRule rule, double most) {
+    return request.within() != null && rule.reconstructs() ? TRAINED * most : most;
+  }
+
+  /**
+   * The fit of the chosen model. The text is as many tokens as leave time to train at the pace at
+   * which the job has come so far, and take no more memory than planned. Layers are fitted until
+   * one more would not leave that time.
    *
    * @param job which has come to the fit, and then expects the fit on that text
-   * @param plan of the chosen model
    * @param planned the memory of the whole job
    */
-  FitText wholeFit(
+  FittedChoice.Whole wholeFit(JobProgress job, SearchChoice search, MemoryPlan.Beside planned) {
+    return new FittedChoice.Whole() {
+      @Override
+      public FitText text(CollapsePlan plan) {
+        return wholeFit(job, search, plan, planned);
+      }
+
+      @Override
+      public boolean fitsMore(double seconds) {
+        String fit = FittedChoice.fitStage("");
+        return request.within() == null
+            || leavesTime(job.seconds() + seconds + job.leftBeside(fit, HealStage.NAME));
+      }
+    };
+  }
+
+  private FitText wholeFit(
       JobProgress job, SearchChoice search, CollapsePlan plan, MemoryPlan.Beside planned) {
     FitRule rule = Objects.requireNonNull(search.fit());
     if (!decidesTokens(request, rule)) {
@@ -150,7 +196,8 @@ record SharedTime(
       most = Math.max(texts.wholeFitTokens(), most - step());
     }
     JobEstimate estimate = new JobEstimate(model, backend);
-    return all.limit(tokens(job, rule, most, tokens -> estimate.fit(rule, tokens, plan)));
+    return all.limit(
+        tokens(job, rule, most, tokens -> expected(rule, estimate.fit(rule, tokens, plan))));
   }
 
   /**
@@ -180,7 +227,7 @@ record SharedTime(
         texts.of(search),
         request.fromPlan() == null,
         true,
-        fitTokens,
+        fitSeconds(search, fitTokens),
         writes,
         seconds(),
         0);

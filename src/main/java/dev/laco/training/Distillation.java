@@ -322,10 +322,17 @@ public final class Distillation implements AutoCloseable {
    */
   public record FoundRate(double rate, List<RateTrial> trials, double token) {}
 
-  /** Steps of a training for which a range test takes one step at each rate. */
+  /** Steps of a training for which a range test takes the tokens of one step at each rate. */
   private static final int STEPS_PER_TEST_STEP = 48;
 
+  /** The most steps whose tokens a range test takes at each rate. */
   private static final int MOST_TEST_STEPS = 4;
+
+  /**
+   * The fewest steps at each rate, which have fewer tokens where need be: the first step moves each
+   * weight by the rate, so that one step alone does not show at which rate steps undo each other.
+   */
+  private static final int LEAST_TEST_STEPS = 2;
 
   /** Batches of the held-out text by which rates are judged. */
   private static final int JUDGED = 2;
@@ -346,23 +353,26 @@ public final class Distillation implements AutoCloseable {
     /** Of a training on so many tokens. */
     public static RateCost of(long tokensInAll, DistillationSettings settings) {
       int all = (int) Math.min(Integer.MAX_VALUE, tokensInAll / settings.stepTokens());
-      long steps = (long) testSteps(all) * RATES.size();
       long measurements = RATES.size() + 1L;
       return new RateCost(
-          steps * settings.stepTokens(), measurements * JUDGED * settings.batchTokens());
+          RATES.size() * (long) testTokens(all, settings),
+          measurements * JUDGED * settings.batchTokens());
     }
   }
 
-  /** Steps that a range test takes at each rate. */
-  private static int testSteps(int stepsInAll) {
-    return Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
+  /** Tokens that a range test takes at each rate. */
+  private static int testTokens(int stepsInAll, DistillationSettings settings) {
+    return settings.stepTokens() * Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
   }
 
   /** Finds the learning rate of a training on so many tokens. */
   public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
-    int each = testSteps(steps(tokensInAll));
+    int testTokens = testTokens(steps(tokensInAll), settings);
+    int each = Math.max(LEAST_TEST_STEPS, testTokens / settings.stepTokens());
     List<List<FitText.Chunk>> steps =
-        text.steps((long) each * RATES.size() * settings.stepTokens(), settings);
+        text.steps(
+            (long) RATES.size() * testTokens,
+            settings.withStepTokens(Math.max(1, testTokens / each)));
     List<RateTrial> trials = new ArrayList<>();
     double start = judged();
     trials.add(new RateTrial(0, 0, start));

@@ -88,6 +88,12 @@ public record DistillationSettings(
         held);
   }
 
+  /** The same with steps of at most so many tokens. */
+  DistillationSettings withStepTokens(int tokens) {
+    return new DistillationSettings(
+        tokens, batchTokens, rate, decay, clip, labels, measurements, seed, adapters, held);
+  }
+
   /**
    * How often the held-out text is measured in a training on so many tokens, the measurement before
    * the first step left out.

@@ -53,6 +53,7 @@ import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -454,6 +455,38 @@ class CarryOverTest {
               matrix::toString);
         }
       }
+    }
+  }
+
+  @Test
+  void aFitEndsWhereNoMoreLayersAreWanted() {
+    try (Backend backend = CpuBackend.open(Compute.F32, 2);
+        Checkpoint model = Checkpoint.open(STORYTELLER);
+        MemoryArena memory = new MemoryArena();
+        CarryOver carryOver = carryOver(backend, model, stories(model, 2048))) {
+      List<Double> asked = new ArrayList<>();
+      CarryOver.Progress progress =
+          new CarryOver.Progress() {
+            @Override
+            public void update(long done, long total) {}
+
+            @Override
+            public boolean fitsMore(double seconds) {
+              asked.add(seconds);
+              return asked.size() < 3;
+            }
+          };
+      CarryOver.Result result =
+          carryOver.fit(drop(model, 2, 4), FitRule.REFINE, 1, true, memory, progress);
+      // The layer in front of the gap, of which nobody is asked, and two layers behind it.
+      assertEquals(
+          Set.of(2, 3, 4),
+          Stream.concat(
+                  result.fitted().stream().map(FitReport.Fitted::layer),
+                  result.leftAlone().stream().map(FitReport.LeftAlone::layer))
+              .collect(Collectors.toSet()));
+      assertEquals(3, asked.size());
+      assertTrue(asked.stream().allMatch(seconds -> seconds > 0), asked::toString);
     }
   }
 

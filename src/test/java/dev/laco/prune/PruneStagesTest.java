@@ -26,9 +26,8 @@ final class PruneStagesTest {
       SearchChoice search = SearchChoice.of(request, model);
       PruneTexts texts = PruneTexts.read(request, search, model, 0);
       JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
-      int tokens = texts.wholeFit().tokens();
-      PruneStages.expect(
-          progress, model, backend, search, texts, true, true, tokens, false, null, 0);
+      double fit = new JobEstimate(model, backend).fit(search.fit(), texts.wholeFit().tokens(), 12);
+      PruneStages.expect(progress, model, backend, search, texts, true, true, fit, false, null, 0);
       return new Expected(
           progress.expectedBeside(""),
           PruneStages.quicker(progress, new JobEstimate(model, backend), model, search, texts));

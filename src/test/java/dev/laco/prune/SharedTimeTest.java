@@ -1,6 +1,7 @@
 package dev.laco.prune;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -90,13 +91,13 @@ final class SharedTimeTest {
       List<Integer> expected = new ArrayList<>();
       for (double seconds = 1e3; seconds < 1e6; seconds *= 1.25) {
         SharedTime time = within(seconds, asked, model, backend, texts);
-        int tokens = time.wholeFit(at(1), search, late, memory).tokens();
+        int tokens = time.wholeFit(at(1), search, memory).text(late).tokens();
         taken.add(tokens);
         expected.add(time.expectedTokens(search));
         // Where the search took twice as long as expected, the fit will, too.
-        assertTrue(time.wholeFit(at(2), search, late, memory).tokens() <= tokens);
+        assertTrue(time.wholeFit(at(2), search, memory).text(late).tokens() <= tokens);
         // There are more layers behind an early gap.
-        assertTrue(time.wholeFit(at(1), search, early, memory).tokens() <= tokens);
+        assertTrue(time.wholeFit(at(1), search, memory).text(early).tokens() <= tokens);
       }
       for (List<Integer> rising : List.of(taken, expected)) {
         assertEquals(rising.stream().sorted().toList(), rising);
@@ -106,15 +107,15 @@ final class SharedTimeTest {
         assertTrue(rising.stream().distinct().count() > 4, rising::toString);
       }
       SharedTime ample = within(1e7, asked, model, backend, texts);
-      assertEquals(all, ample.wholeFit(at(1), search, late, memory).tokens());
+      assertEquals(all, ample.wholeFit(at(1), search, memory).text(late).tokens());
       int small =
-          ample.wholeFit(at(1), search, late, MemoryPlan.Beside.buffers(1_000_000)).tokens();
+          ample.wholeFit(at(1), search, MemoryPlan.Beside.buffers(1_000_000)).text(late).tokens();
       assertTrue(small <= usual && small > usual / 2, small + " of " + usual);
       // A rule that trains no layers gains little by more, and loses much by fewer.
       SearchChoice align = SearchChoice.of(asked.withRule("align"), model);
       for (double seconds : new double[] {1, 1e7}) {
         SharedTime time = within(seconds, asked, model, backend, texts);
-        assertEquals(usual, time.wholeFit(at(1), align, late, memory).tokens());
+        assertEquals(usual, time.wholeFit(at(1), align, memory).text(late).tokens());
       }
       // A short text is fitted to as a whole: a part of it might hold nothing out.
       Path little = Files.writeString(folder.resolve("little.txt"), stories.substring(0, 9000));
@@ -123,13 +124,34 @@ final class SharedTimeTest {
       assertTrue(some.wholeFit().tokens() < 4096);
       assertEquals(
           some.wholeFit().tokens(),
-          within(1, asked, model, backend, some).wholeFit(at(1), search, late, memory).tokens());
+          within(1, asked, model, backend, some)
+              .wholeFit(at(1), search, memory)
+              .text(late)
+              .tokens());
       // Tokens that were asked for are taken.
       PruneRequest given = asked.withFit(new FitSettings(text, 4096));
       PruneTexts few = PruneTexts.read(given, search, model, 0);
       SharedTime brief = within(1, given, model, backend, few);
-      assertEquals(4096, brief.wholeFit(at(1), search, late, memory).tokens());
+      assertEquals(4096, brief.wholeFit(at(1), search, memory).text(late).tokens());
       assertEquals(4096, brief.expectedTokens(search));
+    }
+  }
+
+  @Test
+  void aFitEndsBeforeALayerThatWouldNotLeaveTimeToTrain() {
+    try (Model model = Model.open(Fixtures.STORYTELLER);
+        Backend backend = new ReferenceBackend(Compute.F32)) {
+      PruneRequest asked = PruneRequest.of(Goal.layers(12)).withRule("refine");
+      SearchChoice search = SearchChoice.of(asked, model);
+      PruneTexts texts = PruneTexts.read(asked, search, model, 0);
+      MemoryPlan.Beside memory = MemoryPlan.Beside.buffers(1_000_000_000);
+      // Ten seconds are over, and nothing is left but the fit and the training.
+      FittedChoice.Whole fit =
+          within(90, asked, model, backend, texts).wholeFit(at(1), search, memory);
+      assertTrue(fit.fitsMore(49));
+      assertFalse(fit.fitsMore(51));
+      SharedTime endless = new SharedTime(asked, model, backend, texts, true);
+      assertTrue(endless.wholeFit(at(1), search, memory).fitsMore(1e9));
     }
   }
 

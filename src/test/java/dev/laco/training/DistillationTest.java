@@ -75,6 +75,8 @@ class DistillationTest {
           assertTrue(goesOn || trial.equals(trials.getLast()), trials::toString);
         }
         assertTrue(lowest < start || trials.size() == 5, trials::toString);
+        // A short training, too, has two steps at each rate.
+        assertTrue(trials.stream().skip(1).allMatch(trial -> trial.steps() == 2), trials::toString);
         assertEquals(Distillation.suitable(trials), found.rate());
         Distillation.Result result = training.run(12 * 4 * LENGTH, settings.rate(), noted);
         List<TrainingStep> steps = noted.steps();
