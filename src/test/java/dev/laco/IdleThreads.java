@@ -14,7 +14,8 @@ import java.util.Map;
 public final class IdleThreads {
   /** What {@code scripts/common.sh} exports. */
   public static final Map<String, String> VARIABLES =
-      Map.of("OMP_WAIT_POLICY", "passive", "OPENBLAS_THREAD_TIMEOUT", "4");
+      Map.of(
+          "OMP_WAIT_POLICY", "passive", "GOMP_SPINCOUNT", "5000", "OPENBLAS_THREAD_TIMEOUT", "4");
 
   /** {@code int setenv(const char *name, const char *value, int overwrite)}. */
   private static final MethodHandle SETENV = Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT);

@@ -43,11 +43,11 @@ record SharedTime(
   /** The share of the time that a search may take. */
   private static final double SEARCH = 0.2;
 
-  /** Numbers of tokens of a fit are tried in steps of this part of the usual tokens. */
+  /**
+   * Numbers of tokens of a fit are tried in steps of this part of the usual tokens; a fit on fewer
+   * than one step is not tried before a quicker rule is taken.
+   */
   private static final int STEPS = 8;
-
-  /** The fewest steps of tokens that a fit takes before a quicker rule is taken. */
-  private static final int LEAST_STEPS = 2;
 
   /** The fewest tokens that the time decides on: with fewer there may be none to hold out. */
   private static final int LEAST_TOKENS = 4096;
@@ -118,7 +118,7 @@ record SharedTime(
 
   private int leastTokens(@Nullable FitRule rule) {
     return rule != null && decidesTokens(request, rule)
-        ? Math.min(texts.wholeFitTokens(), Math.max(LEAST_TOKENS, LEAST_STEPS * step()))
+        ? Math.min(texts.wholeFitTokens(), Math.max(LEAST_TOKENS, step()))
         : texts.wholeFitTokens();
   }
 

@@ -102,7 +102,7 @@ final class SharedTimeTest {
       for (List<Integer> rising : List.of(taken, expected)) {
         assertEquals(rising.stream().sorted().toList(), rising);
         assertTrue(
-            rising.getFirst() <= usual / 4 && rising.getFirst() > usual / 5, rising::toString);
+            rising.getFirst() <= usual / 8 && rising.getFirst() > usual / 9, rising::toString);
         assertEquals(all, rising.getLast());
         assertTrue(rising.stream().distinct().count() > 4, rising::toString);
       }
