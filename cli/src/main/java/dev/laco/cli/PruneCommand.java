@@ -20,6 +20,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
@@ -185,7 +186,7 @@ final class PruneCommand implements Callable<Integer> {
         if (output.json) {
           console.document(json);
         }
-        console.next(next());
+        console.next(next(result.report()));
       }
     }
     return 0;
@@ -269,9 +270,12 @@ final class PruneCommand implements Callable<Integer> {
   }
 
   /** What people do with the result. */
-  private String next() {
+  private String next(PruneReport report) {
     if (out != null) {
-      return tryOut(out);
+      Path pruned = out;
+      return training(report, pruned)
+          .map(train -> train + ", or laco eval " + Shell.quoted(pruned))
+          .orElseGet(() -> tryOut(pruned));
     }
     return planFile != null
         ? String.format(
@@ -280,6 +284,26 @@ final class PruneCommand implements Callable<Integer> {
             Shell.quoted(planFile),
             Shell.quoted(model))
         : "the same with OUT in place of --dry-run writes the model";
+  }
+
+  /**
+   * The command that trains a pruned model which predicts worse than the original; empty where the
+   * model is close to the original, was trained already, or was not measured.
+   */
+  static Optional<String> training(PruneReport report, Path pruned) {
+    boolean gains =
+        report.heal() == null
+            && report.quality() instanceof PruneReport.Measured measured
+            && Verdict.of(measured.dense().perplexity(), measured.pruned().perplexity())
+                != Verdict.CLOSE;
+    return gains
+        ? Optional.of(
+            String.format(
+                Locale.ROOT,
+                "laco heal %s HEALED --teacher %s --within 10m",
+                Shell.quoted(pruned),
+                Shell.quoted(Path.of(report.model().path()))))
+        : Optional.empty();
   }
 
   /** What people do with a pruned model. */

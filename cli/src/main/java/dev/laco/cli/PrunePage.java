@@ -334,6 +334,11 @@ final class PrunePage {
       next.add(
           advice(
               "Measure the text that you care about.", "laco eval " + pruned + " --text FILE.txt"));
+      PruneCommand.training(report, out)
+          .ifPresent(
+              train ->
+                  next.add(
+                      advice("Train it for a short time: it wins back some of its loss.", train)));
     }
     int depth = report.plan().depth();
     if (report.quality() instanceof Measured measured && !report.plan().isIdentity()) {

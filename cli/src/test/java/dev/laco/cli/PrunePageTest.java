@@ -14,6 +14,8 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -119,7 +121,7 @@ class PrunePageTest {
                 Fixtures.STORYTELLER,
                 "--dry-run",
                 "--from-plan",
-                TestFiles.write(folder.resolve("plan.json"), plan()),
+                TestFiles.write(folder.resolve("plan.json"), withoutLayersFrom3(2)),
                 "--rule=drop",
                 "--samples=2",
                 "--html",
@@ -141,11 +143,31 @@ class PrunePageTest {
     assertShows(page, format("→ %.1f\u00a0MB", report.get("bytesOut").longValue() / 1e6));
   }
 
-  /** The demo model without its layers 3 and 4. */
-  private static String plan() {
+  @Test
+  void aModelThatIsNotCloseToTheOriginalIsToBeTrained() throws IOException {
+    Path weak = folder.resolve("weak");
+    StringWriter all = new StringWriter();
+    PrintWriter both = new PrintWriter(all, true);
+    String[] arguments = {
+      "prune",
+      Fixtures.STORYTELLER.toString(),
+      weak.toString(),
+      "--from-plan=" + TestFiles.write(folder.resolve("plan.json"), withoutLayersFrom3(6)),
+      "--rule=drop"
+    };
+    assertEquals(0, Main.run(both, both, arguments), all::toString);
+    String train =
+        format("laco heal %s HEALED --teacher %s --within 10m", weak, Fixtures.STORYTELLER);
+    assertTrue(
+        all.toString().contains(format("next: %s, or laco eval %s", train, weak)), all::toString);
+    assertShows(Files.readString(folder.resolve("weak.report.html")), train);
+  }
+
+  /** The demo model without so many layers from layer 3 on. */
+  private static String withoutLayersFrom3(int layers) {
     try (Model model = Model.open(Fixtures.STORYTELLER)) {
       return CollapsePlan.identity(PlanApplier.source(model.checkpoint()))
-          .fold(2, 2, MergeRule.DROP, NormsPolicy.BASE)
+          .fold(2, layers, MergeRule.DROP, NormsPolicy.BASE)
           .toJson()
           .toString();
     }
