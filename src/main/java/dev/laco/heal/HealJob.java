@@ -42,8 +42,8 @@ import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One heal: the layers of a pruned model behind its first gap are trained to predict what the
- * original predicts. The result can be written until the job is closed.
+ * One heal: layers of a pruned model are trained to predict what the original predicts. The result
+ * can be written until the job is closed.
  */
 @SuppressWarnings("exports")
 public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
@@ -54,7 +54,8 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   private final Model original;
   private final HealRequest request;
   private final MemoryArena newMemory = new MemoryArena();
-  private int firstTrained = -1;
+  private HealSettings settings;
+  private int firstChanged = -1;
   private @Nullable Path stateFolder;
   private double stateSeconds;
   private @Nullable LockFile lock;
@@ -70,6 +71,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     super(pruned, device);
     this.original = original;
     this.request = request;
+    settings = request.heal();
   }
 
   /**
@@ -86,8 +88,8 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
 
   /** At most the bytes of the state that is kept: a new one is written before the old one goes. */
   public long mostStateBytes() {
-    int trained = model.config().numHiddenLayers() - firstTrained();
-    return 2 * HealStage.stateBytes(request.heal(), model.checkpoint(), trained);
+    int most = model.config().numHiddenLayers() - (choosesTrained() ? 0 : firstTrained());
+    return 2 * HealStage.stateBytes(settings, model.checkpoint(), most);
   }
 
   /** What a state belongs to: the request, both models, and the device. */
@@ -95,7 +97,9 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     CollapsePlan.Source pruned = PlanApplier.source(model.checkpoint());
     ObjectNode identity =
         HealState.identity(
-            request.toJson(),
+            new HealRequest(
+                    settings, request.within(), request.evaluation(), request.evaluationTokens())
+                .toJson(),
             PlanApplier.source(original.checkpoint()),
             HealStage.digest(stage.text()),
             opened.backend(),
@@ -118,7 +122,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
 
     /** The adapters that were trained; empty where all tensors of the layers were. */
     public Optional<PeftAdapter> adapter() {
-      return Optional.ofNullable(request.heal().adapters())
+      return Optional.ofNullable(settings.adapters())
           .map(how -> new PeftAdapter(model, how, report.training().start(), adapters));
     }
 
@@ -201,19 +205,23 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     if (stateFolder != null) {
       lock = HealState.lock(stateFolder);
     }
-    int first = firstTrained();
-    int trained = model.config().numHiddenLayers() - first;
-    HealStage read = HealStage.read(request.heal(), original);
+    // A model that was not made from the original is an error before the work.
+    firstTrained();
+    HealStage asked = HealStage.read(settings, original);
     EvaluationText evaluation =
         JobTexts.evaluation(original, request.evaluation(), request.evaluationTokens());
     if (evaluation != null) {
-      evaluation.warnings(original, List.of(read.text())).forEach(this::warn);
+      evaluation.warnings(original, List.of(asked.text())).forEach(this::warn);
     }
     model.textsAreRead();
     original.textsAreRead();
     try (OpenDevice opened = openDevice(false)) {
       Backend backend = opened.backend();
       HealStage.requireTrains(backend);
+      chooseTrained(backend, asked, evaluation);
+      HealStage read = asked.with(settings);
+      int first = firstTrained();
+      int trained = model.config().numHiddenLayers() - first;
       Residence residence = residence(backend, read, evaluation, trained);
       RunningModel dense = running(backend, read, evaluation, trained, residence);
       RunningModel student =
@@ -257,6 +265,26 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
                 evaluation == null || densePerplexity == null || before == null || after == null
                     ? null
                     : new HealReport.Quality(evaluation.name(), densePerplexity, before, after)));
+      }
+    }
+  }
+
+  /** Whether the memory decides on the layers that are trained. */
+  private boolean choosesTrained() {
+    return request.within() != null && request.heal().layers() == null;
+  }
+
+  /**
+   * Chooses which layers are trained within a time: by the same operations, fewer tokens for all
+   * layers are worth more than more tokens for those behind the first gap.
+   */
+  private void chooseTrained(
+      Backend backend, HealStage stage, @Nullable EvaluationText evaluation) {
+    if (choosesTrained()) {
+      HealSettings all = settings.withLayers(HealSettings.Layers.ALL);
+      int depth = model.config().numHiddenLayers();
+      if (residence(backend, stage.with(all), evaluation, depth) == Residence.EVERYTHING) {
+        settings = all;
       }
     }
   }
@@ -324,7 +352,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
         beside(backend, stage, evaluation, trained, residence),
         1,
         stage.elsewhere(model.config(), trained, residence),
-        request.heal().lora() == null
+        settings.lora() == null
             ? "train adapters, which need less: " + Setting.of("lora")
             : "measure on a shorter text: " + Setting.of("evalText"));
   }
@@ -392,10 +420,10 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
    * @throws BadInputException if the pruned model is none of the original
    */
   private int firstTrained() {
-    if (firstTrained < 0) {
-      firstTrained = request.heal().firstTrained(firstChanged());
+    if (firstChanged < 0) {
+      firstChanged = firstChanged();
     }
-    return firstTrained;
+    return settings.firstTrained(firstChanged);
   }
 
   /** The first layer that is not the original's of the same number. */

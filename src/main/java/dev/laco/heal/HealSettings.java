@@ -23,7 +23,7 @@ import org.jspecify.annotations.Nullable;
  *     suits a model which lost layers, and none where the text is met again ({@link
  *     dev.laco.training.LabelShare})
  * @param layers which layers are trained; null for {@link Layers#BEHIND}, or for {@link Layers#ALL}
- *     where a prune trains within a time and all of the training stays in memory
+ *     within a time where all of the training stays in memory
  * @param seed of the order of the text, of what adapters begin with, and of rounding at random
  * @param lora rank of the adapters that are trained in place of all tensors of the layers; null for
  *     these

@@ -61,8 +61,8 @@ final class HealOptions {
       description =
           "behind: train the layers from the first one on that the pruning has changed; the"
               + " original's own layers in front stay and run once for both models. all: train them,"
-              + " too, which takes more time and memory. Default: behind; where a prune trains within"
-              + " a time, all if memory suffices.")
+              + " too, which takes more time and memory. Default: behind; within a time all, if memory"
+              + " suffices.")
   HealSettings.@Nullable Layers layers;
 
   @Option(

@@ -275,21 +275,37 @@ class HealTest {
     options.addAll(List.of(what.split(" ")));
     options.addAll(List.of("--device", "cpu"));
     heal(healed, options.toArray()).succeeded();
-    options.addAll(List.of("--memory", "1KB"));
-    ProgramRun none = heal(folder.resolve("none"), options.toArray());
-    assertEquals(4, none.code(), none.err());
-    Matcher needed = Pattern.compile("buffers need ([0-9.]+) ([kM]B)").matcher(none.err());
-    assertTrue(needed.find(), none.err());
     Path least = folder.resolve("least");
-    // The message has one digit behind the point.
-    double most = Double.parseDouble(needed.group(1)) + 0.1;
-    options.set(options.size() - 1, most + needed.group(2));
+    options.addAll(List.of("--memory", leastMemory(options)));
     ProgramRun run = heal(least, options.toArray()).succeeded();
     assertTrue(
         run.out().contains("one layer at a time") || run.out().contains(" in a file"), run.out());
     assertEquals(
         -1,
         Files.mismatch(healed.resolve("model.safetensors"), least.resolve("model.safetensors")));
+  }
+
+  /** The least memory in which a heal runs, as the error says that there is too little. */
+  private String leastMemory(List<Object> options) {
+    List<Object> none = new ArrayList<>(options);
+    none.addAll(List.of("--memory", "1KB"));
+    ProgramRun run = heal(folder.resolve("none"), none.toArray());
+    assertEquals(4, run.code(), run.err());
+    Matcher needed = Pattern.compile("buffers need ([0-9.]+) ([kM]B)").matcher(run.err());
+    assertTrue(needed.find(), run.err());
+    // The message has one digit behind the point.
+    return Double.parseDouble(needed.group(1)) + 0.1 + needed.group(2);
+  }
+
+  @Test
+  void withinATimeAHealTrainsAllLayersWhereMemorySuffices() {
+    List<Object> options =
+        new ArrayList<>(List.of("--teacher", MODEL, "--within", "2s", "--device", "cpu", "--json"));
+    JsonNode ample = heal(healed, options.toArray()).succeeded().json();
+    assertEquals(0, ample.at("/training/firstLayer").intValue());
+    options.addAll(List.of("--memory", leastMemory(options)));
+    JsonNode least = heal(folder.resolve("least"), options.toArray()).succeeded().json();
+    assertTrue(least.at("/training/firstLayer").intValue() > 0, least.toString());
   }
 
   /** The line memory says what AdamW holds, and counts it. */
