@@ -35,10 +35,11 @@ record SharedTime(
   private static final double TRAINING = 1.0 / 3;
 
   /**
-   * The share of the layers that a rule may train which it is expected to, since it trains layers
-   * until one gains too little by it. Where it trains more, the fit ends when its time is over.
+   * The share of the layers behind the first gap that a rule which trains them is expected to
+   * train: it ends behind one that gains too little. Where it trains more, the fit ends when its
+   * time is over.
    */
-  private static final double TRAINED = 0.6;
+  private static final double FITTED = 0.6;
 
   /** The share of the time that a search may take. */
   private static final double SEARCH = 0.2;
@@ -154,7 +155,7 @@ record SharedTime(
    * @param most that it takes where all layers are fitted
    */
   private double expected(FitRule rule, double most) {
-    return request.within() != null && rule.reconstructs() ? TRAINED * most : most;
+    return request.within() != null && rule.reconstructs() ? FITTED * most : most;
   }
 
   /**
