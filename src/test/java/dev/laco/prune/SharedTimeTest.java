@@ -89,7 +89,7 @@ final class SharedTimeTest {
       MemoryPlan.Beside memory = MemoryPlan.Beside.buffers(1_000_000_000);
       List<Integer> taken = new ArrayList<>();
       List<Integer> expected = new ArrayList<>();
-      for (double seconds = 1e3; seconds < 1e6; seconds *= 1.25) {
+      for (double seconds = 100; seconds < 1e6; seconds *= 1.25) {
         SharedTime time = within(seconds, asked, model, backend, texts);
         int tokens = time.wholeFit(at(1), search, memory).text(late).tokens();
         taken.add(tokens);
