@@ -228,9 +228,9 @@ public final class JobProgress {
     return total(any -> any.name.equals(stage) ? 0 : any.expected);
   }
 
-  /** The seconds that all other stages still take, as {@link State#left} tells those of all. */
-  public synchronized double leftBeside(String... others) {
-    return pace() * expectedLeftBeside(Set.of(others));
+  /** The seconds that all but these stages still take, as {@link State#left} tells those of all. */
+  public synchronized double leftBeside(String... stages) {
+    return pace() * expectedLeftBeside(Set.of(stages));
   }
 
   /**
@@ -241,8 +241,8 @@ public final class JobProgress {
     return Math.max(1, pace()) * expectedLeftBeside(Set.of(stage));
   }
 
-  private double expectedLeftBeside(Set<String> others) {
-    return total(any -> others.contains(any.name) ? 0 : any.expected - any.done());
+  private double expectedLeftBeside(Set<String> stages) {
+    return total(any -> stages.contains(any.name) ? 0 : any.expected - any.done());
   }
 
   /** Seconds taken for each second expected. */

@@ -88,7 +88,8 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
 
   /** At most the bytes of the state that is kept: a new one is written before the old one goes. */
   public long mostStateBytes() {
-    int most = model.config().numHiddenLayers() - (choosesTrained() ? 0 : firstTrained());
+    int first = settings.mayTrainAll(request.within()) ? 0 : firstTrained();
+    int most = model.config().numHiddenLayers() - first;
     return 2 * HealStage.stateBytes(settings, model.checkpoint(), most);
   }
 
@@ -269,18 +270,10 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     }
   }
 
-  /** Whether the memory decides on the layers that are trained. */
-  private boolean choosesTrained() {
-    return request.within() != null && request.heal().layers() == null;
-  }
-
-  /**
-   * Chooses which layers are trained within a time: by the same operations, fewer tokens for all
-   * layers are worth more than more tokens for those behind the first gap.
-   */
+  /** Chooses which layers are trained within a time. */
   private void chooseTrained(
       Backend backend, HealStage stage, @Nullable EvaluationText evaluation) {
-    if (choosesTrained()) {
+    if (settings.mayTrainAll(request.within())) {
       HealSettings all = settings.withLayers(HealSettings.Layers.ALL);
       int depth = model.config().numHiddenLayers();
       if (residence(backend, stage.with(all), evaluation, depth) == Residence.EVERYTHING) {

@@ -174,6 +174,17 @@ public record HealSettings(
     return layers == Layers.ALL ? 0 : changed;
   }
 
+  /**
+   * Whether all layers are trained where all of the training stays in memory: within a time, fewer
+   * tokens for all layers are worth more than more tokens for those behind the first gap, by the
+   * same operations.
+   *
+   * @param within seconds that the whole job may take; null for no limit
+   */
+  public boolean mayTrainAll(@Nullable Double within) {
+    return within != null && layers == null;
+  }
+
   /** The adapters that are trained; null where all tensors of the layers are. */
   @Nullable Adapters adapters() {
     return lora == null ? null : new Adapters(lora, loraAlpha == null ? 2.0 * lora : loraAlpha);

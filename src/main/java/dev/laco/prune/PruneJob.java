@@ -330,16 +330,12 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
   }
 
-  /**
-   * Chooses which layers are trained within a time: by the same operations, fewer tokens for all
-   * layers are worth more than more tokens for those behind the first gap.
-   */
+  /** Chooses which layers are trained within a time. */
   private void chooseTrained() {
     HealSettings healing = timed.healing();
-    if (request.within() != null
-        && earlier == null
+    if (earlier == null
         && healing != null
-        && healing.layers() == null
+        && healing.mayTrainAll(request.within())
         && residence == Residence.EVERYTHING) {
       timed = timed.withHeal(healing.withLayers(HealSettings.Layers.ALL));
     }

@@ -355,24 +355,24 @@ public final class Distillation implements AutoCloseable {
       int all = (int) Math.min(Integer.MAX_VALUE, tokensInAll / settings.stepTokens());
       long measurements = RATES.size() + 1L;
       return new RateCost(
-          RATES.size() * (long) testTokens(all, settings),
-          measurements * JUDGED * settings.batchTokens());
+          RATES.size() * testTokens(all, settings), measurements * JUDGED * settings.batchTokens());
     }
   }
 
   /** Tokens that a range test takes at each rate. */
-  private static int testTokens(int stepsInAll, DistillationSettings settings) {
-    return settings.stepTokens() * Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
+  private static long testTokens(int stepsInAll, DistillationSettings settings) {
+    long steps = Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
+    return steps * settings.stepTokens();
   }
 
   /** Finds the learning rate of a training on so many tokens. */
   public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
-    int testTokens = testTokens(steps(tokensInAll), settings);
-    int each = Math.max(LEAST_TEST_STEPS, testTokens / settings.stepTokens());
+    long testTokens = testTokens(steps(tokensInAll), settings);
+    int each = Math.toIntExact(Math.max(LEAST_TEST_STEPS, testTokens / settings.stepTokens()));
     List<List<FitText.Chunk>> steps =
         text.steps(
-            (long) RATES.size() * testTokens,
-            settings.withStepTokens(Math.max(1, testTokens / each)));
+            RATES.size() * testTokens,
+            settings.withStepTokens(Math.toIntExact(Math.max(1, testTokens / each))));
     List<RateTrial> trials = new ArrayList<>();
     double start = judged();
     trials.add(new RateTrial(0, 0, start));

@@ -294,8 +294,7 @@ final class PruneCommand implements Callable<Integer> {
     boolean gains =
         report.heal() == null
             && report.quality() instanceof PruneReport.Measured measured
-            && Verdict.of(measured.dense().perplexity(), measured.pruned().perplexity())
-                != Verdict.CLOSE;
+            && Verdict.of(measured) != Verdict.CLOSE;
     return gains
         ? Optional.of(
             String.format(

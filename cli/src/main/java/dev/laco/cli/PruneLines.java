@@ -144,7 +144,7 @@ final class PruneLines implements Consumer<JobEvent> {
   /** What the page says, in three lines. */
   private void sayVerdict(PruneReport report, PruneReport.Measured measured) {
     double ratio = measured.pruned().perplexity() / measured.dense().perplexity();
-    Verdict verdict = Verdict.of(measured.dense().perplexity(), measured.pruned().perplexity());
+    Verdict verdict = Verdict.of(measured);
     console.verdict(
         "verdict",
         verdict,

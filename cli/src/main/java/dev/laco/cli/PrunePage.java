@@ -97,7 +97,7 @@ final class PrunePage {
     }
     return switch (report.quality()) {
       case Measured measured -> {
-        Verdict verdict = Verdict.of(measured.dense().perplexity(), measured.pruned().perplexity());
+        Verdict verdict = Verdict.of(measured);
         yield verdict(verdict.tone(), verdict.word(), verdict.advice());
       }
       case NotMeasured _ ->
@@ -342,7 +342,7 @@ final class PrunePage {
     }
     int depth = report.plan().depth();
     if (report.quality() instanceof Measured measured && !report.plan().isIdentity()) {
-      Verdict verdict = Verdict.of(measured.dense().perplexity(), measured.pruned().perplexity());
+      Verdict verdict = Verdict.of(measured);
       int gone = report.plan().source().layers() - depth;
       int some = Math.max(1, gone / 3);
       if (verdict == Verdict.CLOSE && depth - some >= 1) {

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.report.PruneReport;
 import java.util.Locale;
 
 /**
@@ -54,6 +55,11 @@ enum Verdict {
       }
     }
     return DAMAGED;
+  }
+
+  /** The verdict on a pruned model. */
+  static Verdict of(PruneReport.Measured measured) {
+    return of(measured.dense().perplexity(), measured.pruned().perplexity());
   }
 
   /** {@code good}, {@code fair} or {@code bad}, for the style. */

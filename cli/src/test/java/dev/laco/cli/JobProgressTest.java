@@ -219,7 +219,7 @@ class JobProgressTest {
   }
 
   /** All that a command prints, in its order. */
-  private static String printed(Object... arguments) {
+  static String printed(Object... arguments) {
     StringWriter all = new StringWriter();
     PrintWriter both = new PrintWriter(all, true);
     String[] words = Arrays.stream(arguments).map(Object::toString).toArray(String[]::new);

@@ -14,8 +14,6 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import java.io.IOException;
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -146,20 +144,17 @@ class PrunePageTest {
   @Test
   void aModelThatIsNotCloseToTheOriginalIsToBeTrained() throws IOException {
     Path weak = folder.resolve("weak");
-    StringWriter all = new StringWriter();
-    PrintWriter both = new PrintWriter(all, true);
-    String[] arguments = {
-      "prune",
-      Fixtures.STORYTELLER.toString(),
-      weak.toString(),
-      "--from-plan=" + TestFiles.write(folder.resolve("plan.json"), withoutLayersFrom3(6)),
-      "--rule=drop"
-    };
-    assertEquals(0, Main.run(both, both, arguments), all::toString);
+    String all =
+        JobProgressTest.printed(
+            "prune",
+            Fixtures.STORYTELLER,
+            weak,
+            "--from-plan",
+            TestFiles.write(folder.resolve("plan.json"), withoutLayersFrom3(6)),
+            "--rule=drop");
     String train =
         format("laco heal %s HEALED --teacher %s --within 10m", weak, Fixtures.STORYTELLER);
-    assertTrue(
-        all.toString().contains(format("next: %s, or laco eval %s", train, weak)), all::toString);
+    assertTrue(all.contains(format("next: %s, or laco eval %s", train, weak)), all);
     assertShows(Files.readString(folder.resolve("weak.report.html")), train);
   }
 
