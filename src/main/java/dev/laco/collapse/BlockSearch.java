@@ -19,8 +19,11 @@ import java.util.stream.Collectors;
  * run of any (dynamic programming over the layers). Only the models that are found are scored.
  */
 public final class BlockSearch {
-  /** How many models a search finds. */
+  /** The most models that a search finds. */
   public static final int FOUND = 3;
+
+  /** What a model costs at most relative to the cheapest, to be found beside it. */
+  public static final double CLOSE = 1.15;
 
   private final BlockSettings settings;
   private final CollapsePlan original;
@@ -43,7 +46,8 @@ public final class BlockSearch {
   }
 
   /**
-   * The models whose blocks cost least together, the best first.
+   * The models whose blocks cost least together, the best first: one, and those that cost about as
+   * little.
    *
    * @param costs one for every block of the settings, which must have been checked
    * @param listener told of every removal of a block that leads to one of the models
@@ -53,8 +57,7 @@ public final class BlockSearch {
   }
 
   /**
-   * The models that lack so many layers and whose blocks cost least together, the best first; none
-   * is scored.
+   * The models of {@link #run} that lack so many layers; none is scored.
    *
    * @param source names the original
    * @param costs one for every block of settings that were checked
@@ -102,7 +105,11 @@ public final class BlockSearch {
     List<Removal> found = new ArrayList<>(best.get(depth).get(most));
     found.addAll(best.get(depth + 1).get(most));
     found.sort(Comparator.comparingDouble(Removal::cost));
-    return found.subList(0, Math.min(found.size(), FOUND));
+    double limit = CLOSE * found.getFirst().cost;
+    return found.stream()
+        .limit(FOUND)
+        .filter(removal -> removal.equals(found.getFirst()) || removal.cost <= limit)
+        .toList();
   }
 
   /** Scores what each removal leads to, block by block from the rear. */

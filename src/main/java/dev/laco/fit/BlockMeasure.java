@@ -13,27 +13,20 @@ import dev.laco.linalg.NotPositiveDefiniteException;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
-import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.LayerWeights;
-import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.RunningModel;
-import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
-import java.util.Objects;
-import java.util.Random;
 import java.util.function.DoubleConsumer;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Measures in closed form what the removal of every block of layers costs (docs/method.md, "The
  * choice in closed form"). One walk over the original gives the second moments from which, for all
  * blocks behind a layer, a down projection of this layer is fitted to the hidden states behind the
- * block; in models with mixtures of experts a map of the hidden states in front of the block.
+ * block; in models with mixtures of experts a map of the hidden states in front of the block. What
+ * the fit leaves is weighed by the gradients of the original's predictions.
  */
 public final class BlockMeasure implements AutoCloseable {
   /** Tokens that down projections, or maps, are fitted to. */
@@ -48,25 +41,14 @@ public final class BlockMeasure implements AutoCloseable {
   /** Tokens of all beginnings. */
   public static final int HELD_OUT_TOKENS = HELD_OUT * BEGINNING;
 
-  /** Random directions in which hidden states are compared, where there are more channels. */
-  private static final int DIRECTIONS = 256;
-
-  /**
-   * Divergences that are measured at once, so that one computation of the original's logits serves
-   * them.
-   */
-  private static final int AT_ONCE = 8;
-
   /** Floor of a hidden state's mean square: smaller ones do not weigh more. */
   private static final double FLOOR = 1e-6;
 
-  private static final double[] LESS = {1, -1};
+  private static final double[] DIFFERENCE = {1, -1};
 
   private final Backend backend;
   private final ModelConfig config;
-  private final CausalLm model;
   private final BlockSettings settings;
-  private final int longest;
   private final double lambda;
   private final FitBlocks blocks;
   private final List<FitBlocks.Block> seen;
@@ -74,18 +56,14 @@ public final class BlockMeasure implements AutoCloseable {
   private final Streams streams;
   private final CheckpointLayers layers;
   private final Original original;
-  private final Workspace work;
+  private final PredictionGradients gradients;
   private final LinearSystem system;
   private final TensorArena arena;
 
-  /** The original's hidden states: state {@code i} is the input of layer {@code i}, [T, d]. */
-  private final List<Tensor> states = new ArrayList<>();
-
   /**
-   * The same states in {@link #directions}, {@code [T, m]}; empty where states are compared by
-   * channel.
+   * The original's hidden states: state {@code i} is the input of layer {@code i}, {@code [T, d]}.
    */
-  private final List<Tensor> projections = new ArrayList<>();
+  private final List<Tensor> states = new ArrayList<>();
 
   /** {@code 1 / sqrt(mean(h^2))} of each token of these states. */
   private final float[][] roots;
@@ -93,70 +71,68 @@ public final class BlockMeasure implements AutoCloseable {
   /** Index of the last hidden state that was computed. */
   private int front;
 
-  /** One direction a row, {@code [m, d]}; null where hidden states are compared by channel. */
-  private final @Nullable Tensor directions;
+  /** The root of each token's weight, {@code [T, 1]}. */
+  private final Tensor scale;
 
-  /** The final hidden states of the tokens held out, in the rows of their blocks. */
-  private final Tensor predictions;
+  /** Features of all tokens, each row of those that are fitted times its scale, {@code [T, k]}. */
+  private final Tensor features;
+
+  /** {@code C_h (G + r)^-1} for the features {@code C_h [H, k]} of the tokens held out. */
+  private final Tensor dual;
+
+  /** The same in the dtype in which the device multiplies quickly. */
+  private final Tensor quickDual;
 
   /**
-   * For each block of tokens held out, the final hidden states of the models without the {@link
-   * #unpriced} blocks of layers, one model after the other.
+   * The share of each fitted token's target in the prediction of each token held out, {@code [T,
+   * H]}, in that dtype.
    */
-  private final List<Tensor> finals = new ArrayList<>();
+  private final Tensor shares;
 
-  /** Blocks of layers whose removal is run, but whose divergence is not measured yet. */
-  private final List<Unexplained> unpriced = new ArrayList<>();
+  /** The same of a block of fitted tokens before they are rounded, {@code [T, H]}. */
+  private final Tensor exactShares;
 
-  /** Nats of divergence for each unit of the unexplained share, by the layer behind a block. */
-  private final Map<Integer, Double> prices = new HashMap<>();
-
-  private final Tensor scale;
+  /** Of a block of fitted tokens what removed layers add, {@code [T, d]}. */
   private final Tensor target;
-  private final Tensor reached;
-  private final Tensor projected;
-  private final Tensor image;
+
+  /** What the fit leaves of each hidden state held out, {@code [H, d]}. */
+  private final Tensor error;
+
+  private final Tensor products;
 
   /** Allocates buffers for the blocks of a model. */
   public BlockMeasure(RunningModel running, FitText text, BlockSettings settings) {
     this.settings = settings;
     backend = running.backend();
     config = running.config();
-    model = running.original();
-    longest = longest(config, settings);
-    blocks = new FitBlocks(model, seen(text), heldOut(text));
+    blocks = new FitBlocks(running.original(), seen(text), heldOut(text));
     lambda = CarryOver.Lambdas.DEFAULT.scaled(1, blocks.tokens()).gap();
     seen = blocks.list().stream().filter(FitBlocks.Block::seen).toList();
     heldOut = blocks.list().stream().filter(block -> !block.seen()).toList();
     streams = new Streams(backend, config, blocks.tokens(), blocks.widest());
     layers = new CheckpointLayers(running);
-    original = new Original(model, layers, blocks, streams);
-    work = new Workspace(backend, config, blocks.largest());
+    original = new Original(running.original(), layers, blocks, streams);
+    gradients = new PredictionGradients(running.original(), layers, heldOut);
+    int tokens = blocks.tokens();
+    int judged = FitBlocks.tokens(heldOut);
     long width = config.hiddenSize();
-    long features = features(config);
-    long compared = directions(config);
-    system = backend.solver().system(features, targets(config, settings));
+    long channels = features(config);
+    DType quick = backend.productType(DType.BF16);
+    system = backend.solver().system(channels, judged);
     arena = backend.arena();
-    for (int i = 0; i < longest + 2; i++) {
-      states.add(arena.allocate(DType.F32, blocks.tokens(), width));
-      if (compared < width) {
-        projections.add(arena.allocate(DType.F32, blocks.tokens(), compared));
-      }
+    for (int i = 0; i < longest(config, settings) + 2; i++) {
+      states.add(arena.allocate(DType.F32, tokens, width));
     }
-    roots = new float[states.size()][blocks.tokens()];
-    directions = compared == width ? null : arena.allocate(DType.F32, compared, width);
-    predictions = arena.allocate(DType.F32, blocks.tokens(), width);
-    scale = arena.allocate(DType.F32, blocks.tokens(), 1);
+    roots = new float[states.size()][tokens];
+    scale = arena.allocate(DType.F32, tokens, 1);
+    features = arena.allocate(DType.F32, tokens, channels);
+    dual = arena.allocate(DType.F32, judged, channels);
+    quickDual = quick == DType.F32 ? dual : arena.allocate(quick, judged, channels);
+    shares = arena.allocate(quick, tokens - judged, judged);
+    exactShares = arena.allocate(DType.F32, blocks.largest(), judged);
     target = arena.allocate(DType.F32, blocks.largest(), width);
-    reached = arena.allocate(DType.F32, blocks.largest(), width);
-    projected = arena.allocate(DType.F32, blocks.largest(), compared);
-    image = arena.allocate(DType.F32, blocks.largest(), compared);
-    for (FitBlocks.Block block : heldOut) {
-      finals.add(arena.allocate(DType.F32, (long) AT_ONCE * block.tokens(), width));
-    }
-    if (directions != null) {
-      backend.upload(signs(Math.toIntExact(compared), config.hiddenSize()), directions);
-    }
+    error = arena.allocate(DType.F32, judged, width);
+    products = arena.allocate(DType.F32, judged, 1);
   }
 
   /** Bytes of buffers. */
@@ -165,24 +141,21 @@ public final class BlockMeasure implements AutoCloseable {
     List<FitText.Chunk> chunks = new ArrayList<>(seen(text));
     chunks.addAll(heldOut(text));
     long tokens = FitText.tokens(chunks);
+    long judged = FitText.tokens(heldOut(text));
     int block = FitBlocks.largest(chunks);
     long width = config.hiddenSize();
-    long features = features(config);
-    long targets = targets(config, settings);
-    long compared = directions(config);
-    long projected = compared < width ? compared : 0;
+    long channels = features(config);
     return Streams.bytes(config, tokens, FitBlocks.widest(backend, config, chunks))
-        + Workspace.bytes(config, block)
-        + backend.solver().bytes(features, targets)
+        + PredictionGradients.bytes(backend, config, judged)
+        + backend.solver().bytes(channels, judged)
         // What a device rounds the factors of cross products to.
-        + block * (features + width) * DType.BF16.byteSize()
-        + ((longest(config, settings) + 3) * tokens * width
-                + (longest(config, settings) + 2) * tokens * projected
-                + (long) AT_ONCE * HELD_OUT_TOKENS * width
-                + features * (features + 2 * targets)
-                + compared * (width + 2L * block)
-                + 2L * block * width
-                + tokens)
+        + block * (channels + width) * DType.BF16.byteSize()
+        + judged * (tokens + channels) * backend.productType(DType.BF16).byteSize()
+        + ((longest(config, settings) + 2) * tokens * width
+                + tokens * (channels + 1)
+                + channels * channels
+                + judged * (channels + width + 1)
+                + block * (judged + width))
             * DType.F32.byteSize();
   }
 
@@ -198,28 +171,6 @@ public final class BlockMeasure implements AutoCloseable {
   /** Numbers of each token that are mapped to what removed layers add. */
   public static long features(ModelConfig config) {
     return config.mixture() == null ? config.intermediateSize() : config.hiddenSize();
-  }
-
-  /** Directions in which the hidden states of a model are compared. */
-  private static long directions(ModelConfig config) {
-    return Math.min(DIRECTIONS, config.hiddenSize());
-  }
-
-  /**
-   * The most numbers of each token that features are mapped to at once: directions of every block
-   * that begins at a layer, and all channels of the longest.
-   */
-  public static long targets(ModelConfig config, BlockSettings settings) {
-    int others = longest(config, settings) / settings.align() - 1;
-    return others * directions(config) + config.hiddenSize();
-  }
-
-  /**
-   * Passes on which the original's logits of the tokens held out are computed, for each priced
-   * block.
-   */
-  public static double logits() {
-    return 1 + 1.0 / AT_ONCE;
   }
 
   private static List<FitText.Chunk> seen(FitText text) {
@@ -238,17 +189,6 @@ public final class BlockMeasure implements AutoCloseable {
         .toList();
   }
 
-  /** Rows of random signs that keep squared lengths on average; the same in every run. */
-  private static float[] signs(int rows, int columns) {
-    Random random = new Random(0);
-    float one = (float) (1 / Math.sqrt(rows));
-    float[] signs = new float[rows * columns];
-    for (int i = 0; i < signs.length; i++) {
-      signs[i] = random.nextBoolean() ? one : -one;
-    }
-    return signs;
-  }
-
   /**
    * The cost of every block of the settings, in the order of the blocks' first layers. May be
    * called once.
@@ -256,76 +196,35 @@ public final class BlockMeasure implements AutoCloseable {
    * @param progress is told which share is done
    */
   public List<BlockCost> measure(DoubleConsumer progress) {
+    gradients.compute();
     original.embed();
     keep(0);
-    predict();
-    List<Unexplained> all = new ArrayList<>();
+    List<BlockCost> all = new ArrayList<>();
     int last = settings.highest() - settings.align();
     for (int from = settings.lowest() + 1; from <= last; from++) {
       List<Block> here = settings.from(from);
       advance(here.getLast().to());
       weigh(from, here.getLast().to());
-      for (List<Block> group : groups(here)) {
-        all.addAll(measure(from, group));
+      boolean fitted = fit(from);
+      for (Block removed : here) {
+        all.add(cost(removed, fitted));
       }
       progress.accept((double) (from - settings.lowest()) / (last - settings.lowest()));
     }
-    price();
-    return all.stream()
-        .map(
-            each ->
-                new BlockCost(
-                    each.block,
-                    each.share,
-                    each.share * Objects.requireNonNull(prices.get(each.block.to()))))
-        .toList();
-  }
-
-  /** The share of the hidden states behind a block that the fitted map cannot make. */
-  private record Unexplained(Block block, double share) {}
-
-  /**
-   * Blocks that begin at a layer, in groups of one fit each. Where blocks that are priced have more
-   * {@linkplain #channels channels} than others, a group has one of them.
-   */
-  private List<List<Block>> groups(List<Block> here) {
-    boolean apart = directions != null && here.stream().filter(settings::isLongest).count() > 1;
-    return apart ? here.stream().map(List::of).toList() : List.of(here);
-  }
-
-  /** Measures some of the blocks that begin at a layer, and removes those that are priced. */
-  private List<Unexplained> measure(int from, List<Block> group) {
-    try (TensorArena scratch = backend.arena()) {
-      Tensor maps = maps(from, group, scratch);
-      List<Unexplained> shares = unexplained(from, group, maps);
-      for (int i = 0; i < group.size(); i++) {
-        if (settings.isLongest(group.get(i))) {
-          remove(shares.get(i), of(i, group, maps));
-        }
-      }
-      return shares;
-    }
+    return all;
   }
 
   private Tensor state(int index) {
-    return at(states, index);
-  }
-
-  private static Tensor at(List<Tensor> ring, int index) {
-    return ring.get(index % ring.size());
+    return states.get(index % states.size());
   }
 
   private static Tensor rows(Tensor all, FitBlocks.Block block) {
     return all.slice(block.from(), block.to());
   }
 
-  /** Writes the original's final hidden states of the tokens held out. */
-  private void predict() {
-    for (FitBlocks.Block block : heldOut) {
-      Tensor x = reached.slice(0, block.tokens());
-      backend.copy(rows(state(0), block), x);
-      model.finish(0, x, block.batch(), work, rows(predictions, block));
-    }
+  /** The rows of the tokens held out, which come last. */
+  private Tensor judged(Tensor all) {
+    return all.slice(heldOut.getFirst().from(), all.rows());
   }
 
   /** Runs the original until the input of layer {@code index} is computed. */
@@ -339,9 +238,6 @@ public final class BlockMeasure implements AutoCloseable {
   /** Keeps the original's hidden states, and the inverse root mean square of each. */
   private void keep(int index) {
     backend.copy(streams.dense(), state(index));
-    if (directions != null) {
-      backend.linear(state(index), directions, null, at(projections, index));
-    }
     backend.inverseRms(state(index), FLOOR, scale);
     backend.download(scale, roots(index));
   }
@@ -383,164 +279,75 @@ public final class BlockMeasure implements AutoCloseable {
     return streams.channels(weights, block);
   }
 
-  /** The same, each row times the root of its weight. */
-  private Tensor weighted(int from, FitBlocks.Block block) {
-    Tensor features = features(from, block);
-    backend.scaledDifference(features, null, rows(scale, block), features);
-    return features;
-  }
-
   /**
-   * What removed layers add to the stream, each row times the root of its weight; in few
-   * directions, unless all channels of the block are compared.
-   */
-  private Tensor compared(Block removed, FitBlocks.Block block) {
-    boolean all = allChannels(removed);
-    List<Tensor> ring = all ? states : projections;
-    Tensor difference = (all ? target : projected).slice(0, block.tokens());
-    backend.scaledDifference(
-        rows(at(ring, removed.to()), block),
-        rows(at(ring, removed.from()), block),
-        rows(scale, block),
-        difference);
-    return difference;
-  }
-
-  /**
-   * Whether all channels of the hidden states behind a block are compared: those of a block that is
-   * priced, since its map takes the block's place, and in models of few channels those of every
-   * block.
-   */
-  private boolean allChannels(Block removed) {
-    return directions == null || settings.isLongest(removed);
-  }
-
-  /** The numbers of each hidden state behind a block that are compared. */
-  private long channels(Block removed) {
-    return allChannels(removed) ? config.hiddenSize() : DIRECTIONS;
-  }
-
-  private long channels(List<Block> removals) {
-    return removals.stream().mapToLong(this::channels).sum();
-  }
-
-  /** The rows of a matrix that belong to one of several blocks. */
-  private @Nullable Tensor of(int index, List<Block> removals, @Nullable Tensor all) {
-    long from = channels(removals.subList(0, index));
-    return all == null ? null : all.slice(from, from + channels(removals.get(index)));
-  }
-
-  /**
-   * Fits a map for each of some blocks that begin at a layer, one behind the other.
+   * Fits a map to what the layers behind {@code from} add, whatever that is: a prediction for a
+   * token held out is a sum of the fitted tokens' targets, with {@link #shares} that are the same
+   * for all blocks of layers that begin here.
    *
-   * @return null where there is none: where all features are zero, or sums overflow f32
+   * @return whether there is a map; there is none where all features are zero, or sums overflow f32
    */
-  private @Nullable Tensor maps(int from, List<Block> removals, TensorArena scratch) {
-    long features = features(config);
-    Tensor gram = scratch.allocate(DType.F32, features, features);
-    Tensor cross = scratch.allocate(DType.F32, channels(removals), features);
-    for (FitBlocks.Block block : seen) {
-      Tensor weighted = weighted(from, block);
-      backend.addGram(weighted, gram);
-      for (int i = 0; i < removals.size(); i++) {
-        backend.crossProduct(
-            compared(removals.get(i), block),
-            weighted,
-            Objects.requireNonNull(of(i, removals, cross)));
+  private boolean fit(int from) {
+    try (TensorArena scratch = backend.arena()) {
+      Tensor gram = scratch.allocate(DType.F32, features.columns(), features.columns());
+      for (FitBlocks.Block block : seen) {
+        Tensor weighted = rows(features, block);
+        backend.scaledDifference(features(from, block), null, rows(scale, block), weighted);
+        backend.addGram(weighted, gram);
       }
-    }
-    Tensor maps = scratch.allocate(DType.F32, cross.rows(), cross.columns());
-    try {
+      for (FitBlocks.Block block : heldOut) {
+        backend.copy(features(from, block), rows(features, block));
+      }
       system.ridge(
-          new Difference(gram, null), new Difference(cross, null), lambda, Ridge.FLOOR, maps);
-      return maps;
+          new Difference(gram, null),
+          new Difference(judged(features), null),
+          lambda,
+          Ridge.FLOOR,
+          dual);
     } catch (NotPositiveDefiniteException e) {
-      return null;
+      return false;
     }
+    if (quickDual.dtype() != DType.F32) {
+      backend.copy(dual, quickDual);
+    }
+    for (FitBlocks.Block block : seen) {
+      Tensor exact = exactShares.slice(0, block.tokens());
+      backend.linear(rows(features, block), quickDual, null, exact);
+      backend.copy(exact, rows(shares, block));
+    }
+    return true;
   }
 
-  /** Measures the map of each of some blocks that begin at a layer. */
-  private List<Unexplained> unexplained(int from, List<Block> removals, @Nullable Tensor maps) {
-    double[] left = new double[removals.size()];
-    double[] energy = left.clone();
-    for (FitBlocks.Block block : heldOut) {
-      Tensor features = weighted(from, block);
-      for (int i = 0; i < left.length; i++) {
-        Tensor goal = compared(removals.get(i), block);
-        Tensor map = of(i, removals, maps);
-        if (map != null) {
-          Tensor made = (allChannels(removals.get(i)) ? reached : image).slice(0, block.tokens());
-          backend.linear(features, map, null, made);
-          backend.mix(List.of(new TensorMix(made, LESS, List.of(goal, made))));
-          goal = made;
-        }
-        left[i] += Values.sumOfSquares(backend, goal);
-        Tensor whole = target.slice(0, block.tokens());
-        Tensor behind = rows(state(removals.get(i).to()), block);
-        backend.scaledDifference(behind, null, rows(scale, block), whole);
-        energy[i] += Values.sumOfSquares(backend, whole);
+  /** What the removal of a block of layers costs. */
+  private BlockCost cost(Block removed, boolean fitted) {
+    Tensor before = state(removed.from());
+    Tensor behind = state(removed.to());
+    // What the block adds less what is predicted, with the other sign.
+    backend.mix(List.of(new TensorMix(error, DIFFERENCE, List.of(judged(before), judged(behind)))));
+    if (fitted) {
+      for (FitBlocks.Block block : seen) {
+        Tensor added = target.slice(0, block.tokens());
+        backend.scaledDifference(
+            rows(behind, block), rows(before, block), rows(scale, block), added);
+        backend.crossProduct(rows(shares, block), added, error);
       }
     }
-    List<Unexplained> all = new ArrayList<>();
-    for (int i = 0; i < left.length; i++) {
-      all.add(new Unexplained(removals.get(i), left[i] / energy[i]));
-    }
-    return all;
+    double divergence = gradients.divergence(removed.to(), error, products) / error.rows();
+    double left = weighted(error);
+    backend.copy(judged(behind), error);
+    return new BlockCost(removed, left / weighted(error), divergence);
   }
 
-  /**
-   * Runs the original without a block, for which the layer in front of it stands in by a map of its
-   * features.
-   */
-  private void remove(Unexplained removed, @Nullable Tensor map) {
-    long place = unpriced.size();
-    for (int i = 0; i < heldOut.size(); i++) {
-      FitBlocks.Block block = heldOut.get(i);
-      int from = removed.block.from();
-      Tensor x = target.slice(0, block.tokens());
-      backend.copy(rows(state(from), block), x);
-      if (map != null) {
-        Tensor added = reached.slice(0, block.tokens());
-        backend.linear(features(from, block), map, null, added);
-        backend.add(x, added);
-      }
-      Tensor out = finals.get(i).slice(place * block.tokens(), (place + 1) * block.tokens());
-      model.finish(removed.block.to(), x, block.batch(), work, out);
-    }
-    unpriced.add(removed);
-    if (unpriced.size() == AT_ONCE) {
-      price();
-    }
-  }
-
-  /** Prices the blocks that were removed since the last call, by the divergence of their models. */
-  private void price() {
-    if (unpriced.isEmpty()) {
-      return;
-    }
-    double[] sums = new double[unpriced.size()];
-    for (int i = 0; i < heldOut.size(); i++) {
-      FitBlocks.Block block = heldOut.get(i);
-      Tensor models = finals.get(i).slice(0, (long) sums.length * block.tokens());
-      double[] byRow = NextTokens.kl(model, rows(predictions, block), models, block.batch());
-      for (int row = 0; row < byRow.length; row++) {
-        sums[row / block.tokens()] += byRow[row];
-      }
-    }
-    for (int i = 0; i < sums.length; i++) {
-      double share = unpriced.get(i).share;
-      // Layers that add nothing cost nothing.
-      prices.put(
-          unpriced.get(i).block.to(), share == 0 ? 0 : sums[i] / FitBlocks.tokens(heldOut) / share);
-    }
-    unpriced.clear();
+  /** The weighted sum of squares of hidden states held out, which are lost. */
+  private double weighted(Tensor held) {
+    backend.scaledDifference(held, null, judged(scale), held);
+    return Values.sumOfSquares(backend, held);
   }
 
   @Override
   public void close() {
     system.close();
-    work.close();
     arena.close();
+    gradients.close();
     streams.close();
     blocks.close();
   }

@@ -211,11 +211,22 @@ public final class FittedChoice {
     long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
     Choice chosen;
-    try (FitTrials trials = new FitTrials(model, text)) {
-      chosen = choose(found, neighbours ? MOVES : 0, rule, trials, contenders);
+    List<CollapsePlan> candidates = contenders(found);
+    boolean fits = true;
+    try (JobProgress.Stage progress = job.begin(choiceStage(whose))) {
+      if (!neighbours && strengths(rule).isEmpty() && candidates.equals(List.of(found.plan()))) {
+        // Nothing to choose.
+        chosen = quick(found.plan(), rule, 0);
+      } else {
+        try (FitTrials trials = new FitTrials(model, text)) {
+          compared(found.plan(), false, trials.nll(found.plan()), contenders);
+          int moves = neighbours ? MOVES : 0;
+          chosen = choose(candidates, moves, rule, trials, contenders, progress);
+        }
+        fits = chosen.nll <= contenders.getFirst().meanNll();
+      }
     }
     double choiceSeconds = Seconds.since(start);
-    boolean fits = chosen.nll <= contenders.getFirst().meanNll();
     FitText fitted = whole.text(chosen.plan);
     CarryOver.Result result =
         fits ? fit(chosen, rule, fitted, whole, memory) : CarryOver.Result.nothing();
@@ -238,43 +249,42 @@ public final class FittedChoice {
 
   /** The model that predicts best after a quick fit, with the strength that suits it best. */
   private Choice choose(
-      SearchResult found,
+      List<CollapsePlan> candidates,
       int moves,
       FitRule rule,
       FitTrials trials,
-      List<FitReport.Contender> contenders) {
-    compared(found.plan(), false, trials.nll(found.plan()), contenders);
-    List<CollapsePlan> fitted = contenders(found);
-    int total = fitted.size() + moves + STRENGTHS_WORTH * strengths(rule).size();
+      List<FitReport.Contender> contenders,
+      JobProgress.Stage progress) {
+    int total = candidates.size() + moves + STRENGTHS_WORTH * strengths(rule).size();
     // Fits of the layers behind a gap take most of the time and hardly change the order of models.
     FitRule cheap = rule.atGapsOnly();
-    Choice chosen = quick(fitted.getFirst(), rule, Double.POSITIVE_INFINITY);
-    try (JobProgress.Stage progress = job.begin(choiceStage(whose))) {
-      Set<CollapsePlan> tried = new HashSet<>();
-      CollapsePlan next = fitted.getFirst();
-      while (next != null && tried.size() < fitted.size() + moves) {
-        tried.add(next);
-        Choice choice = quick(next, rule, trials.nll(next, cheap, 1));
-        compared(next, true, choice.nll, contenders);
-        chosen = chosen.or(choice);
-        if (chosen.nll < contenders.getFirst().meanNll()) {
-          listener.better(chosen.plan);
-        }
-        progress.update(tried.size(), total);
-        next =
-            tried.size() < fitted.size() ? fitted.get(tried.size()) : untried(chosen.plan, tried);
+    Choice chosen = quick(candidates.getFirst(), rule, Double.POSITIVE_INFINITY);
+    Set<CollapsePlan> tried = new HashSet<>();
+    CollapsePlan next = candidates.getFirst();
+    while (next != null && tried.size() < candidates.size() + moves) {
+      tried.add(next);
+      Choice choice = quick(next, rule, trials.nll(next, cheap, 1));
+      compared(next, true, choice.nll, contenders);
+      chosen = chosen.or(choice);
+      if (chosen.nll < contenders.getFirst().meanNll()) {
+        listener.better(chosen.plan);
       }
-      if (strengths(rule).isEmpty()) {
-        return chosen;
-      }
-      Choice strongest =
-          new Choice(chosen.plan, 1, Double.POSITIVE_INFINITY, Double.POSITIVE_INFINITY);
-      for (double strength : strengths(rule)) {
-        double nll = trials.nll(chosen.plan, rule, strength);
-        strongest = strongest.or(new Choice(chosen.plan, strength, nll, nll));
-      }
-      return strongest;
+      progress.update(tried.size(), total);
+      next =
+          tried.size() < candidates.size()
+              ? candidates.get(tried.size())
+              : untried(chosen.plan, tried);
     }
+    if (strengths(rule).isEmpty()) {
+      return chosen;
+    }
+    Choice strongest =
+        new Choice(chosen.plan, 1, Double.POSITIVE_INFINITY, Double.POSITIVE_INFINITY);
+    for (double strength : strengths(rule)) {
+      double nll = trials.nll(chosen.plan, rule, strength);
+      strongest = strongest.or(new Choice(chosen.plan, strength, nll, nll));
+    }
+    return strongest;
   }
 
   /** Fits the chosen model on all of a text. */

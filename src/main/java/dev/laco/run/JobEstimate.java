@@ -59,6 +59,12 @@ public final class JobEstimate {
   /** How much longer operations in f64 take than products of f32. */
   private static final double F64_SLOWER = 3;
 
+  /**
+   * Passes that gradients by hidden states cost: two forward, since results are not kept, and one
+   * backward.
+   */
+  private static final int GRADIENT_PASSES = 3;
+
   private final ModelConfig config;
 
   /** Operations of products of the model's matrices in a second. */
@@ -160,22 +166,19 @@ public final class JobEstimate {
   }
 
   /**
-   * Seconds in which a search in closed form measures its blocks: a walk of the original, the
-   * second moments of what is mapped in every layer, and a pass from the end of each block on few
-   * tokens.
+   * Seconds in which a search in closed form measures its blocks: a walk of the original, a pass
+   * forward and backward on few tokens, and for every layer a fit to what the layers behind it add.
    */
   public double blocks(BlockSettings blocks, FitText text) {
-    long features = BlockMeasure.features(config);
-    long targets = BlockMeasure.targets(config, blocks);
+    double features = BlockMeasure.features(config);
+    double heldOut = BlockMeasure.HELD_OUT_TOKENS;
+    double lengths = (double) blocks.removed() / blocks.align();
+    double fit =
+        2 * (features * (features + heldOut) + lengths * heldOut * config.hiddenSize()) / products;
+    double system = (features / 3 + 2 * heldOut) * features * features * F64_SLOWER / f32Products;
     int depth = blocks.highest() - blocks.lowest();
-    double tokens = BlockMeasure.tokens(text);
-    double moments =
-        2.0 * (features * (features + targets) + config.hiddenSize() * targets) / products;
-    double passes =
-        BlockMeasure.HELD_OUT_TOKENS * (depth / 2.0 * layer + BlockMeasure.logits() * head);
-    double systems =
-        (features / 3.0 + 2.0 * targets) * features * features * F64_SLOWER / f32Products;
-    return depth * (tokens * (2 * layer + moments) + passes + systems);
+    return depth * (BlockMeasure.tokens(text) * (2 * layer + fit) + system)
+        + GRADIENT_PASSES * pass(BlockMeasure.HELD_OUT_TOKENS, config.numHiddenLayers());
   }
 
   /**

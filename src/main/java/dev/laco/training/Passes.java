@@ -182,7 +182,13 @@ final class Passes implements AutoCloseable {
     TrainingOps training = backend.training();
     training.distillationLoss(states, last, student.head(), batch, labelShare, all, losses, by);
     student.release();
-    normGradient(training, input(layers.depth(), tokens), by);
+    TrainedLayers.FinalNorm norm = layers.finalNorm();
+    decoderGradient.finalNorm(
+        input(layers.depth(), tokens),
+        norm.weight(),
+        by,
+        norm.weightGradient(),
+        norm.biasGradient());
     for (int index = layers.depth() - 1; index >= first; index--) {
       DecoderGradient.Results passed =
           isHeld(index) ? results.removeLast() : forward(index, batch, null);
@@ -195,23 +201,6 @@ final class Passes implements AutoCloseable {
       sum += loss;
     }
     return sum;
-  }
-
-  /** The gradient by the input of the final norm, in place. */
-  private void normGradient(TrainingOps training, Tensor x, Tensor by) {
-    TrainedLayers.FinalNorm norm = layers.finalNorm();
-    if (config.hasLayerNorms()) {
-      training.layerNormGradient(
-          x,
-          norm.weight(),
-          config.norm().eps(),
-          by,
-          norm.weightGradient(),
-          norm.biasGradient(),
-          by);
-    } else {
-      training.rmsNormGradient(x, norm.weight(), config.norm(), by, norm.weightGradient(), by);
-    }
   }
 
   @Override

@@ -4,7 +4,6 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.Head;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
-import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
@@ -127,11 +126,19 @@ public final class CausalLm {
   /** Applies the final norm: writes the last hidden states to {@code out [T, d]}. */
   public void finalNorm(Tensor x, Tensor out) {
     source.release();
-    Architecture family = config.architecture();
-    Tensor weight = backend.weight(source.tensor(family.finalNorm()));
+    Tensor weight = finalNormWeight();
     Tensor bias =
-        family.finalNormBias().map(name -> backend.weight(source.tensor(name))).orElse(null);
+        config
+            .architecture()
+            .finalNormBias()
+            .map(name -> backend.weight(source.tensor(name)))
+            .orElse(null);
     decoder.normalise(weight, bias, x, out);
+  }
+
+  /** The weight of the final norm. */
+  public Tensor finalNormWeight() {
+    return backend.weight(source.tensor(config.architecture().finalNorm()));
   }
 
   /**

@@ -11,7 +11,9 @@ import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
+import java.util.EnumMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -36,6 +38,9 @@ public final class DecoderGradient implements AutoCloseable {
   private final List<Room> rooms;
   private final TensorArena arena;
   private final Gradients full;
+
+  /** Sums of gradients by the weights of norms that nobody reads. */
+  private final Tensor unread;
 
   /**
    * Memory for the results of a layer.
@@ -114,6 +119,12 @@ public final class DecoderGradient implements AutoCloseable {
             allocate(maxTokens, config.widestChannels()),
             arena.allocate(DType.BF16, maxTokens, widest(config)),
             arena.allocate(DType.BF16, maxTokens, config.hiddenSize()));
+    this.unread = allocate(1, largestNorm(config));
+  }
+
+  /** The most weights of a norm; queries have one a head in some families. */
+  private static long largestNorm(ModelConfig config) {
+    return Math.max(config.hiddenSize(), queries(config));
   }
 
   /** The most columns of the output of a projection. */
@@ -145,7 +156,8 @@ public final class DecoderGradient implements AutoCloseable {
     long middle = maxTokens * config.hiddenSize() * DType.F32.byteSize();
     return layers * (Workspace.keepingBytes(config, maxTokens) + middle)
         + maxTokens * columns * DType.F32.byteSize()
-        + maxTokens * (widest(config) + config.hiddenSize()) * DType.BF16.byteSize();
+        + maxTokens * (widest(config) + config.hiddenSize()) * DType.BF16.byteSize()
+        + largestNorm(config) * DType.F32.byteSize();
   }
 
   /**
@@ -233,7 +245,8 @@ public final class DecoderGradient implements AutoCloseable {
    * @param results of the forward pass with the same weights, which are lost
    * @param gradient {@code [T, d]}: by the layer's output, becomes that by its input
    * @param whitening by what gradients of weights are multiplied; null for nothing
-   * @param sums for each weight its gradient in f32, which is added to
+   * @param sums the gradients by weights in f32, which are added to: by each weight of a norm, and
+   *     by those other weights whose gradients are wanted
    */
   public void backward(
       Results results,
@@ -243,6 +256,69 @@ public final class DecoderGradient implements AutoCloseable {
       LayerWeights sums) {
     Gradients room = full.rows(results.x.rows());
     new Step(weights, sums, results, room, gradient, whitening).run();
+  }
+
+  /**
+   * Turns the gradient by a layer's output into that by its input.
+   *
+   * @param results of the forward pass with the same weights, which are lost
+   * @param gradient {@code [T, d]}: by the layer's output, becomes that by its input
+   */
+  public void backward(Results results, LayerWeights weights, Tensor gradient) {
+    Map<LayerRole, Tensor> norms = new EnumMap<>(LayerRole.class);
+    weights
+        .tensors()
+        .forEach(
+            (role, weight) -> {
+              if (role.isNorm()) {
+                norms.put(role, unread(weight));
+              }
+            });
+    backward(results, weights, gradient, null, new LayerWeights(norms, List.of()));
+  }
+
+  private Tensor unread(Tensor weight) {
+    return unread
+        .reshape(unread.elements(), 1)
+        .slice(0, weight.elements())
+        .reshape(weight.rows(), weight.columns());
+  }
+
+  /**
+   * Turns the gradient by the output of the final norm into that by its input.
+   *
+   * @param x the input, {@code [T, d]}
+   * @param weight of the norm
+   * @param gradient {@code [T, d]}: by the output, becomes that by {@code x}
+   */
+  public void finalNorm(Tensor x, Tensor weight, Tensor gradient) {
+    finalNorm(x, weight, gradient, unread(weight), null);
+  }
+
+  /**
+   * The same with the gradients by the norm's weights.
+   *
+   * @param weightSum the gradient by {@code weight} in f32, which is added to
+   * @param biasSum likewise; null for none
+   */
+  public void finalNorm(
+      Tensor x, Tensor weight, Tensor gradient, Tensor weightSum, @Nullable Tensor biasSum) {
+    norm(x, weight, config.norm(), gradient, weightSum, biasSum, gradient);
+  }
+
+  private void norm(
+      Tensor x,
+      Tensor weight,
+      NormSpec spec,
+      Tensor gradient,
+      Tensor weightSum,
+      @Nullable Tensor biasSum,
+      Tensor out) {
+    if (config.hasLayerNorms()) {
+      training.layerNormGradient(x, weight, spec.eps(), gradient, weightSum, biasSum, out);
+    } else {
+      training.rmsNormGradient(x, weight, spec, gradient, weightSum, out);
+    }
   }
 
   /** The gradients of one layer on one batch. */
@@ -428,7 +504,8 @@ public final class DecoderGradient implements AutoCloseable {
      */
     private void addSinks() {
       Tensor sinks = weights.find(LayerRole.SINKS);
-      if (sinks == null) {
+      Tensor sum = sums.find(LayerRole.SINKS);
+      if (sinks == null || sum == null) {
         return;
       }
       Tensor logSums = Objects.requireNonNull(kept.logSums());
@@ -442,14 +519,14 @@ public final class DecoderGradient implements AutoCloseable {
       float[] products = floats(logSums);
       float[] gradients = new float[heads];
       for (int h = 0; h < heads; h++) {
-        double sum = 0;
+        double all = 0;
         for (int i = h; i < logs.length; i += heads) {
-          sum -= Math.exp(scores[h] - logs[i]) * products[i];
+          all -= Math.exp(scores[h] - logs[i]) * products[i];
         }
-        gradients[h] = (float) sum;
+        gradients[h] = (float) all;
       }
       backend.upload(gradients, row);
-      backend.add(sums.get(LayerRole.SINKS), row);
+      backend.add(sum, row);
     }
 
     private Tensor byHead(Tensor heads) {
@@ -503,7 +580,8 @@ public final class DecoderGradient implements AutoCloseable {
     }
 
     /**
-     * Adds the gradients of a projection's matrix and bias, and writes or adds that by its input.
+     * Adds the wanted gradients of a projection's matrix and bias, and writes or adds that by its
+     * input.
      *
      * @param input the input, whitened where it has a whitening
      * @param output the gradient by the output
@@ -513,7 +591,10 @@ public final class DecoderGradient implements AutoCloseable {
         LayerRole role, LayerRole bias, Tensor input, Tensor output, boolean add, Tensor byInput) {
       Tensor weight = weights.get(role);
       Tensor factor = rounded(output, weight);
-      backend.crossProduct(factor, input, sums.get(role));
+      Tensor sum = sums.find(role);
+      if (sum != null) {
+        backend.crossProduct(factor, input, sum);
+      }
       Tensor biasSum = sums.find(bias);
       if (biasSum != null) {
         training.addColumns(output, biasSum);
@@ -547,14 +628,14 @@ public final class DecoderGradient implements AutoCloseable {
         NormSpec spec,
         Tensor output,
         Tensor out) {
-      Tensor weight = weights.get(role);
-      Tensor sum = sums.get(role);
-      if (config.hasLayerNorms()) {
-        Tensor biasSum = bias == null ? null : sums.find(bias);
-        training.layerNormGradient(states, weight, spec.eps(), output, sum, biasSum, out);
-      } else {
-        training.rmsNormGradient(states, weight, spec, output, sum, out);
-      }
+      DecoderGradient.this.norm(
+          states,
+          weights.get(role),
+          spec,
+          output,
+          sums.get(role),
+          bias == null ? null : sums.find(bias),
+          out);
     }
   }
 

@@ -9,6 +9,8 @@ import dev.laco.model.LayerRole;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -18,6 +20,8 @@ import org.jspecify.annotations.Nullable;
  * expert's forward pass is run once more, on the tokens that were given to it.
  */
 final class ExpertGradient {
+  private static final LayerWeights NO_SUMS = new LayerWeights(Map.of(), List.of());
+
   private final Backend backend;
   private final TrainingOps training;
   private final ModelConfig config;
@@ -56,7 +60,11 @@ final class ExpertGradient {
     }
   }
 
-  /** Writes the gradient by the input of the mixture, and adds those by its weights. */
+  /**
+   * Writes the gradient by the input of the mixture, and adds those by its weights.
+   *
+   * @param sums the gradients by the weights; where one is missing, it is not wanted
+   */
   void run(LayerWeights weights, LayerWeights sums, States all, Scratch scratch) {
     Tensor input = all.input;
     Tensor byInput = all.byInput;
@@ -72,15 +80,12 @@ final class ExpertGradient {
     for (int e = 0; e < mixture.experts(); e++) {
       int[] rows = routing.rows(e);
       if (rows.length > 0) {
+        LayerWeights sum = sums.experts().isEmpty() ? NO_SUMS : sums.experts().get(e);
         Expert expert =
             room.gateUp() == null
                 ? new GatedExpert(
-                    weights.experts().get(e),
-                    sums.experts().get(e),
-                    LayerRole.GATE,
-                    LayerRole.UP,
-                    LayerRole.DOWN)
-                : new ClampedExpert(weights.experts().get(e), sums.experts().get(e));
+                    weights.experts().get(e), sum, LayerRole.GATE, LayerRole.UP, LayerRole.DOWN)
+                : new ClampedExpert(weights.experts().get(e), sum);
         float[] products = expert(expert, rows, routing.shares(e), all, scratch);
         for (int i = 0; i < rows.length; i++) {
           byShare[rows[i]][e] = products[i];
@@ -158,11 +163,11 @@ final class ExpertGradient {
       Tensor gates = gates(rows);
       Tensor ups = ups(rows);
       Tensor by = Workspace.Buffers.narrow(memory, rows, gateWeight.rows());
-      backend.crossProduct(byOutput, channels(rows, gateWeight.rows()), sums.get(down));
+      addProduct(byOutput, channels(rows, gateWeight.rows()), sums.find(down));
       training.linearGradient(byOutput, downWeight, false, by);
       training.gatedGradients(config.hiddenAct(), gates, ups, by);
-      backend.crossProduct(gates, factor, sums.get(gate));
-      backend.crossProduct(ups, factor, sums.get(up));
+      addProduct(gates, factor, sums.find(gate));
+      addProduct(ups, factor, sums.find(up));
       training.linearGradient(gates, gateWeight, false, byStates);
       training.linearGradient(ups, upWeight, true, byStates);
     }
@@ -212,13 +217,25 @@ final class ExpertGradient {
       long rows = factor.rows();
       Tensor gateUp = gateUp(rows);
       Tensor by = Workspace.Buffers.narrow(memory, rows, width);
-      backend.crossProduct(channels(rows, width), byOutput, sums.get(LayerRole.DOWN_TRANSPOSED));
-      training.addColumns(byOutput, sums.get(LayerRole.DOWN_BIAS));
+      addProduct(channels(rows, width), byOutput, sums.find(LayerRole.DOWN_TRANSPOSED));
+      addColumns(byOutput, sums.find(LayerRole.DOWN_BIAS));
       backend.linear(byOutput, weights.get(LayerRole.DOWN_TRANSPOSED), null, by);
       training.clampedGateGradients(gateUp, gate, by);
-      backend.crossProduct(factor, gateUp, sums.get(LayerRole.GATE_UP_TRANSPOSED));
-      training.addColumns(gateUp, sums.get(LayerRole.GATE_UP_BIAS));
+      addProduct(factor, gateUp, sums.find(LayerRole.GATE_UP_TRANSPOSED));
+      addColumns(gateUp, sums.find(LayerRole.GATE_UP_BIAS));
       backend.linear(gateUp, weights.get(LayerRole.GATE_UP_TRANSPOSED), null, byStates);
+    }
+  }
+
+  private void addProduct(Tensor a, Tensor b, @Nullable Tensor sum) {
+    if (sum != null) {
+      backend.crossProduct(a, b, sum);
+    }
+  }
+
+  private void addColumns(Tensor rows, @Nullable Tensor sum) {
+    if (sum != null) {
+      training.addColumns(rows, sum);
     }
   }
 
@@ -268,11 +285,8 @@ final class ExpertGradient {
     float[] values = new float[Math.toIntExact(logits.elements())];
     backend.download(logits, values);
     backend.upload(routing.byLogits(values, byShare), logits);
-    backend.crossProduct(logits, all.factor(), sums.get(LayerRole.ROUTER));
-    Tensor biasSum = sums.find(LayerRole.ROUTER_BIAS);
-    if (biasSum != null) {
-      training.addColumns(logits, biasSum);
-    }
+    addProduct(logits, all.factor(), sums.find(LayerRole.ROUTER));
+    addColumns(logits, sums.find(LayerRole.ROUTER_BIAS));
     training.linearGradient(logits, weights.get(LayerRole.ROUTER), true, all.byInput);
   }
 
@@ -293,7 +307,7 @@ final class ExpertGradient {
       products[t] *= shares[t] * (1 - shares[t]);
     }
     backend.upload(products, logits);
-    backend.crossProduct(logits, all.factor(), sums.get(LayerRole.SHARED_ROUTER));
+    addProduct(logits, all.factor(), sums.find(LayerRole.SHARED_ROUTER));
     training.linearGradient(logits, weights.get(LayerRole.SHARED_ROUTER), true, all.byInput);
   }
 }

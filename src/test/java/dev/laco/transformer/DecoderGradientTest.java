@@ -77,6 +77,11 @@ class DecoderGradientTest {
         backend.download(x, untouched);
         assertArrayEquals(states, untouched);
 
+        Tensor alone = arena.allocate(DType.F32, 5, config.hiddenSize());
+        backend.upload(byOutput, alone);
+        decoder.backward(decoder.forward(0, weights, attention, x, batch, null), weights, alone);
+        assertEqual(backend, gradient, alone, 1);
+
         DecoderLayer layer = new DecoderLayer(backend, config);
         Tensor out = arena.allocate(DType.F32, 5, config.hiddenSize());
         Loss loss =

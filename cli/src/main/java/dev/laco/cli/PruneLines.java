@@ -269,6 +269,9 @@ final class PruneLines implements Consumer<JobEvent> {
   private void sayChoice(List<FitReport.Contender> contenders) {
     List<FitReport.Contender> fitted =
         contenders.stream().filter(FitReport.Contender::fitted).toList();
+    if (fitted.isEmpty()) {
+      return;
+    }
     console.plain(
         String.format(
             Locale.ROOT,

@@ -1,0 +1,95 @@
+package dev.laco.fit;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import dev.laco.Compute;
+import dev.laco.Fixtures;
+import dev.laco.Model;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.model.DType;
+import dev.laco.run.JobTexts;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.CheckpointLayers;
+import dev.laco.transformer.NextTokens;
+import dev.laco.transformer.RunningModel;
+import dev.laco.transformer.Workspace;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** How far predictions move, by the gradients of a text's likelihood. */
+class PredictionGradientsTest {
+  /** Change of hidden states, relative to their root mean square. */
+  private static final double SMALL = 0.05;
+
+  /** Random changes of hidden states in front of a layer of the demo model. */
+  @ParameterizedTest
+  @ValueSource(ints = {1, 10})
+  void tellTheDivergenceThatASmallChangeCauses(int layer) {
+    try (Model model = Model.open(Fixtures.STORYTELLER);
+        Backend backend = CpuBackend.open(Compute.F32, 0);
+        TensorArena arena = backend.arena()) {
+      RunningModel running = new RunningModel(backend, model.config(), model.checkpoint());
+      CausalLm original = running.original();
+      CheckpointLayers layers = new CheckpointLayers(running);
+      try (FitBlocks blocks =
+              new FitBlocks(original, List.of(), JobTexts.fit(model, null, 2048).chunks());
+          PredictionGradients gradients =
+              new PredictionGradients(original, layers, blocks.list())) {
+        gradients.compute();
+        Tensor products = arena.allocate(DType.F32, blocks.tokens(), 1);
+        Tensor change = arena.allocate(DType.F32, blocks.tokens(), model.config().hiddenSize());
+        double caused = causedBy(change, layer, original, blocks, arena);
+        double told = gradients.divergence(layer, change, products);
+        assertEquals(1, told / caused, 0.25);
+      }
+    }
+  }
+
+  /** Fills a small change of all hidden states, and returns the divergence that it causes. */
+  private static double causedBy(
+      Tensor change, int layer, CausalLm original, FitBlocks blocks, TensorArena arena) {
+    Backend backend = original.backend();
+    Random random = new Random(7);
+    double divergence = 0;
+    try (Workspace work = new Workspace(backend, original.config(), blocks.largest())) {
+      for (FitBlocks.Block block : blocks.list()) {
+        Tensor states = arena.allocate(DType.F32, block.tokens(), change.columns());
+        Tensor reference = arena.allocate(DType.F32, block.tokens(), change.columns());
+        original.embed(block.batch(), states);
+        for (int index = 0; index < layer; index++) {
+          original.layer(index, states, block.batch(), work, null);
+        }
+        float[] values = new float[Math.toIntExact(states.elements())];
+        backend.download(states, values);
+        int width = Math.toIntExact(states.columns());
+        float[] noise = new float[values.length];
+        for (int row = 0; row < values.length; row += width) {
+          double square = 0;
+          for (int i = row; i < row + width; i++) {
+            square += (double) values[i] * values[i];
+          }
+          double size = SMALL * Math.sqrt(square / width);
+          for (int i = row; i < row + width; i++) {
+            noise[i] = (float) (size * random.nextGaussian());
+          }
+        }
+        Tensor own = change.slice(block.from(), block.to());
+        backend.upload(noise, own);
+        Tensor changed = arena.allocate(DType.F32, block.tokens(), change.columns());
+        backend.copy(states, changed);
+        backend.add(changed, own);
+        original.finish(layer, states, block.batch(), work, reference);
+        original.finish(layer, changed, block.batch(), work, changed);
+        divergence +=
+            Arrays.stream(NextTokens.kl(original, reference, changed, block.batch())).sum();
+      }
+    }
+    return divergence;
+  }
+}
