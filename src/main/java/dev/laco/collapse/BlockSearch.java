@@ -23,7 +23,13 @@ public final class BlockSearch {
   public static final int FOUND = 3;
 
   /** What a model costs at most relative to the cheapest, to be found beside it. */
-  public static final double CLOSE = 1.15;
+  private static final double CLOSE = 1.2;
+
+  /**
+   * The share by which a model costs more for each block but the first: costs are uncertain, and a
+   * fit makes up for one long block better than for several that cost the same.
+   */
+  private static final double APART = 0.03;
 
   private final BlockSettings settings;
   private final CollapsePlan original;
@@ -37,11 +43,16 @@ public final class BlockSearch {
   }
 
   /** Blocks that a model lacks, ascending, and the sum of their costs. */
-  private record Removal(List<Block> blocks, double cost) {
+  private record Removal(List<Block> blocks, double sum) {
+    /** What the model costs. */
+    double cost() {
+      return sum * (1 + APART * (blocks.size() - 1));
+    }
+
     Removal with(Block block, double more) {
       List<Block> longer = new ArrayList<>(blocks);
       longer.add(block);
-      return new Removal(longer, cost + more);
+      return new Removal(longer, sum + more);
     }
   }
 
@@ -87,9 +98,7 @@ public final class BlockSearch {
     best.getFirst().getFirst().add(new Removal(List.of(), 0));
     for (int layer = 0; layer < depth; layer++) {
       for (int removed = 0; removed <= most; removed++) {
-        List<Removal> here = best.get(layer).get(removed);
-        here.sort(Comparator.comparingDouble(Removal::cost));
-        List<Removal> kept = here.subList(0, Math.min(here.size(), FOUND));
+        List<Removal> kept = promising(best.get(layer).get(removed));
         best.get(layer + 1).get(removed).addAll(kept);
         for (BlockCost next : byBeginning.getOrDefault(layer, List.of())) {
           Block block = next.block();
@@ -105,11 +114,27 @@ public final class BlockSearch {
     List<Removal> found = new ArrayList<>(best.get(depth).get(most));
     found.addAll(best.get(depth + 1).get(most));
     found.sort(Comparator.comparingDouble(Removal::cost));
-    double limit = CLOSE * found.getFirst().cost;
+    Removal first = found.getFirst();
     return found.stream()
         .limit(FOUND)
-        .filter(removal -> removal.equals(found.getFirst()) || removal.cost <= limit)
+        .filter(removal -> removal.equals(first) || removal.cost() <= CLOSE * first.cost())
         .toList();
+  }
+
+  /**
+   * The removals that can still become one of the best, whatever else is removed: all but those
+   * that as many others as are sought surpass, with less cost and no more blocks.
+   */
+  private static List<Removal> promising(List<Removal> removals) {
+    removals.sort(Comparator.comparingDouble(Removal::sum));
+    List<Removal> kept = new ArrayList<>();
+    for (Removal removal : removals) {
+      int blocks = removal.blocks.size();
+      if (kept.stream().filter(other -> other.blocks.size() <= blocks).count() < FOUND) {
+        kept.add(removal);
+      }
+    }
+    return kept;
   }
 
   /** Scores what each removal leads to, block by block from the rear. */

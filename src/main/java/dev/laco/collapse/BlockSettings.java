@@ -51,4 +51,9 @@ public record BlockSettings(int lowest, int highest, int align, int removed) {
     }
     return blocks;
   }
+
+  /** Whether no longer block ends where this one ends. */
+  public boolean isLongest(Block block) {
+    return block.from - align <= lowest || block.length() + align > removed;
+  }
 }

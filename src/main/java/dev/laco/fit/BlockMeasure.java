@@ -18,8 +18,12 @@ import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.function.DoubleConsumer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Measures in closed form what the removal of every block of layers costs (docs/method.md, "The
@@ -56,7 +60,16 @@ public final class BlockMeasure implements AutoCloseable {
   private final Streams streams;
   private final CheckpointLayers layers;
   private final Original original;
-  private final PredictionGradients gradients;
+
+  /** Null where {@link #runs} are in their place. */
+  private final @Nullable PredictionGradients gradients;
+
+  /**
+   * Where a norm follows the down projection, which no map takes the place of: what the fit leaves
+   * has another direction there, and only its size tells.
+   */
+  private final @Nullable PredictionRuns runs;
+
   private final LinearSystem system;
   private final TensorArena arena;
 
@@ -99,6 +112,13 @@ public final class BlockMeasure implements AutoCloseable {
   private final Tensor error;
 
   private final Tensor products;
+  private final Tensor room;
+
+  /**
+   * By the layer behind a block: nats of divergence for each unit of the unexplained share, by a
+   * run without the longest block that ends there.
+   */
+  private final Map<Integer, Double> prices = new HashMap<>();
 
   /** Allocates buffers for the blocks of a model. */
   public BlockMeasure(RunningModel running, FitText text, BlockSettings settings) {
@@ -112,7 +132,9 @@ public final class BlockMeasure implements AutoCloseable {
     streams = new Streams(backend, config, blocks.tokens(), blocks.widest());
     layers = new CheckpointLayers(running);
     original = new Original(running.original(), layers, blocks, streams);
-    gradients = new PredictionGradients(running.original(), layers, heldOut);
+    boolean mapped = !config.normsOutputs();
+    gradients = mapped ? new PredictionGradients(running.original(), layers, heldOut) : null;
+    runs = mapped ? null : new PredictionRuns(running.original(), heldOut);
     int tokens = blocks.tokens();
     int judged = FitBlocks.tokens(heldOut);
     long width = config.hiddenSize();
@@ -133,6 +155,7 @@ public final class BlockMeasure implements AutoCloseable {
     target = arena.allocate(DType.F32, blocks.largest(), width);
     error = arena.allocate(DType.F32, judged, width);
     products = arena.allocate(DType.F32, judged, 1);
+    room = arena.allocate(DType.F32, judged, width);
   }
 
   /** Bytes of buffers. */
@@ -146,7 +169,9 @@ public final class BlockMeasure implements AutoCloseable {
     long width = config.hiddenSize();
     long channels = features(config);
     return Streams.bytes(config, tokens, FitBlocks.widest(backend, config, chunks))
-        + PredictionGradients.bytes(backend, config, judged)
+        + (config.normsOutputs()
+            ? PredictionRuns.bytes(config, judged)
+            : PredictionGradients.bytes(backend, config, judged))
         + backend.solver().bytes(channels, judged)
         // What a device rounds the factors of cross products to.
         + block * (channels + width) * DType.BF16.byteSize()
@@ -154,7 +179,7 @@ public final class BlockMeasure implements AutoCloseable {
         + ((longest(config, settings) + 2) * tokens * width
                 + tokens * (channels + 1)
                 + channels * channels
-                + judged * (channels + width + 1)
+                + judged * (channels + 2 * width + 1)
                 + block * (judged + width))
             * DType.F32.byteSize();
   }
@@ -196,7 +221,12 @@ public final class BlockMeasure implements AutoCloseable {
    * @param progress is told which share is done
    */
   public List<BlockCost> measure(DoubleConsumer progress) {
-    gradients.compute();
+    if (gradients != null) {
+      gradients.compute();
+    }
+    if (runs != null) {
+      runs.compute();
+    }
     original.embed();
     keep(0);
     List<BlockCost> all = new ArrayList<>();
@@ -331,10 +361,22 @@ public final class BlockMeasure implements AutoCloseable {
         backend.crossProduct(rows(shares, block), added, error);
       }
     }
-    double divergence = gradients.divergence(removed.to(), error, products) / error.rows();
-    double left = weighted(error);
-    backend.copy(judged(behind), error);
-    return new BlockCost(removed, left / weighted(error), divergence);
+    double divergence =
+        gradients == null ? 0 : gradients.divergence(removed.to(), error, products) / error.rows();
+    backend.copy(error, room);
+    double left = weighted(room);
+    backend.copy(judged(behind), room);
+    double unexplained = left / weighted(room);
+    if (runs != null) {
+      if (settings.isLongest(removed)) {
+        backend.add(error, judged(behind));
+        // Layers that add nothing cost nothing.
+        double moved = runs.divergence(removed.to(), error) / error.rows();
+        prices.put(removed.to(), unexplained == 0 ? 0 : moved / unexplained);
+      }
+      divergence = unexplained * Objects.requireNonNull(prices.get(removed.to()));
+    }
+    return new BlockCost(removed, unexplained, divergence);
   }
 
   /** The weighted sum of squares of hidden states held out, which are lost. */
@@ -347,7 +389,12 @@ public final class BlockMeasure implements AutoCloseable {
   public void close() {
     system.close();
     arena.close();
-    gradients.close();
+    if (gradients != null) {
+      gradients.close();
+    }
+    if (runs != null) {
+      runs.close();
+    }
     streams.close();
     blocks.close();
   }

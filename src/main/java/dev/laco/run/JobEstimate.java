@@ -166,8 +166,9 @@ public final class JobEstimate {
   }
 
   /**
-   * Seconds in which a search in closed form measures its blocks: a walk of the original, a pass
-   * forward and backward on few tokens, and for every layer a fit to what the layers behind it add.
+   * Seconds in which a search in closed form measures its blocks: a walk of the original, for every
+   * layer a fit to what the layers behind it add, and on few tokens a pass forward and backward, or
+   * for every layer a run of those behind.
    */
   public double blocks(BlockSettings blocks, FitText text) {
     double features = BlockMeasure.features(config);
@@ -177,8 +178,12 @@ public final class JobEstimate {
         2 * (features * (features + heldOut) + lengths * heldOut * config.hiddenSize()) / products;
     double system = (features / 3 + 2 * heldOut) * features * features * F64_SLOWER / f32Products;
     int depth = blocks.highest() - blocks.lowest();
-    return depth * (BlockMeasure.tokens(text) * (2 * layer + fit) + system)
-        + GRADIENT_PASSES * pass(BlockMeasure.HELD_OUT_TOKENS, config.numHiddenLayers());
+    int layers = config.numHiddenLayers();
+    double predictions =
+        config.normsOutputs()
+            ? depth * (layers(BlockMeasure.HELD_OUT_TOKENS, layers) / 2 + 2 * heldOut * head)
+            : GRADIENT_PASSES * pass(BlockMeasure.HELD_OUT_TOKENS, layers);
+    return depth * (BlockMeasure.tokens(text) * (2 * layer + fit) + system) + predictions;
   }
 
   /**

@@ -16,6 +16,9 @@ public final class CheckpointLayers implements LayerStack {
   private final ModelConfig config;
   private final TensorSource source;
 
+  /** The layer that was asked for last. */
+  private int last = -1;
+
   /** Layers of a model; its weights must have every tensor that the config implies. */
   public CheckpointLayers(RunningModel model) {
     this.backend = model.backend();
@@ -33,8 +36,11 @@ public final class CheckpointLayers implements LayerStack {
     source.release();
     Map<TensorSpec, Tensor> tensors = new HashMap<>();
     specs(index).forEach(spec -> tensors.put(spec, tensor(index, spec)));
-    if (index + 1 < depth()) {
-      source.prefetch(config.architecture().tensorNames(index + 1, config));
+    // A backward pass goes through the layers in the reverse order.
+    int next = index == last - 1 ? index - 1 : index + 1;
+    last = index;
+    if (next >= 0 && next < depth()) {
+      source.prefetch(config.architecture().tensorNames(next, config));
     }
     return tensors;
   }

@@ -89,9 +89,9 @@ final class BlockSearchTest {
     }
   }
 
-  /** The first of some removals, and at most two others that cost at most 15 % more. */
+  /** The first of some removals, and at most two others that cost at most 20 % more. */
   private static List<List<Integer>> best(List<Removal> all) {
-    double limit = 1.15 * all.getFirst().cost;
+    double limit = 1.2 * all.getFirst().cost;
     return all.stream()
         .limit(3)
         .takeWhile(removal -> removal.cost <= limit)
@@ -110,6 +110,7 @@ final class BlockSearchTest {
       }
       int removed = set;
       double cost = 0;
+      int blocks = 0;
       for (int from = 0; from < DEPTH; from++) {
         int to = from;
         while (to < DEPTH && (removed >> to & 1) == 1) {
@@ -117,6 +118,7 @@ final class BlockSearchTest {
         }
         if (to > from) {
           cost += byBlock.getOrDefault(new Block(from, to), Double.POSITIVE_INFINITY);
+          blocks++;
           from = to;
         }
       }
@@ -127,7 +129,7 @@ final class BlockSearchTest {
                     .filter(layer -> (removed >> layer & 1) == 1)
                     .boxed()
                     .toList(),
-                cost));
+                cost * (1 + 0.03 * (blocks - 1))));
       }
     }
     all.sort(Comparator.comparingDouble(Removal::cost));

@@ -55,9 +55,13 @@ class BlockMeasureTest {
     return new FitText("random", chunks);
   }
 
-  /** Gated, without a gate, with attention beside the network, and with mixtures in some layers. */
+  /**
+   * Gated, without a gate, with attention beside the network, with mixtures in some layers, and
+   * with norms behind down projections.
+   */
   @ParameterizedTest
-  @ValueSource(strings = {"llama_untied_gqa", "qwen3_qknorm", "gpt_neox", "qwen3_moe"})
+  @ValueSource(
+      strings = {"llama_untied_gqa", "qwen3_qknorm", "gpt_neox", "qwen3_moe", "gemma3_std"})
   void theProcessorMeasuresWhatTheReferenceDoes(String name) {
     try (Checkpoint model = Checkpoint.open(Fixtures.model(name));
         Backend reference = new ReferenceBackend(Compute.F32);
