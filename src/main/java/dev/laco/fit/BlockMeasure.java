@@ -150,7 +150,7 @@ public final class BlockMeasure implements AutoCloseable {
     features = arena.allocate(DType.F32, tokens, channels);
     dual = arena.allocate(DType.F32, judged, channels);
     quickDual = quick == DType.F32 ? dual : arena.allocate(quick, judged, channels);
-    shares = arena.allocate(quick, tokens - judged, judged);
+    shares = arena.allocate(quick, Math.max(1, tokens - judged), judged);
     exactShares = arena.allocate(DType.F32, blocks.largest(), judged);
     target = arena.allocate(DType.F32, blocks.largest(), width);
     error = arena.allocate(DType.F32, judged, width);

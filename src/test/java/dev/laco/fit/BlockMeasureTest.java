@@ -83,6 +83,19 @@ class BlockMeasureTest {
     }
   }
 
+  /** The only chunk of a text is held out, so that nothing is fitted. */
+  @Test
+  void aTextOfOneChunkMeasuresBlocksAsTheyAre() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+        Backend backend = CpuBackend.open(Compute.F32, 0)) {
+      FitText one = new FitText("one chunk", List.of(randomText(model).chunks().getFirst()));
+      BlockSettings settings = new BlockSettings(0, model.config().numHiddenLayers(), 1, 2);
+      for (BlockCost cost : costs(backend, model, model, one, settings)) {
+        assertTrue(cost.unexplained() > 0 && cost.divergence() > 0, cost::toString);
+      }
+    }
+  }
+
   /** Layers whose output and down projections are zero. */
   @Test
   void layersThatAddNothingCostNothing() {

@@ -91,7 +91,7 @@ class PruneLinesTest {
             "--compute",
             "f32",
             "--target-layers",
-            14,
+            10,
             "--rule",
             "fit",
             "--fit-tokens",
