@@ -7,7 +7,7 @@ package dev.laco.collapse;
  * @param block the removed layers
  * @param unexplained the share of the hidden states behind the block, 0 to 1, that the fitted layer
  *     cannot make; every token counts alike
- * @param divergence about how far the predictions move: KL divergence from the original's to second
- *     order, nats a token
+ * @param divergence about how far the predictions move: KL divergence from the original's, nats a
+ *     token
  */
 public record BlockCost(BlockSettings.Block block, double unexplained, double divergence) {}

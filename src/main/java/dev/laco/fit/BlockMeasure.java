@@ -222,7 +222,7 @@ public final class BlockMeasure implements AutoCloseable {
    */
   public List<BlockCost> measure(DoubleConsumer progress) {
     if (gradients != null) {
-      gradients.compute();
+      gradients.compute(settings.lowest() + 1 + settings.align());
     }
     if (runs != null) {
       runs.compute();
@@ -363,10 +363,7 @@ public final class BlockMeasure implements AutoCloseable {
     }
     double divergence =
         gradients == null ? 0 : gradients.divergence(removed.to(), error, products) / error.rows();
-    backend.copy(error, room);
-    double left = weighted(room);
-    backend.copy(judged(behind), room);
-    double unexplained = left / weighted(room);
+    double unexplained = weighted(error) / weighted(judged(behind));
     if (runs != null) {
       if (settings.isLongest(removed)) {
         backend.add(error, judged(behind));
@@ -379,10 +376,10 @@ public final class BlockMeasure implements AutoCloseable {
     return new BlockCost(removed, unexplained, divergence);
   }
 
-  /** The weighted sum of squares of hidden states held out, which are lost. */
+  /** The weighted sum of squares of hidden states held out. */
   private double weighted(Tensor held) {
-    backend.scaledDifference(held, null, judged(scale), held);
-    return Values.sumOfSquares(backend, held);
+    backend.scaledDifference(held, null, judged(scale), room);
+    return Values.sumOfSquares(backend, room);
   }
 
   @Override

@@ -70,8 +70,12 @@ final class PredictionGradients implements AutoCloseable {
         + states * DType.F32.byteSize();
   }
 
-  /** Runs the original over the text, forward and backward. */
-  void compute() {
+  /**
+   * Runs the original over the text, forward and backward.
+   *
+   * @param least the first layer whose gradients are wanted
+   */
+  void compute(int least) {
     for (FitBlocks.Block block : blocks) {
       model.embed(block.batch(), at(0, block));
     }
@@ -84,7 +88,7 @@ final class PredictionGradients implements AutoCloseable {
     for (FitBlocks.Block block : blocks) {
       byFinalStates(block);
     }
-    for (int index = layers.depth() - 1; index >= 0; index--) {
+    for (int index = layers.depth() - 1; index >= least; index--) {
       LayerWeights weights = layer(index);
       for (FitBlocks.Block block : blocks) {
         Tensor by = gradient.slice(0, block.tokens());

@@ -41,7 +41,7 @@ class PredictionGradientsTest {
               new FitBlocks(original, List.of(), JobTexts.fit(model, null, 2048).chunks());
           PredictionGradients gradients =
               new PredictionGradients(original, layers, blocks.list())) {
-        gradients.compute();
+        gradients.compute(layer);
         Tensor products = arena.allocate(DType.F32, blocks.tokens(), 1);
         Tensor change = arena.allocate(DType.F32, blocks.tokens(), model.config().hiddenSize());
         double caused = causedBy(change, layer, original, blocks, arena);
