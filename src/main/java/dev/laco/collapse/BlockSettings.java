@@ -41,19 +41,14 @@ public record BlockSettings(int lowest, int highest, int align, int removed) {
     CollapseSettings.requireReach(depth - removed, depth - (highest - lowest) + 1, depth);
   }
 
-  /** Every block that begins at a layer, the shortest first. */
-  public List<Block> from(int layer) {
+  /** Every block that ends in front of a layer, the longest first. */
+  public List<Block> to(int layer) {
     List<Block> blocks = new ArrayList<>();
-    if (layer > lowest) {
-      for (int length = align; length <= removed && layer + length <= highest; length += align) {
-        blocks.add(new Block(layer, layer + length));
+    if (layer <= highest) {
+      for (int length = align; length <= removed && layer - length > lowest; length += align) {
+        blocks.addFirst(new Block(layer - length, layer));
       }
     }
     return blocks;
-  }
-
-  /** Whether no longer block ends where this one ends. */
-  public boolean isLongest(Block block) {
-    return block.from - align <= lowest || block.length() + align > removed;
   }
 }

@@ -14,16 +14,14 @@ import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CheckpointLayers;
-import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.HashMap;
+import java.util.Comparator;
+import java.util.HashSet;
 import java.util.List;
-import java.util.Map;
-import java.util.Objects;
+import java.util.Set;
 import java.util.function.DoubleConsumer;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Measures in closed form what the removal of every block of layers costs (docs/method.md, "The
@@ -34,19 +32,19 @@ import org.jspecify.annotations.Nullable;
  */
 public final class BlockMeasure implements AutoCloseable {
   /** Tokens that down projections, or maps, are fitted to. */
-  private static final int SEEN = 8_192;
+  private static final int SEEN = 6_144;
 
   /** Chunks of documents held out, on whose beginnings they are measured. */
   private static final int HELD_OUT = 12;
 
   /** Tokens of each beginning. */
-  private static final int BEGINNING = 64;
+  private static final int BEGINNING = 48;
 
   /** Tokens of all beginnings. */
   public static final int HELD_OUT_TOKENS = HELD_OUT * BEGINNING;
 
-  /** Floor of a hidden state's mean square: smaller ones do not weigh more. */
-  private static final double FLOOR = 1e-6;
+  /** How many times as much as the median's the states of a token grow that become huge. */
+  private static final float HUGE = 10;
 
   private static final double[] DIFFERENCE = {1, -1};
 
@@ -58,33 +56,27 @@ public final class BlockMeasure implements AutoCloseable {
   private final List<FitBlocks.Block> seen;
   private final List<FitBlocks.Block> heldOut;
   private final Streams streams;
-  private final CheckpointLayers layers;
   private final Original original;
-
-  /** Null where {@link #runs} are in their place. */
-  private final @Nullable PredictionGradients gradients;
-
-  /**
-   * Where a norm follows the down projection, which no map takes the place of: what the fit leaves
-   * has another direction there, and only its size tells.
-   */
-  private final @Nullable PredictionRuns runs;
-
+  private final Predictions predictions;
   private final LinearSystem system;
   private final TensorArena arena;
 
   /**
-   * The original's hidden states: state {@code i} is the input of layer {@code i}, {@code [T, d]}.
+   * The original's hidden states in front of the last layers that were run: state {@code i} is the
+   * input of layer {@code i}, {@code [T, d]}.
    */
   private final List<Tensor> states = new ArrayList<>();
 
   /** {@code 1 / sqrt(mean(h^2))} of each token of these states. */
   private final float[][] roots;
 
-  /** Index of the last hidden state that was computed. */
-  private int front;
+  /** The root of each token's weight, on the host. */
+  private final float[] weights;
 
-  /** The root of each token's weight, {@code [T, 1]}. */
+  /** How much larger the states of each token become inside a block, on the host. */
+  private final float[] growth;
+
+  /** {@link #weights} on the device, {@code [T, 1]}. */
   private final Tensor scale;
 
   /** Features of all tokens, each row of those that are fitted times its scale, {@code [T, k]}. */
@@ -97,13 +89,16 @@ public final class BlockMeasure implements AutoCloseable {
   private final Tensor quickDual;
 
   /**
-   * The share of each fitted token's target in the prediction of each token held out, {@code [T,
-   * H]}, in that dtype.
+   * For each of the last layers that were run, the share of each fitted token's target in the
+   * prediction of each token held out, {@code [T, H]}, in that dtype.
    */
-  private final Tensor shares;
+  private final List<Tensor> shares = new ArrayList<>();
 
   /** The same of a block of fitted tokens before they are rounded, {@code [T, H]}. */
   private final Tensor exactShares;
+
+  /** The layers in front of which {@link #shares} could be computed. */
+  private final Set<Integer> fitted = new HashSet<>();
 
   /** Of a block of fitted tokens what removed layers add, {@code [T, d]}. */
   private final Tensor target;
@@ -111,14 +106,7 @@ public final class BlockMeasure implements AutoCloseable {
   /** What the fit leaves of each hidden state held out, {@code [H, d]}. */
   private final Tensor error;
 
-  private final Tensor products;
   private final Tensor room;
-
-  /**
-   * By the layer behind a block: nats of divergence for each unit of the unexplained share, by a
-   * run without the longest block that ends there.
-   */
-  private final Map<Integer, Double> prices = new HashMap<>();
 
   /** Allocates buffers for the blocks of a model. */
   public BlockMeasure(RunningModel running, FitText text, BlockSettings settings) {
@@ -130,11 +118,9 @@ public final class BlockMeasure implements AutoCloseable {
     seen = blocks.list().stream().filter(FitBlocks.Block::seen).toList();
     heldOut = blocks.list().stream().filter(block -> !block.seen()).toList();
     streams = new Streams(backend, config, blocks.tokens(), blocks.widest());
-    layers = new CheckpointLayers(running);
+    CheckpointLayers layers = new CheckpointLayers(running);
     original = new Original(running.original(), layers, blocks, streams);
-    boolean mapped = !config.normsOutputs();
-    gradients = mapped ? new PredictionGradients(running.original(), layers, heldOut) : null;
-    runs = mapped ? null : new PredictionRuns(running.original(), heldOut);
+    predictions = Predictions.of(running.original(), layers, heldOut);
     int tokens = blocks.tokens();
     int judged = FitBlocks.tokens(heldOut);
     long width = config.hiddenSize();
@@ -142,19 +128,22 @@ public final class BlockMeasure implements AutoCloseable {
     DType quick = backend.productType(DType.BF16);
     system = backend.solver().system(channels, judged);
     arena = backend.arena();
-    for (int i = 0; i < longest(config, settings) + 2; i++) {
+    for (int i = 0; i <= longest(config, settings); i++) {
       states.add(arena.allocate(DType.F32, tokens, width));
     }
+    for (int i = 0; i < longest(config, settings); i++) {
+      shares.add(arena.allocate(quick, Math.max(1, tokens - judged), judged));
+    }
     roots = new float[states.size()][tokens];
+    weights = new float[tokens];
+    growth = new float[tokens];
     scale = arena.allocate(DType.F32, tokens, 1);
     features = arena.allocate(DType.F32, tokens, channels);
     dual = arena.allocate(DType.F32, judged, channels);
     quickDual = quick == DType.F32 ? dual : arena.allocate(quick, judged, channels);
-    shares = arena.allocate(quick, Math.max(1, tokens - judged), judged);
     exactShares = arena.allocate(DType.F32, blocks.largest(), judged);
     target = arena.allocate(DType.F32, blocks.largest(), width);
     error = arena.allocate(DType.F32, judged, width);
-    products = arena.allocate(DType.F32, judged, 1);
     room = arena.allocate(DType.F32, judged, width);
   }
 
@@ -169,17 +158,17 @@ public final class BlockMeasure implements AutoCloseable {
     long width = config.hiddenSize();
     long channels = features(config);
     return Streams.bytes(config, tokens, FitBlocks.widest(backend, config, chunks))
-        + (config.normsOutputs()
-            ? PredictionRuns.bytes(config, judged)
-            : PredictionGradients.bytes(backend, config, judged))
+        + Predictions.bytes(backend, config, judged)
         + backend.solver().bytes(channels, judged)
         // What a device rounds the factors of cross products to.
         + block * (channels + width) * DType.BF16.byteSize()
-        + judged * (tokens + channels) * backend.productType(DType.BF16).byteSize()
-        + ((longest(config, settings) + 2) * tokens * width
+        + judged
+            * (longest(config, settings) * tokens + channels)
+            * backend.productType(DType.BF16).byteSize()
+        + ((longest(config, settings) + 1L) * tokens * width
                 + tokens * (channels + 1)
                 + channels * channels
-                + judged * (channels + 2 * width + 1)
+                + judged * (channels + 2 * width)
                 + block * (judged + width))
             * DType.F32.byteSize();
   }
@@ -221,26 +210,29 @@ public final class BlockMeasure implements AutoCloseable {
    * @param progress is told which share is done
    */
   public List<BlockCost> measure(DoubleConsumer progress) {
-    if (gradients != null) {
-      gradients.compute(settings.lowest() + 1 + settings.align());
-    }
-    if (runs != null) {
-      runs.compute();
-    }
+    predictions.compute(settings.lowest() + 1 + settings.align());
     original.embed();
     keep(0);
     List<BlockCost> all = new ArrayList<>();
-    int last = settings.highest() - settings.align();
-    for (int from = settings.lowest() + 1; from <= last; from++) {
-      List<Block> here = settings.from(from);
-      advance(here.getLast().to());
-      weigh(from, here.getLast().to());
-      boolean fitted = fit(from);
-      for (Block removed : here) {
-        all.add(cost(removed, fitted));
+    for (int base = 0; base < settings.highest(); base++) {
+      boolean begins = base >= settings.lowest() && base + settings.align() < settings.highest();
+      if (begins) {
+        run(base);
+      } else {
+        original.run(base, base + 1);
       }
-      progress.accept((double) (from - settings.lowest()) / (last - settings.lowest()));
+      keep(base + 1);
+      for (Block removed : settings.to(base + 1)) {
+        all.add(cost(removed));
+      }
+      if (begins) {
+        fit(base + 1);
+      }
+      progress.accept((base + 1.0) / settings.highest());
     }
+    all.sort(
+        Comparator.comparingInt((BlockCost cost) -> cost.block().from())
+            .thenComparingInt(cost -> cost.block().to()));
     return all;
   }
 
@@ -257,18 +249,22 @@ public final class BlockMeasure implements AutoCloseable {
     return all.slice(heldOut.getFirst().from(), all.rows());
   }
 
-  /** Runs the original until the input of layer {@code index} is computed. */
-  private void advance(int index) {
-    for (; front < index; front++) {
-      original.run(front, front + 1);
-      keep(front + 1);
+  /** Runs a layer of the original that may be the base of blocks, and computes its features. */
+  private void run(int base) {
+    if (config.mixture() == null) {
+      original.run(base, features);
+      return;
+    }
+    original.run(base, base + 1);
+    for (FitBlocks.Block block : blocks.wide()) {
+      backend.copy(streams.normed(streams.dense(block)), rows(features, block));
     }
   }
 
   /** Keeps the original's hidden states, and the inverse root mean square of each. */
   private void keep(int index) {
     backend.copy(streams.dense(), state(index));
-    backend.inverseRms(state(index), FLOOR, scale);
+    backend.inverseRms(state(index), Predictions.FLOOR, scale);
     backend.download(scale, roots(index));
   }
 
@@ -277,55 +273,23 @@ public final class BlockMeasure implements AutoCloseable {
   }
 
   /**
-   * Gives each token the weight {@code 1 / mean(h_t^2)}, of the hidden states in front of and
-   * behind some blocks the longest: a token whose states become huge inside a block weighs no more
-   * than others.
-   */
-  private void weigh(int from, int to) {
-    float[] least = roots(from).clone();
-    for (int index = from + 1; index <= to; index++) {
-      float[] other = roots(index);
-      for (int t = 0; t < least.length; t++) {
-        least[t] = Math.min(least[t], other[t]);
-      }
-    }
-    backend.upload(least, scale);
-  }
-
-  /**
-   * What is mapped to what removed layers add: the channels of the layer in front of the blocks
-   * that begin at {@code from}; in models with mixtures the hidden states behind that layer, of
-   * equal length.
-   */
-  private Tensor features(int from, FitBlocks.Block block) {
-    Tensor inside = streams.pruned(block);
-    if (config.mixture() != null) {
-      backend.copy(rows(state(from), block), inside);
-      return streams.normed(block);
-    }
-    LayerWeights weights = original.layer(from - 1);
-    backend.copy(rows(state(from - 1), block), inside);
-    streams.attention(weights, layers.attention(from - 1), inside, block);
-    return streams.channels(weights, block);
-  }
-
-  /**
-   * Fits a map to what the layers behind {@code from} add, whatever that is: a prediction for a
-   * token held out is a sum of the fitted tokens' targets, with {@link #shares} that are the same
-   * for all blocks of layers that begin here.
+   * Fits a map of the {@link #features} of layer {@code from - 1} to what the layers behind it add,
+   * whatever that is: a prediction for a token held out is a sum of the fitted tokens' targets,
+   * with {@link #shares} that are the same for all blocks of layers that begin here.
    *
-   * @return whether there is a map; there is none where all features are zero, or sums overflow f32
+   * <p>There is no map where all features are zero, or sums overflow f32.
    */
-  private boolean fit(int from) {
+  private void fit(int from) {
+    for (int t = 0; t < weights.length; t++) {
+      weights[t] = weight(from, t);
+    }
+    backend.upload(weights, scale);
     try (TensorArena scratch = backend.arena()) {
       Tensor gram = scratch.allocate(DType.F32, features.columns(), features.columns());
       for (FitBlocks.Block block : seen) {
         Tensor weighted = rows(features, block);
-        backend.scaledDifference(features(from, block), null, rows(scale, block), weighted);
+        backend.scaledDifference(weighted, null, rows(scale, block), weighted);
         backend.addGram(weighted, gram);
-      }
-      for (FitBlocks.Block block : heldOut) {
-        backend.copy(features(from, block), rows(features, block));
       }
       system.ridge(
           new Difference(gram, null),
@@ -334,7 +298,7 @@ public final class BlockMeasure implements AutoCloseable {
           Ridge.FLOOR,
           dual);
     } catch (NotPositiveDefiniteException e) {
-      return false;
+      return;
     }
     if (quickDual.dtype() != DType.F32) {
       backend.copy(dual, quickDual);
@@ -342,38 +306,69 @@ public final class BlockMeasure implements AutoCloseable {
     for (FitBlocks.Block block : seen) {
       Tensor exact = exactShares.slice(0, block.tokens());
       backend.linear(rows(features, block), quickDual, null, exact);
-      backend.copy(exact, rows(shares, block));
+      backend.copy(exact, rows(shares(from), block));
     }
-    return true;
+    fitted.add(from);
+  }
+
+  private Tensor shares(int from) {
+    return shares.get(from % shares.size());
+  }
+
+  /**
+   * The root of a token's weight in the fit of what the layers behind {@code from} add. Most hidden
+   * states grow from layer to layer, and huge ones, of the first tokens, do not: these would weigh
+   * less behind the layers than others.
+   */
+  private float weight(int from, int token) {
+    int behind = Math.min(from + settings.removed(), settings.highest());
+    return Math.min(roots(from)[token], predictions.scale(behind));
+  }
+
+  /**
+   * Gives each token held out the weight {@code 1 / mean(h_t^2)}, of the hidden states from those
+   * in front of a block to those behind it the longest, and each fitted token that of {@link #fit};
+   * but 0 where its states become huge inside the block, so that it does not hide all others.
+   */
+  private void weigh(Block removed) {
+    float[] before = roots(removed.from());
+    System.arraycopy(before, 0, weights, 0, weights.length);
+    for (int index = removed.from() + 1; index <= removed.to(); index++) {
+      float[] other = roots(index);
+      for (int t = 0; t < weights.length; t++) {
+        weights[t] = Math.min(weights[t], other[t]);
+      }
+    }
+    for (int t = 0; t < growth.length; t++) {
+      growth[t] = before[t] / weights[t];
+    }
+    Arrays.sort(growth);
+    float most = HUGE * growth[growth.length / 2];
+    int seenTokens = heldOut.getFirst().from();
+    for (int t = 0; t < seenTokens; t++) {
+      weights[t] = before[t] <= most * weights[t] ? weight(removed.from(), t) : 0;
+    }
+    backend.upload(weights, scale);
   }
 
   /** What the removal of a block of layers costs. */
-  private BlockCost cost(Block removed, boolean fitted) {
+  private BlockCost cost(Block removed) {
+    weigh(removed);
     Tensor before = state(removed.from());
     Tensor behind = state(removed.to());
     // What the block adds less what is predicted, with the other sign.
     backend.mix(List.of(new TensorMix(error, DIFFERENCE, List.of(judged(before), judged(behind)))));
-    if (fitted) {
+    if (fitted.contains(removed.from())) {
       for (FitBlocks.Block block : seen) {
         Tensor added = target.slice(0, block.tokens());
         backend.scaledDifference(
             rows(behind, block), rows(before, block), rows(scale, block), added);
-        backend.crossProduct(rows(shares, block), added, error);
+        backend.crossProduct(rows(shares(removed.from()), block), added, error);
       }
     }
-    double divergence =
-        gradients == null ? 0 : gradients.divergence(removed.to(), error, products) / error.rows();
     double unexplained = weighted(error) / weighted(judged(behind));
-    if (runs != null) {
-      if (settings.isLongest(removed)) {
-        backend.add(error, judged(behind));
-        // Layers that add nothing cost nothing.
-        double moved = runs.divergence(removed.to(), error) / error.rows();
-        prices.put(removed.to(), unexplained == 0 ? 0 : moved / unexplained);
-      }
-      divergence = unexplained * Objects.requireNonNull(prices.get(removed.to()));
-    }
-    return new BlockCost(removed, unexplained, divergence);
+    return new BlockCost(
+        removed, unexplained, predictions.divergence(removed, error, judged(behind), unexplained));
   }
 
   /** The weighted sum of squares of hidden states held out. */
@@ -386,12 +381,7 @@ public final class BlockMeasure implements AutoCloseable {
   public void close() {
     system.close();
     arena.close();
-    if (gradients != null) {
-      gradients.close();
-    }
-    if (runs != null) {
-      runs.close();
-    }
+    predictions.close();
     streams.close();
     blocks.close();
   }

@@ -17,41 +17,56 @@ import java.util.List;
  * whole text that no fit sees. What they predict tells which model is worth a fit on all of it.
  */
 final class FitTrials implements AutoCloseable {
-  /** Tokens of the text that a quick fit sees. */
+  /** The most tokens of the text that a quick fit sees. */
   private static final int TOKENS = 8_192;
 
   /** The most tokens that it is measured on. */
   private static final int JUDGED = 4_096;
 
+  /**
+   * The share of these tokens that tells layers apart; strengths, of which models differ less, take
+   * all.
+   */
+  private static final int PART = 2;
+
   private final RunningModel model;
   private final HeldOutTokens heldOut;
   private final CarryOver quick;
 
-  /** Allocates buffers for quick fits. */
-  FitTrials(RunningModel model, FitText text) {
+  /**
+   * Allocates buffers for quick fits.
+   *
+   * @param strengths whether strengths of a rule are compared, too
+   */
+  FitTrials(RunningModel model, FitText text, boolean strengths) {
     this.model = model;
-    heldOut = new HeldOutTokens(model, judges(text).chunks());
-    quick = new CarryOver(model, text.limit(TOKENS).chunks(), CarryOver.Lambdas.DEFAULT, true);
+    heldOut = new HeldOutTokens(model, judges(text, strengths).chunks());
+    quick = new CarryOver(model, seen(text, strengths).chunks(), CarryOver.Lambdas.DEFAULT, true);
   }
 
   /** Tokens of a text that a quick fit sees. */
-  static int tokens(FitText text) {
-    return text.limit(TOKENS).tokens();
+  static int tokens(FitText text, boolean strengths) {
+    return seen(text, strengths).tokens();
   }
 
   /** Tokens of a text that models are measured on. */
-  static int judgedTokens(FitText text) {
-    return judges(text).tokens();
+  static int judgedTokens(FitText text, boolean strengths) {
+    return judges(text, strengths).tokens();
   }
 
-  private static FitText judges(FitText text) {
-    return new FitText(text.name(), FitBlocks.split(text.chunks(), true)).limit(JUDGED);
+  private static FitText seen(FitText text, boolean strengths) {
+    return text.limit(strengths ? TOKENS : TOKENS / PART);
   }
 
-  /** Bytes of all buffers. */
+  private static FitText judges(FitText text, boolean strengths) {
+    return new FitText(text.name(), FitBlocks.split(text.chunks(), true))
+        .limit(strengths ? JUDGED : JUDGED / PART);
+  }
+
+  /** The most bytes of all buffers. */
   static long bytes(Backend backend, ModelConfig config, FitText text) {
-    FitText quick = text.limit(TOKENS);
-    return HeldOutTokens.bytes(backend, config, judges(text).chunks())
+    FitText quick = seen(text, true);
+    return HeldOutTokens.bytes(backend, config, judges(text, true).chunks())
         + CarryOver.bytes(backend, config, quick.chunks())
         // The hidden states from which all fits go on.
         + (long) quick.tokens() * config.hiddenSize() * DType.F32.byteSize();

@@ -136,13 +136,13 @@ public final class FittedChoice {
   }
 
   /** Tokens of a text that each quick fit sees. */
-  public static int quickTokens(FitText text) {
-    return FitTrials.tokens(text);
+  public static int quickTokens(FitText text, FitRule rule) {
+    return FitTrials.tokens(text, !strengths(rule).isEmpty());
   }
 
   /** Tokens of a text that each quick fit is measured on. */
-  public static int judgedTokens(FitText text) {
-    return FitTrials.judgedTokens(text);
+  public static int judgedTokens(FitText text, FitRule rule) {
+    return FitTrials.judgedTokens(text, !strengths(rule).isEmpty());
   }
 
   /**
@@ -218,7 +218,7 @@ public final class FittedChoice {
         // Nothing to choose.
         chosen = quick(found.plan(), rule, 0);
       } else {
-        try (FitTrials trials = new FitTrials(model, text)) {
+        try (FitTrials trials = new FitTrials(model, text, !strengths(rule).isEmpty())) {
           compared(found.plan(), false, trials.nll(found.plan()), contenders);
           int moves = neighbours ? MOVES : 0;
           chosen = choose(candidates, moves, rule, trials, contenders, progress);

@@ -68,6 +68,24 @@ final class Original {
     }
   }
 
+  /**
+   * Runs a layer, and keeps its feed-forward channels.
+   *
+   * @param channels of all tokens, {@code [T, k]}
+   */
+  void run(int index, Tensor channels) {
+    LayerWeights weights = layer(index);
+    LayerAttention attention = layers.attention(index);
+    for (FitBlocks.Block block : blocks.wide()) {
+      streams.layer(
+          weights,
+          attention,
+          streams.dense(block),
+          block,
+          channels.slice(block.from(), block.to()));
+    }
+  }
+
   void attention(int index) {
     LayerWeights weights = layer(index);
     LayerAttention attention = layers.attention(index);

@@ -4,6 +4,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TrainingOps;
+import dev.laco.collapse.BlockSettings.Block;
 import dev.laco.model.DType;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.ModelConfig;
@@ -22,7 +23,7 @@ import org.jspecify.annotations.Nullable;
  * <a href="https://arxiv.org/abs/1412.1193">arXiv 1412.1193</a>), which tells how far the
  * predictions move when the states change.
  */
-final class PredictionGradients implements AutoCloseable {
+final class PredictionGradients implements Predictions {
   private final Backend backend;
   private final CausalLm model;
   private final CheckpointLayers layers;
@@ -37,8 +38,10 @@ final class PredictionGradients implements AutoCloseable {
    */
   private final List<Tensor> byLayer = new ArrayList<>();
 
+  private final List<Float> scales = new ArrayList<>();
   private final Tensor last;
   private final Tensor gradient;
+  private final Tensor products;
 
   /**
    * Allocates memory.
@@ -60,6 +63,7 @@ final class PredictionGradients implements AutoCloseable {
     }
     last = arena.allocate(DType.F32, largest, config.hiddenSize());
     gradient = arena.allocate(DType.F32, largest, config.hiddenSize());
+    products = arena.allocate(DType.F32, FitBlocks.tokens(blocks), 1);
   }
 
   /** Bytes of memory for a text of so many tokens. */
@@ -67,15 +71,12 @@ final class PredictionGradients implements AutoCloseable {
     long states = (config.numHiddenLayers() + 3L) * tokens * config.hiddenSize();
     return DecoderGradient.bytes(config, tokens, 1)
         + backend.training().scratchBytes()
-        + states * DType.F32.byteSize();
+        + (states + tokens) * DType.F32.byteSize();
   }
 
-  /**
-   * Runs the original over the text, forward and backward.
-   *
-   * @param least the first layer whose gradients are wanted
-   */
-  void compute(int least) {
+  /** Runs the original forward and backward. */
+  @Override
+  public void compute(int least) {
     for (FitBlocks.Block block : blocks) {
       model.embed(block.batch(), at(0, block));
     }
@@ -84,6 +85,9 @@ final class PredictionGradients implements AutoCloseable {
       for (FitBlocks.Block block : blocks) {
         forward(index, weights, block, at(index + 1, block));
       }
+    }
+    for (Tensor states : byLayer) {
+      scales.add(Values.medianInverseRms(backend, states, FLOOR));
     }
     for (FitBlocks.Block block : blocks) {
       byFinalStates(block);
@@ -126,17 +130,16 @@ final class PredictionGradients implements AutoCloseable {
     return byLayer.get(index).slice(block.from() - first, block.to() - first);
   }
 
-  /**
-   * What each token's prediction loses to second order when the hidden states in front of a layer
-   * change: the sum over all tokens of {@code (g_t . e_t)^2 / 2}, nats.
-   *
-   * @param index of the layer
-   * @param change {@code e [T, d]}
-   * @param products memory, {@code [T, 1]}
-   */
-  double divergence(int index, Tensor change, Tensor products) {
-    backend.training().rowProducts(byLayer.get(index), change, products);
-    return Values.sumOfSquares(backend, products) / 2;
+  @Override
+  public float scale(int index) {
+    return scales.get(index);
+  }
+
+  /** What each token's prediction loses to second order: the mean of {@code (g_t . e_t)^2 / 2}. */
+  @Override
+  public double divergence(Block removed, Tensor change, Tensor states, double unexplained) {
+    backend.training().rowProducts(byLayer.get(removed.to()), change, products);
+    return Values.sumOfSquares(backend, products) / 2 / products.rows();
   }
 
   @Override

@@ -125,6 +125,32 @@ final class Streams implements AutoCloseable {
   }
 
   /**
+   * The same, of a layer without experts, whose feed-forward channels are kept.
+   *
+   * @param kept {@code [T, k]}
+   */
+  void layer(
+      LayerWeights weights,
+      LayerAttention attention,
+      Tensor x,
+      FitBlocks.Block block,
+      Tensor kept) {
+    Workspace.Buffers buffers = work.forTokens(x.rows());
+    Tensor sum = x;
+    if (parallel) {
+      sum = target.slice(0, x.rows());
+      backend.copy(x, sum);
+    }
+    addAttention(weights, attention, x, sum, block);
+    DecoderLayer.Channels channels = decoder.channels(weights, x, buffers);
+    backend.copy(channels.values(), kept);
+    backend.add(sum, decoder.contribute(weights, channels, buffers).states());
+    if (parallel) {
+      backend.copy(sum, x);
+    }
+  }
+
+  /**
    * A block of a least-squares problem in which each token is one row, multiplied by the square
    * root of its weight.
    *
@@ -224,7 +250,11 @@ final class Streams implements AutoCloseable {
 
   /** The pruned stream after an RMS norm without weights, {@code [T, d]}. */
   Tensor normed(FitBlocks.Block block) {
-    Tensor x = pruned(block);
+    return normed(pruned(block));
+  }
+
+  /** Rows {@code x} of a stream after an RMS norm without weights, {@code [T, d]}. */
+  Tensor normed(Tensor x) {
     return decoder.normalise(unit, null, x, work.forTokens(x.rows())).states();
   }
 

@@ -7,6 +7,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import java.util.Arrays;
 
 /** Elements of tensors on the host, widened to f32 and rounded back. */
 final class Values {
@@ -35,6 +36,22 @@ final class Values {
       backend.addSquares(values, columns);
       return sum(backend, columns);
     }
+  }
+
+  /**
+   * The median over rows {@code h} of {@code 1 / sqrt(mean(h^2))}.
+   *
+   * @param floor of the mean square
+   */
+  static float medianInverseRms(Backend backend, Tensor rows, double floor) {
+    float[] values = new float[Math.toIntExact(rows.rows())];
+    try (TensorArena scratch = backend.arena()) {
+      Tensor column = scratch.allocate(DType.F32, values.length, 1);
+      backend.inverseRms(rows, floor, column);
+      backend.download(column, values);
+    }
+    Arrays.sort(values);
+    return values[values.length / 2];
   }
 
   /** All elements of a vector. */

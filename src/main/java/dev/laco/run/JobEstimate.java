@@ -183,7 +183,7 @@ public final class JobEstimate {
         config.normsOutputs()
             ? depth * (layers(BlockMeasure.HELD_OUT_TOKENS, layers) / 2 + 2 * heldOut * head)
             : GRADIENT_PASSES * pass(BlockMeasure.HELD_OUT_TOKENS, layers);
-    return depth * (BlockMeasure.tokens(text) * (2 * layer + fit) + system) + predictions;
+    return depth * (BlockMeasure.tokens(text) * (layer + fit) + system) + predictions;
   }
 
   /**
@@ -214,7 +214,7 @@ public final class JobEstimate {
 
   /** Seconds of the quick fits that choose a model, and of their measurement. */
   public double choice(FitRule rule, int contenders, FitText text, int target) {
-    int quick = FittedChoice.quickTokens(text);
+    int quick = FittedChoice.quickTokens(text, rule);
     int strengths = FittedChoice.strengths(rule).size();
     int removed = config.numHiddenLayers() - target;
     FitRule small = rule.atGapsOnly();
@@ -224,7 +224,7 @@ public final class JobEstimate {
     return quick * config.numHiddenLayers() * layer
         + contenders * one
         + strengths * fit(rule, quick, target)
-        + (1 + contenders + strengths) * pass(FittedChoice.judgedTokens(text), target);
+        + (1 + contenders + strengths) * pass(FittedChoice.judgedTokens(text, rule), target);
   }
 
   /**

@@ -52,9 +52,9 @@ final class BlockSearchTest {
   }
 
   private static List<BlockCost> costs(BlockSettings settings, Random random) {
-    return IntStream.range(0, DEPTH)
+    return IntStream.rangeClosed(0, DEPTH)
         .boxed()
-        .flatMap(layer -> settings.from(layer).stream())
+        .flatMap(layer -> settings.to(layer).stream())
         .map(block -> new BlockCost(block, 0.5, random.nextDouble()))
         .toList();
   }

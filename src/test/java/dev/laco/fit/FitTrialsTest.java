@@ -61,7 +61,7 @@ class FitTrialsTest {
       CollapsePlan plan =
           CollapsePlan.identity(PlanApplier.source(model))
               .fold(3, 1, MergeRule.DROP, NormsPolicy.BASE);
-      try (FitTrials trials = new FitTrials(running, text)) {
+      try (FitTrials trials = new FitTrials(running, text, true)) {
         trials.nll(plan, FitRule.named(rule), 1);
       }
       assertEquals(0, bytes);
