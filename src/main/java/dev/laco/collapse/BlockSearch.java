@@ -23,7 +23,7 @@ public final class BlockSearch {
   public static final int FOUND = 3;
 
   /** What a model costs at most relative to the cheapest, to be found beside it. */
-  private static final double CLOSE = 1.2;
+  private static final double CLOSE = 1.15;
 
   /**
    * The share by which a model costs more for each block but the first: costs are uncertain, and a

@@ -15,6 +15,7 @@ import dev.laco.report.FitReport;
 import dev.laco.text.FitText;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -221,7 +222,7 @@ public final class FittedChoice {
         try (FitTrials trials = new FitTrials(model, text, !strengths(rule).isEmpty())) {
           compared(found.plan(), false, trials.nll(found.plan()), contenders);
           int moves = neighbours ? MOVES : 0;
-          chosen = choose(candidates, moves, rule, trials, contenders, progress);
+          chosen = choose(inOrder(candidates), moves, rule, trials, contenders, progress);
         }
         fits = chosen.nll <= contenders.getFirst().meanNll();
       }
@@ -245,6 +246,14 @@ public final class FittedChoice {
             result.leftAlone(),
             result.curve());
     return new Outcome(fits ? chosen.plan : found.plan(), result.tensors(), report);
+  }
+
+  /**
+   * Models with a longer beginning of the original's later: hidden states behind the beginning of
+   * one are on the way to those of the next.
+   */
+  private static List<CollapsePlan> inOrder(List<CollapsePlan> models) {
+    return models.stream().sorted(Comparator.comparingInt(CarryOver::unchanged)).toList();
   }
 
   /** The model that predicts best after a quick fit, with the strength that suits it best. */

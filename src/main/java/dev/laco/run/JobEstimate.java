@@ -216,6 +216,9 @@ public final class JobEstimate {
   public double choice(FitRule rule, int contenders, FitText text, int target) {
     int quick = FittedChoice.quickTokens(text, rule);
     int strengths = FittedChoice.strengths(rule).size();
+    if (contenders == 1 && strengths == 0) {
+      return 0; // nothing to choose
+    }
     int removed = config.numHiddenLayers() - target;
     FitRule small = rule.atGapsOnly();
     double gaps = quick * removed * (1 + CarryOver.layerPasses(small, config, quick)) * layer;

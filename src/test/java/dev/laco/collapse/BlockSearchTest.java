@@ -89,9 +89,9 @@ final class BlockSearchTest {
     }
   }
 
-  /** The first of some removals, and at most two others that cost at most 20 % more. */
+  /** The first of some removals, and at most two others that cost at most 15 % more. */
   private static List<List<Integer>> best(List<Removal> all) {
-    double limit = 1.2 * all.getFirst().cost;
+    double limit = 1.15 * all.getFirst().cost;
     return all.stream()
         .limit(3)
         .takeWhile(removal -> removal.cost <= limit)

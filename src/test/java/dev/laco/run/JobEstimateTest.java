@@ -80,6 +80,16 @@ class JobEstimateTest {
     assertTrue(seconds >= 25 && seconds <= 65, said);
   }
 
+  /** Of a rule with factors on penalties, the best one is chosen of a given model, too. */
+  @Test
+  void oneModelIsChosenInNoTime() {
+    JobEstimate estimate = new JobEstimate(model, processor(RATE));
+    FitText text = JobTexts.fit(model, null, 1 << 17);
+    assertEquals(0, estimate.choice(FitRule.REFINE, 1, text, 12));
+    assertTrue(estimate.choice(FitRule.REFINE, 2, text, 12) > 0);
+    assertTrue(estimate.choice(FitRule.FIT, 1, text, 12) > 0);
+  }
+
   /** In the shapes of Qwen3-30B-A3B: eight of 128 experts for a token, and all in a step. */
   @Test
   void aStepOfTrainingChangesAllExperts(@TempDir Path folder) throws IOException {
