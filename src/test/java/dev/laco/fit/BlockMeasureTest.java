@@ -8,6 +8,7 @@ import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
@@ -20,6 +21,7 @@ import dev.laco.run.JobTexts;
 import dev.laco.text.FitText;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
@@ -33,6 +35,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** What the removal of blocks costs, measured in closed form. */
 class BlockMeasureTest {
+  private static final int HUGE_TOKEN = 5;
+
   private static List<BlockCost> costs(
       Backend backend,
       Checkpoint model,
@@ -131,6 +135,77 @@ class BlockMeasureTest {
         assertEquals(nothing, cost.divergence() == 0, cost::toString);
       }
     }
+  }
+
+  /**
+   * A token whose hidden states become huge in layer 1, at the end of every chunk that is fitted.
+   */
+  @Test
+  void aTokenThatBecomesHugeInABlockDoesNotHideAllOthers() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+        MemoryArena memory = new MemoryArena();
+        Backend backend = CpuBackend.open(Compute.F32, 0)) {
+      List<FitText.Chunk> chunks = new ArrayList<>();
+      for (FitText.Chunk chunk : randomText(model).chunks()) {
+        int[] ids = Arrays.stream(chunk.ids()).map(id -> id == HUGE_TOKEN ? 0 : id).toArray();
+        if (chunk.document() % 8 != 7) {
+          ids[ids.length - 1] = HUGE_TOKEN;
+        }
+        chunks.add(new FitText.Chunk(ids, chunk.document(), chunk.domain()));
+      }
+      FitText text = new FitText("random", chunks);
+      BlockSettings settings = new BlockSettings(0, model.config().numHiddenLayers(), 1, 3);
+      List<BlockCost> usual = costs(backend, model, growing(model, memory, 0), text, settings);
+      List<BlockCost> huge = costs(backend, model, growing(model, memory, 1e4f), text, settings);
+      for (int i = 0; i < usual.size(); i++) {
+        BlockCost one = huge.get(i);
+        assertEquals(1, one.unexplained() / usual.get(i).unexplained(), 0.2, one::toString);
+        assertEquals(1, one.divergence() / usual.get(i).divergence(), 0.2, one::toString);
+      }
+    }
+  }
+
+  /** Weights in which layer 1 adds {@code size} to one hidden dimension of one token alone. */
+  private static TensorSource growing(Checkpoint model, MemoryArena memory, float size) {
+    String mlp = "model.layers.1.mlp.";
+    Map<String, HostTensor> changed = new HashMap<>();
+    for (String name :
+        List.of(
+            "model.embed_tokens.weight",
+            "model.layers.0.self_attn.o_proj.weight",
+            "model.layers.0.mlp.down_proj.weight",
+            "model.layers.1.self_attn.o_proj.weight",
+            mlp + "gate_proj.weight",
+            mlp + "up_proj.weight",
+            mlp + "down_proj.weight")) {
+      HostTensor own = model.tensor(name);
+      HostTensor copy = HostTensor.allocate(memory, name, own.dtype(), own.shape());
+      copy.data().copyFrom(own.data());
+      changed.put(name, copy);
+      MemoryTensor values = MemoryTensor.of(copy);
+      long columns = copy.columns();
+      if (name.startsWith("model.embed")) {
+        // Hidden dimension 0 tells the token, and nothing else is in it.
+        for (long row = 0; row < copy.rows(); row++) {
+          values.set(row * columns, row == HUGE_TOKEN ? 4 : 0);
+        }
+      } else if (name.startsWith(mlp) && !name.contains("down")) {
+        // Channel 0 is open for that token.
+        for (long column = 0; column < columns; column++) {
+          values.set(column, column == 0 ? 1 : 0);
+        }
+      } else {
+        for (long column = 0; column < columns; column++) {
+          values.set(column, 0);
+        }
+        if (name.startsWith(mlp)) {
+          for (long row = 0; row < copy.rows(); row++) {
+            values.set(row * columns, row == 1 ? size : 0);
+          }
+        }
+      }
+    }
+    return name -> changed.containsKey(name) ? changed.get(name) : model.tensor(name);
   }
 
   /** On a trained model: longer blocks leave more, and the cheapest ones are where fits say. */

@@ -1,6 +1,7 @@
 package dev.laco.fit;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Compute;
 import dev.laco.Fixtures;
@@ -20,6 +21,7 @@ import dev.laco.transformer.Workspace;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -48,6 +50,29 @@ class PredictionGradientsTest {
         double told =
             blocks.tokens() * gradients.divergence(new Block(layer - 1, layer), change, change, 0);
         assertEquals(1, told / caused, 0.25);
+      }
+    }
+  }
+
+  /** The sizes of hidden states by which tokens weigh, from either way to measure divergences. */
+  @Test
+  void runsTellTheSameSizesOfStates() {
+    try (Model model = Model.open(Fixtures.STORYTELLER);
+        Backend backend = CpuBackend.open(Compute.F32, 0)) {
+      RunningModel running = new RunningModel(backend, model.config(), model.checkpoint());
+      CausalLm original = running.original();
+      CheckpointLayers layers = new CheckpointLayers(running);
+      try (FitBlocks blocks =
+              new FitBlocks(original, List.of(), JobTexts.fit(model, null, 512).chunks());
+          Predictions gradients = new PredictionGradients(original, layers, blocks.list());
+          Predictions runs = new PredictionRuns(original, blocks.list())) {
+        gradients.compute(original.depth());
+        runs.compute(original.depth());
+        for (int layer = 0; layer <= original.depth(); layer++) {
+          assertEquals(runs.scale(layer), gradients.scale(layer), 1e-4 * runs.scale(layer));
+        }
+        // States grow.
+        assertTrue(runs.scale(original.depth()) < runs.scale(0) / 2);
       }
     }
   }
