@@ -240,10 +240,6 @@ public final class BlockMeasure implements AutoCloseable {
     return states.get(index % states.size());
   }
 
-  private static Tensor rows(Tensor all, FitBlocks.Block block) {
-    return all.slice(block.from(), block.to());
-  }
-
   /** The rows of the tokens held out, which come last. */
   private Tensor judged(Tensor all) {
     return all.slice(heldOut.getFirst().from(), all.rows());
@@ -257,14 +253,14 @@ public final class BlockMeasure implements AutoCloseable {
     }
     original.run(base, base + 1);
     for (FitBlocks.Block block : blocks.wide()) {
-      backend.copy(streams.normed(streams.dense(block)), rows(features, block));
+      backend.copy(streams.normed(streams.dense(block)), block.rows(features));
     }
   }
 
   /** Keeps the original's hidden states, and the inverse root mean square of each. */
   private void keep(int index) {
     backend.copy(streams.dense(), state(index));
-    backend.inverseRms(state(index), Predictions.FLOOR, scale);
+    backend.inverseRms(state(index), Streams.FLOOR, scale);
     backend.download(scale, roots(index));
   }
 
@@ -287,8 +283,8 @@ public final class BlockMeasure implements AutoCloseable {
     try (TensorArena scratch = backend.arena()) {
       Tensor gram = scratch.allocate(DType.F32, features.columns(), features.columns());
       for (FitBlocks.Block block : seen) {
-        Tensor weighted = rows(features, block);
-        backend.scaledDifference(weighted, null, rows(scale, block), weighted);
+        Tensor weighted = block.rows(features);
+        backend.scaledDifference(weighted, null, block.rows(scale), weighted);
         backend.addGram(weighted, gram);
       }
       system.ridge(
@@ -305,8 +301,8 @@ public final class BlockMeasure implements AutoCloseable {
     }
     for (FitBlocks.Block block : seen) {
       Tensor exact = exactShares.slice(0, block.tokens());
-      backend.linear(rows(features, block), quickDual, null, exact);
-      backend.copy(exact, rows(shares(from), block));
+      backend.linear(block.rows(features), quickDual, null, exact);
+      backend.copy(exact, block.rows(shares(from)));
     }
     fitted.add(from);
   }
@@ -361,9 +357,8 @@ public final class BlockMeasure implements AutoCloseable {
     if (fitted.contains(removed.from())) {
       for (FitBlocks.Block block : seen) {
         Tensor added = target.slice(0, block.tokens());
-        backend.scaledDifference(
-            rows(behind, block), rows(before, block), rows(scale, block), added);
-        backend.crossProduct(rows(shares(removed.from()), block), added, error);
+        backend.scaledDifference(block.rows(behind), block.rows(before), block.rows(scale), added);
+        backend.crossProduct(block.rows(shares(removed.from())), added, error);
       }
     }
     double unexplained = weighted(error) / weighted(judged(behind));

@@ -1,6 +1,7 @@
 package dev.laco.fit;
 
 import dev.laco.backend.Device;
+import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
@@ -44,6 +45,16 @@ final class FitBlocks implements AutoCloseable {
   record Block(TokenBatch batch, int from, int to, boolean seen) {
     int tokens() {
       return to - from;
+    }
+
+    /** The block's rows of a matrix over all tokens. */
+    Tensor rows(Tensor all) {
+      return all.slice(from, to);
+    }
+
+    /** The block's rows of a matrix that begins with the rows of another block. */
+    Tensor rows(Tensor all, Block first) {
+      return all.slice(from - first.from, to - first.from);
     }
   }
 
@@ -169,7 +180,8 @@ final class FitBlocks implements AutoCloseable {
     return most(steps());
   }
 
-  private static int most(List<Block> blocks) {
+  /** Tokens of the largest of some blocks. */
+  static int most(List<Block> blocks) {
     return blocks.stream().mapToInt(Block::tokens).max().orElse(1);
   }
 

@@ -60,7 +60,7 @@ final class HeldOutTokens implements AutoCloseable {
     for (FitBlocks.Block block : blocks.wide()) {
       Tensor rows = x.slice(0, block.tokens());
       Tensor last = out.slice(0, block.tokens());
-      model.backend().copy(states.slice(block.from(), block.to()), rows);
+      model.backend().copy(block.rows(states), rows);
       model.finish(layer, rows, block.batch(), work, last);
       sum += Arrays.stream(NextTokens.nll(model, last, block.batch())).sum();
       predicted += block.tokens() - block.batch().sequences().sequences();
@@ -75,11 +75,11 @@ final class HeldOutTokens implements AutoCloseable {
       return;
     }
     for (FitBlocks.Block block : blocks.wide()) {
-      original.embed(block.batch(), states.slice(block.from(), block.to()));
+      original.embed(block.batch(), block.rows(states));
     }
     for (layer = 0; layer < shared; layer++) {
       for (FitBlocks.Block block : blocks.wide()) {
-        Tensor rows = states.slice(block.from(), block.to());
+        Tensor rows = block.rows(states);
         original.layer(layer, rows, block.batch(), work, null);
       }
     }

@@ -77,12 +77,7 @@ final class Original {
     LayerWeights weights = layer(index);
     LayerAttention attention = layers.attention(index);
     for (FitBlocks.Block block : blocks.wide()) {
-      streams.layer(
-          weights,
-          attention,
-          streams.dense(block),
-          block,
-          channels.slice(block.from(), block.to()));
+      streams.layer(weights, attention, streams.dense(block), block, block.rows(channels));
     }
   }
 

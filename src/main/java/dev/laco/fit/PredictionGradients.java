@@ -28,7 +28,6 @@ final class PredictionGradients implements Predictions {
   private final CausalLm model;
   private final CheckpointLayers layers;
   private final List<FitBlocks.Block> blocks;
-  private final int first;
   private final DecoderGradient decoder;
   private final TensorArena arena;
 
@@ -53,9 +52,8 @@ final class PredictionGradients implements Predictions {
     this.model = model;
     this.layers = layers;
     this.blocks = blocks;
-    first = blocks.getFirst().from();
     ModelConfig config = model.config();
-    int largest = blocks.stream().mapToInt(FitBlocks.Block::tokens).max().orElseThrow();
+    int largest = FitBlocks.most(blocks);
     decoder = new DecoderGradient(backend, config, largest, 1);
     arena = backend.arena();
     for (int index = 0; index <= layers.depth(); index++) {
@@ -87,7 +85,7 @@ final class PredictionGradients implements Predictions {
       }
     }
     for (Tensor states : byLayer) {
-      scales.add(Values.medianInverseRms(backend, states, FLOOR));
+      scales.add(Values.medianInverseRms(backend, states));
     }
     for (FitBlocks.Block block : blocks) {
       byFinalStates(block);
@@ -127,7 +125,7 @@ final class PredictionGradients implements Predictions {
   }
 
   private Tensor at(int index, FitBlocks.Block block) {
-    return byLayer.get(index).slice(block.from() - first, block.to() - first);
+    return block.rows(byLayer.get(index), blocks.getFirst());
   }
 
   @Override

@@ -22,7 +22,6 @@ import java.util.Map;
 final class PredictionRuns implements Predictions {
   private final CausalLm model;
   private final List<FitBlocks.Block> blocks;
-  private final int first;
   private final Workspace work;
   private final TensorArena arena;
 
@@ -45,10 +44,9 @@ final class PredictionRuns implements Predictions {
   PredictionRuns(CausalLm model, List<FitBlocks.Block> blocks) {
     this.model = model;
     this.blocks = blocks;
-    first = blocks.getFirst().from();
     Backend backend = model.backend();
     ModelConfig config = model.config();
-    int largest = blocks.stream().mapToInt(FitBlocks.Block::tokens).max().orElseThrow();
+    int largest = FitBlocks.most(blocks);
     work = new Workspace(backend, config, largest);
     arena = backend.arena();
     predictions = arena.allocate(DType.F32, FitBlocks.tokens(blocks), config.hiddenSize());
@@ -67,12 +65,12 @@ final class PredictionRuns implements Predictions {
       model.embed(block.batch(), rows(predictions, block));
     }
     for (int index = 0; index < model.depth(); index++) {
-      scales.add(Values.medianInverseRms(model.backend(), predictions, FLOOR));
+      scales.add(Values.medianInverseRms(model.backend(), predictions));
       for (FitBlocks.Block block : blocks) {
         model.layer(index, rows(predictions, block), block.batch(), work, null);
       }
     }
-    scales.add(Values.medianInverseRms(model.backend(), predictions, FLOOR));
+    scales.add(Values.medianInverseRms(model.backend(), predictions));
     for (FitBlocks.Block block : blocks) {
       model.finalNorm(rows(predictions, block), rows(predictions, block));
     }
@@ -115,7 +113,7 @@ final class PredictionRuns implements Predictions {
   }
 
   private Tensor rows(Tensor all, FitBlocks.Block block) {
-    return all.slice(block.from() - first, block.to() - first);
+    return block.rows(all, blocks.getFirst());
   }
 
   @Override

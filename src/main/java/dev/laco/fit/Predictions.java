@@ -10,9 +10,6 @@ import java.util.List;
 
 /** How far the original's predictions of a text move when layers are removed. */
 interface Predictions extends AutoCloseable {
-  /** Floor of a hidden state's mean square. */
-  double FLOOR = 1e-6;
-
   /**
    * By gradients, or by runs where a norm follows the down projection, which no map takes the place
    * of: what a fit leaves has another direction there, and only its size tells.

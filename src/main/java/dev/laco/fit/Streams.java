@@ -21,7 +21,7 @@ import java.util.List;
  */
 final class Streams implements AutoCloseable {
   /** Floor of a hidden state's mean square: smaller ones do not weigh more. */
-  private static final double FLOOR = 1e-6;
+  static final double FLOOR = 1e-6;
 
   private final Backend backend;
   private final boolean parallel;
@@ -77,11 +77,11 @@ final class Streams implements AutoCloseable {
   }
 
   Tensor dense(FitBlocks.Block block) {
-    return dense.slice(block.from(), block.to());
+    return block.rows(dense);
   }
 
   Tensor pruned(FitBlocks.Block block) {
-    return pruned.slice(block.from(), block.to());
+    return block.rows(pruned);
   }
 
   /** Copies the original's stream to the pruned model's. */

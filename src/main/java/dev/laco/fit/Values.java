@@ -38,16 +38,12 @@ final class Values {
     }
   }
 
-  /**
-   * The median over rows {@code h} of {@code 1 / sqrt(mean(h^2))}.
-   *
-   * @param floor of the mean square
-   */
-  static float medianInverseRms(Backend backend, Tensor rows, double floor) {
+  /** The median over hidden states {@code h}, a row each, of {@code 1 / sqrt(mean(h^2))}. */
+  static float medianInverseRms(Backend backend, Tensor rows) {
     float[] values = new float[Math.toIntExact(rows.rows())];
     try (TensorArena scratch = backend.arena()) {
       Tensor column = scratch.allocate(DType.F32, values.length, 1);
-      backend.inverseRms(rows, floor, column);
+      backend.inverseRms(rows, Streams.FLOOR, column);
       backend.download(column, values);
     }
     Arrays.sort(values);
