@@ -20,6 +20,7 @@ import dev.laco.compare.CompareResult.Row;
 import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
+import dev.laco.fit.QuickFits;
 import dev.laco.measure.FidelityMeasure;
 import dev.laco.measure.LastWordMeasure;
 import dev.laco.model.NewWeights;
@@ -259,7 +260,14 @@ public final class CompareJob extends ModelJob<CompareJob> {
       if (fit != null && texts.fit != null) {
         int contenders =
             strategy.isSearched() ? usual.mostContenders() : FittedChoice.mostContenders(false);
-        estimate.expectFit(job, label, fit, contenders, texts.fit, texts.fit.tokens(), target);
+        estimate.expectFit(
+            job,
+            label,
+            QuickFits.of(fit, false),
+            contenders,
+            texts.fit,
+            texts.fit.tokens(),
+            target);
       }
       if (choosesUnfitted(strategy) && texts.choice != null) {
         job.expect(
@@ -392,7 +400,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
                   .run(
                       found,
                       strategy.isSearched() && search(strategy, texts, target).triesNeighbours(),
-                      fit,
+                      QuickFits.of(fit, false),
                       texts.fit,
                       _ -> texts.fit,
                       memory);

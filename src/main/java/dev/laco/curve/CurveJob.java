@@ -33,6 +33,7 @@ import dev.laco.curve.CurveResult.Point;
 import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
+import dev.laco.fit.QuickFits;
 import dev.laco.measure.FidelityMeasure;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.NewWeights;
@@ -247,7 +248,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
           estimate.expectFit(
               progress(),
               label(size),
-              search.fit(),
+              QuickFits.of(search.fit(), false),
               search.mostContenders(),
               texts.fit,
               texts.fit.tokens(),
@@ -454,7 +455,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
                 .run(
                     found,
                     search.triesNeighbours(),
-                    search.fit(),
+                    QuickFits.of(search.fit(), false),
                     texts.fit,
                     _ -> texts.fit,
                     memory);

@@ -17,56 +17,21 @@ import java.util.List;
  * whole text that no fit sees. What they predict tells which model is worth a fit on all of it.
  */
 final class FitTrials implements AutoCloseable {
-  /** The most tokens of the text that a quick fit sees. */
-  private static final int TOKENS = 8_192;
-
-  /** The most tokens that it is measured on. */
-  private static final int JUDGED = 4_096;
-
-  /**
-   * The share of these tokens that tells layers apart; strengths, of which models differ less, take
-   * all.
-   */
-  private static final int PART = 2;
-
   private final RunningModel model;
   private final HeldOutTokens heldOut;
   private final CarryOver quick;
 
-  /**
-   * Allocates buffers for quick fits.
-   *
-   * @param strengths whether strengths of a rule are compared, too
-   */
-  FitTrials(RunningModel model, FitText text, boolean strengths) {
+  /** Allocates buffers for quick fits. */
+  FitTrials(RunningModel model, FitText text, QuickFits fits) {
     this.model = model;
-    heldOut = new HeldOutTokens(model, judges(text, strengths).chunks());
-    quick = new CarryOver(model, seen(text, strengths).chunks(), CarryOver.Lambdas.DEFAULT, true);
-  }
-
-  /** Tokens of a text that a quick fit sees. */
-  static int tokens(FitText text, boolean strengths) {
-    return seen(text, strengths).tokens();
-  }
-
-  /** Tokens of a text that models are measured on. */
-  static int judgedTokens(FitText text, boolean strengths) {
-    return judges(text, strengths).tokens();
-  }
-
-  private static FitText seen(FitText text, boolean strengths) {
-    return text.limit(strengths ? TOKENS : TOKENS / PART);
-  }
-
-  private static FitText judges(FitText text, boolean strengths) {
-    return new FitText(text.name(), FitBlocks.split(text.chunks(), true))
-        .limit(strengths ? JUDGED : JUDGED / PART);
+    heldOut = new HeldOutTokens(model, fits.judged(text).chunks());
+    quick = new CarryOver(model, fits.seen(text).chunks(), CarryOver.Lambdas.DEFAULT, true);
   }
 
   /** The most bytes of all buffers. */
   static long bytes(Backend backend, ModelConfig config, FitText text) {
-    FitText quick = seen(text, true);
-    return HeldOutTokens.bytes(backend, config, judges(text, true).chunks())
+    FitText quick = QuickFits.LARGEST.seen(text);
+    return HeldOutTokens.bytes(backend, config, QuickFits.LARGEST.judged(text).chunks())
         + CarryOver.bytes(backend, config, quick.chunks())
         // The hidden states from which all fits go on.
         + (long) quick.tokens() * config.hiddenSize() * DType.F32.byteSize();

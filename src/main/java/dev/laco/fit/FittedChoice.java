@@ -40,9 +40,6 @@ public final class FittedChoice {
   /** The time that the fit for one strength takes, relative to the fit of a neighbour. */
   private static final int STRENGTHS_WORTH = 2;
 
-  /** Factors on the penalties of a fit that are tried on the best contender. */
-  private static final List<Double> STRENGTHS = List.of(1.0, 0.3, 3.0);
-
   /** The share by which the nll of a model after a quick fit counts as larger for each gap. */
   private static final double GAP = 0.003;
 
@@ -136,24 +133,6 @@ public final class FittedChoice {
     return neighbours ? CONTENDERS + PEERS + MOVES : 1;
   }
 
-  /** Tokens of a text that each quick fit sees. */
-  public static int quickTokens(FitText text, FitRule rule) {
-    return FitTrials.tokens(text, !strengths(rule).isEmpty());
-  }
-
-  /** Tokens of a text that each quick fit is measured on. */
-  public static int judgedTokens(FitText text, FitRule rule) {
-    return FitTrials.judgedTokens(text, !strengths(rule).isEmpty());
-  }
-
-  /**
-   * Factors on the penalties of a fit that are tried; none where 1 is taken: for a rule without
-   * penalties, and for one that trains what it has solved for, which makes up for any of them.
-   */
-  public static List<Double> strengths(FitRule rule) {
-    return rule.solves() && !rule.reconstructs() ? STRENGTHS : List.of();
-  }
-
   /**
    * The chosen model.
    *
@@ -197,7 +176,7 @@ public final class FittedChoice {
    *
    * @param found the models of a search
    * @param neighbours whether neighbours of these models are tried, too
-   * @param rule how weights are fitted
+   * @param quick how models are compared, and how the chosen one is fitted
    * @param text the text on which models are compared after quick fits
    * @param whole how far a chosen model is fitted
    * @param memory owner of the new tensors
@@ -205,24 +184,24 @@ public final class FittedChoice {
   public Outcome run(
       SearchResult found,
       boolean neighbours,
-      FitRule rule,
+      QuickFits quick,
       FitText text,
       Whole whole,
       MemoryArena memory) {
     long start = System.nanoTime();
+    FitRule rule = quick.rule();
     List<FitReport.Contender> contenders = new ArrayList<>();
     Choice chosen;
     List<CollapsePlan> candidates = contenders(found);
     boolean fits = true;
     try (JobProgress.Stage progress = job.begin(choiceStage(whose))) {
-      if (!neighbours && strengths(rule).isEmpty() && candidates.equals(List.of(found.plan()))) {
-        // Nothing to choose.
+      if (!neighbours && quick.isNeedless(candidates.size()) && candidates.contains(found.plan())) {
         chosen = quick(found.plan(), rule, 0);
       } else {
-        try (FitTrials trials = new FitTrials(model, text, !strengths(rule).isEmpty())) {
+        try (FitTrials trials = new FitTrials(model, text, quick)) {
           compared(found.plan(), false, trials.nll(found.plan()), contenders);
           int moves = neighbours ? MOVES : 0;
-          chosen = choose(inOrder(candidates), moves, rule, trials, contenders, progress);
+          chosen = choose(inOrder(candidates), moves, quick, trials, contenders, progress);
         }
         fits = chosen.nll <= contenders.getFirst().meanNll();
       }
@@ -260,19 +239,18 @@ public final class FittedChoice {
   private Choice choose(
       List<CollapsePlan> candidates,
       int moves,
-      FitRule rule,
+      QuickFits quick,
       FitTrials trials,
       List<FitReport.Contender> contenders,
       JobProgress.Stage progress) {
-    int total = candidates.size() + moves + STRENGTHS_WORTH * strengths(rule).size();
-    // Fits of the layers behind a gap take most of the time and hardly change the order of models.
-    FitRule cheap = rule.atGapsOnly();
+    FitRule rule = quick.rule();
+    int total = candidates.size() + moves + STRENGTHS_WORTH * quick.strengths().size();
     Choice chosen = quick(candidates.getFirst(), rule, Double.POSITIVE_INFINITY);
     Set<CollapsePlan> tried = new HashSet<>();
     CollapsePlan next = candidates.getFirst();
     while (next != null && tried.size() < candidates.size() + moves) {
       tried.add(next);
-      Choice choice = quick(next, rule, trials.nll(next, cheap, 1));
+      Choice choice = quick(next, rule, trials.nll(next, quick.cheap(), 1));
       compared(next, true, choice.nll, contenders);
       chosen = chosen.or(choice);
       if (chosen.nll < contenders.getFirst().meanNll()) {
@@ -284,12 +262,12 @@ public final class FittedChoice {
               ? candidates.get(tried.size())
               : untried(chosen.plan, tried);
     }
-    if (strengths(rule).isEmpty()) {
+    if (quick.strengths().isEmpty()) {
       return chosen;
     }
     Choice strongest =
         new Choice(chosen.plan, 1, Double.POSITIVE_INFINITY, Double.POSITIVE_INFINITY);
-    for (double strength : strengths(rule)) {
+    for (double strength : quick.strengths()) {
       double nll = trials.nll(chosen.plan, rule, strength);
       strongest = strongest.or(new Choice(chosen.plan, strength, nll, nll));
     }

@@ -363,7 +363,8 @@ public record HealStage(
       DoubleSupplier left =
           () -> within == null ? 0 : within - job.seconds() - RESERVE * job.mostLeftBeside(NAME);
       // A training that was interrupted goes on to the tokens that were planned.
-      Distillation.Pace pace = within != null && kept == null ? training.pace() : null;
+      Distillation.Pace pace =
+          within != null && kept == null ? training.pace(settings.rate() != null) : null;
       TrainingStart start;
       double before = 0;
       if (kept == null) {
@@ -423,7 +424,7 @@ public record HealStage(
       rate = found.rate();
       trials = found.trials();
       if (pace != null) {
-        // Its steps, of which there are more, tell the pace better.
+        // Its last steps tell the pace better than the first step of all.
         tokens = tokens(pace.withToken(found.token()), left.getAsDouble(), how);
       }
     } else {

@@ -473,7 +473,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
               .run(
                   found.result,
                   search.triesNeighbours(),
-                  search.fit(),
+                  texts.quickFits(search.fit()),
                   texts.fit(),
                   sharedTime(running.backend(), texts)
                       .wholeFit(progress(), search, memory.beside(sweep, residence)),

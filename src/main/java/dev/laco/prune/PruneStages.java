@@ -8,6 +8,7 @@ import dev.laco.collapse.FitRule;
 import dev.laco.collapse.SearchBudget;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
+import dev.laco.fit.QuickFits;
 import dev.laco.heal.HealSettings;
 import dev.laco.heal.HealStage;
 import dev.laco.measure.Continuations;
@@ -92,7 +93,8 @@ public final class PruneStages {
     if (fits && texts.fit() != null && search.fit() != null) {
       progress.expect(
           FittedChoice.choiceStage(""),
-          estimate.choice(search.fit(), search.mostContenders(), texts.fit(), target));
+          estimate.choice(
+              texts.quickFits(search.fit()), search.mostContenders(), texts.fit(), target));
       progress.expect(FittedChoice.fitStage(""), fitSeconds);
     }
     if (fits && texts.choice() != null) {
@@ -108,7 +110,9 @@ public final class PruneStages {
     progress.expect(SIMILARITY, estimate.pass(tokens, depth + target));
     EvaluationText evaluation = texts.evaluation();
     if (evaluation != null) {
-      progress.expect(PERPLEXITY, estimate.pass(evaluation.chunks(), depth + target));
+      progress.expect(
+          PERPLEXITY,
+          estimate.pass(evaluation.chunks(), depth) + estimate.pass(evaluation.chunks(), target));
     }
     if (!texts.prompts().isEmpty()) {
       progress.expect(
@@ -144,16 +148,17 @@ public final class PruneStages {
       return Optional.empty();
     }
     int target = search.depthSought(model);
-    double fitting = fitSeconds(estimate, rule, search, text, target);
+    double fitting = fitSeconds(estimate, texts.quickFits(rule), search, text, target);
     return Optional.of(
         new PruneEvent.QuickerRule(
-            quick.label(), all - fitting + fitSeconds(estimate, quick, search, text, target)));
+            quick.label(),
+            all - fitting + fitSeconds(estimate, texts.quickFits(quick), search, text, target)));
   }
 
   private static double fitSeconds(
-      JobEstimate estimate, FitRule rule, SearchChoice search, FitText text, int target) {
-    return estimate.choice(rule, search.mostContenders(), text, target)
-        + estimate.fit(rule, text.tokens(), target);
+      JobEstimate estimate, QuickFits quick, SearchChoice search, FitText text, int target) {
+    return estimate.choice(quick, search.mostContenders(), text, target)
+        + estimate.fit(quick.rule(), text.tokens(), target);
   }
 
   /** What a stage does that changes the model, for people; null for others. */
@@ -172,7 +177,7 @@ public final class PruneStages {
           : "quick fits of the best models";
     }
     if (rule != null && fit != null && stage.equals(FittedChoice.fitStage(""))) {
-      return SharedTime.decidesTokens(request, rule)
+      return SharedTime.decidesTokens(request)
           ? rule.label() + " on as many tokens as leave time to train"
           : String.format(Locale.ROOT, "%s on %,d tokens", rule.label(), fit.tokens());
     }

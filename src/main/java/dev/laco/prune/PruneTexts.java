@@ -8,6 +8,7 @@ import dev.laco.UsageException;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.FitRule;
 import dev.laco.fit.HeldOutChoice;
+import dev.laco.fit.QuickFits;
 import dev.laco.heal.HealSettings;
 import dev.laco.heal.HealStage;
 import dev.laco.measure.Continuations;
@@ -83,6 +84,11 @@ record PruneTexts(
                     .orElse(List.of()));
     model.textsAreRead();
     return texts;
+  }
+
+  /** How pruned models are compared that are fitted by a rule. */
+  QuickFits quickFits(FitRule rule) {
+    return QuickFits.of(rule, heal != null);
   }
 
   /**

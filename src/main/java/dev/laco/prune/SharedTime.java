@@ -20,8 +20,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * How a prune shares the time that it may take among its stages: the largest fit is taken that
- * leaves a third of the time to train. The largest is by the best rule, on as many tokens as the
- * text has. Before a quicker rule is taken, fewer tokens than usual are.
+ * leaves a share of the time to train. The largest is by the best rule, on as many tokens as the
+ * text has. Before a quicker rule is taken, fewer tokens than usual are (docs/benchmarks.md,
+ * "Labels").
  *
  * @param request of the prune; without a time the usual tokens are fitted to
  * @param model that is pruned
@@ -34,6 +35,9 @@ record SharedTime(
   /** The share of the time that training gets at least. */
   private static final double TRAINING = 1.0 / 3;
 
+  /** The same behind a rule that trains layers itself. */
+  private static final double TRAINING_BEHIND_TRAINED = 1.0 / 2;
+
   /**
    * The share of the layers behind the first gap that a rule which trains them is expected to
    * train: it ends behind one that gains too little. Where it trains more, the fit ends when its
@@ -44,11 +48,14 @@ record SharedTime(
   /** The share of the time that a search may take. */
   private static final double SEARCH = 0.2;
 
-  /**
-   * Numbers of tokens of a fit are tried in steps of this part of the usual tokens; a fit on fewer
-   * than one step is not tried before a quicker rule is taken.
-   */
+  /** Numbers of tokens of a fit are tried in steps of this part of the usual tokens. */
   private static final int STEPS = 8;
+
+  /** The steps of the smallest fit that is tried before a quicker rule is taken. */
+  private static final int LEAST_STEPS = 1;
+
+  /** The same of a rule that trains layers. */
+  private static final int LEAST_STEPS_TRAINED = 4;
 
   /** The fewest tokens that the time decides on: with fewer there may be none to hold out. */
   private static final int LEAST_TOKENS = 4096;
@@ -85,54 +92,76 @@ record SharedTime(
       return tried;
     }
     List<String> rules =
-        new ArrayList<>(FitRule.holding(model.config()).stream().map(FitRule::label).toList());
+        new ArrayList<>(
+            FitRule.holding(model.config()).stream()
+                .filter(SharedTime::suitsTraining)
+                .map(FitRule::label)
+                .toList());
     rules.add(MergeRule.DROP.label());
     return rules.stream()
         .map(tried::withRule)
         .filter(
             ruled -> {
               SearchChoice search = choice.apply(ruled);
-              return leavesTime(estimate(search, leastTokens(search.fit())));
+              FitRule rule = search.fit();
+              int tokens = rule == null ? 0 : leastTokens(rule);
+              return leavesTime(rule, estimate(search, tokens));
             })
         .findFirst()
         .orElseGet(() -> tried.withRule(rules.getLast()));
   }
 
-  /** Whether a job leaves time to train, at the pace at which it has come so far. */
-  private boolean leavesTime(JobProgress job) {
-    return leavesTime(job.seconds() + job.leftBeside(HealStage.NAME));
+  /**
+   * Whether a rule is worth its time in front of a training. One that solves for all layers behind
+   * a gap, without training them, is worth less than the training in the same time.
+   */
+  private static boolean suitsTraining(FitRule rule) {
+    return !rule.later() || rule.reconstructs();
   }
 
-  private boolean leavesTime(double beside) {
-    return beside <= seconds() * (1 - TRAINING);
+  /** Whether a job leaves time to train, at the pace at which it has come so far. */
+  private boolean leavesTime(@Nullable FitRule rule, JobProgress job) {
+    return leavesTime(rule, job.seconds() + job.leftBeside(HealStage.NAME));
+  }
+
+  private boolean leavesTime(@Nullable FitRule rule, double beside) {
+    boolean trained = rule != null && rule.reconstructs();
+    return beside <= seconds() * (1 - (trained ? TRAINING_BEHIND_TRAINED : TRAINING));
   }
 
   /** Whether the time decides on how many tokens a model is fitted. */
-  static boolean decidesTokens(PruneRequest request, FitRule rule) {
-    // A fit that only solves systems gains little by more, and loses much by fewer.
-    return request.within() != null && request.fit().tokens() == null && rule.reconstructs();
+  static boolean decidesTokens(PruneRequest request) {
+    return request.within() != null && request.fit().tokens() == null;
   }
 
   private int step() {
     return Math.max(1, texts.wholeFitTokens() / STEPS);
   }
 
-  private int leastTokens(@Nullable FitRule rule) {
-    return rule != null && decidesTokens(request, rule)
-        ? Math.min(texts.wholeFitTokens(), Math.max(LEAST_TOKENS, step()))
+  private int leastTokens(FitRule rule) {
+    int steps = rule.reconstructs() ? LEAST_STEPS_TRAINED : LEAST_STEPS;
+    return decidesTokens(request)
+        ? Math.min(texts.wholeFitTokens(), Math.max(LEAST_TOKENS, steps * step()))
+        : texts.wholeFitTokens();
+  }
+
+  private int mostTokens(FitRule rule) {
+    // A rule that only solves systems gains little by more than the usual tokens.
+    return rule.reconstructs()
+        ? Objects.requireNonNull(texts.fitSource()).tokens()
         : texts.wholeFitTokens();
   }
 
   /** The tokens on which the chosen model is expected to be fitted, before a search. */
   int expectedTokens(SearchChoice search) {
     FitRule rule = search.fit();
-    if (rule == null || !decidesTokens(request, rule)) {
+    if (rule == null || !decidesTokens(request)) {
       return texts.wholeFitTokens();
     }
     return tokens(
         estimate(search, texts.wholeFitTokens()),
         rule,
-        Objects.requireNonNull(texts.fitSource()).tokens(),
+        mostTokens(rule),
         tokens -> fitSeconds(search, tokens));
   }
 
@@ -177,7 +206,8 @@ record SharedTime(
       public boolean fitsMore(double seconds) {
         String fit = FittedChoice.fitStage("");
         return request.within() == null
-            || leavesTime(job.seconds() + seconds + job.leftBeside(fit, HealStage.NAME));
+            || leavesTime(
+                search.fit(), job.seconds() + seconds + job.leftBeside(fit, HealStage.NAME));
       }
     };
   }
@@ -185,12 +215,12 @@ record SharedTime(
   private FitText wholeFit(
       JobProgress job, SearchChoice search, CollapsePlan plan, MemoryPlan.Beside planned) {
     FitRule rule = Objects.requireNonNull(search.fit());
-    if (!decidesTokens(request, rule)) {
+    if (!decidesTokens(request)) {
       return Objects.requireNonNull(texts.wholeFit());
     }
     FitText all = Objects.requireNonNull(texts.fitSource());
     FitText compared = Objects.requireNonNull(texts.fit());
-    int most = all.tokens();
+    int most = mostTokens(rule);
     while (most > texts.wholeFitTokens()
         && FittedChoice.bytes(backend, model.config(), compared, all.limit(most))
             > planned.buffers() + planned.held()) {
@@ -211,7 +241,7 @@ record SharedTime(
     int least = leastTokens(rule);
     int tokens = most;
     job.expect(stage, fit.applyAsDouble(tokens));
-    while (!leavesTime(job) && tokens > least) {
+    while (!leavesTime(rule, job) && tokens > least) {
       tokens = Math.max(least, tokens - step());
       job.expect(stage, fit.applyAsDouble(tokens));
     }

@@ -11,6 +11,7 @@ import dev.laco.collapse.Objective;
 import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
+import dev.laco.fit.QuickFits;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
@@ -70,8 +71,11 @@ public final class JobEstimate {
   /** Operations of products of the model's matrices in a second. */
   private final double products;
 
-  /** Seconds of one token in one layer. */
+  /** Seconds of one token in one layer, where a text is cut into short chunks. */
   private final double layer;
+
+  /** Seconds in which one token attends to another one in one layer. */
+  private final double attention;
 
   /** Seconds in which a step of training changes the weights that its tokens do not meet. */
   private final double update;
@@ -96,10 +100,10 @@ public final class JobEstimate {
         (long) HIDDEN_VALUES * config.hiddenSize()
             + (long) CHANNEL_VALUES * config.activeChannels(last);
     long active = config.activeParameters(last);
-    // Scores and their sums of values.
-    double attention = 4.0 * ATTENDED * config.numAttentionHeads() * config.headDim();
-    layer =
-        2.0 * active / products + attention * ATTENTION_SLOWER / f32Products + layerValues * value;
+    // A score and its part of the sum of values.
+    attention =
+        4.0 * config.numAttentionHeads() * config.headDim() * ATTENTION_SLOWER / f32Products;
+    layer = 2.0 * active / products + ATTENDED * attention + layerValues * value;
     update = (double) UPDATE_VALUES * (config.layerParameters(last) - active) * value;
     head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
   }
@@ -126,9 +130,15 @@ public final class JobEstimate {
     return (double) tokens * layers * layer;
   }
 
-  /** Seconds of a pass over the chunks of a text. */
+  /** Seconds of a pass over the chunks of a text, of which long ones take longer. */
   public double pass(List<Chunk> chunks, int layers) {
-    return pass(chunks.stream().mapToLong(Chunk::length).sum(), layers);
+    return chunks.stream().mapToDouble(chunk -> pass(chunk.length(), layers)).sum()
+        + layers * attention * chunks.stream().mapToDouble(JobEstimate::attendedMore).sum();
+  }
+
+  /** How many more pairs of tokens there are in a chunk than the usual time of a layer counts. */
+  private static double attendedMore(Chunk chunk) {
+    return (double) chunk.length() * Math.max(0, chunk.length() / 2 - ATTENDED);
   }
 
   /**
@@ -198,13 +208,13 @@ public final class JobEstimate {
   public void expectFit(
       JobProgress job,
       String whose,
-      FitRule rule,
+      QuickFits quick,
       int contenders,
       FitText text,
       int tokens,
       int target) {
-    job.expect(FittedChoice.choiceStage(whose), choice(rule, contenders, text, target));
-    job.expect(FittedChoice.fitStage(whose), fit(rule, tokens, target));
+    job.expect(FittedChoice.choiceStage(whose), choice(quick, contenders, text, target));
+    job.expect(FittedChoice.fitStage(whose), fit(quick.rule(), tokens, target));
   }
 
   /** Layers of a pruned model of {@code target} layers that are taken to lie behind a gap. */
@@ -213,21 +223,26 @@ public final class JobEstimate {
   }
 
   /** Seconds of the quick fits that choose a model, and of their measurement. */
-  public double choice(FitRule rule, int contenders, FitText text, int target) {
-    int quick = FittedChoice.quickTokens(text, rule);
-    int strengths = FittedChoice.strengths(rule).size();
-    if (contenders == 1 && strengths == 0) {
-      return 0; // nothing to choose
+  public double choice(QuickFits quick, int contenders, FitText text, int target) {
+    if (quick.isNeedless(contenders)) {
+      return 0;
+    }
+    int tokens = quick.seen(text).tokens();
+    int models = contenders + quick.strengths().size();
+    // Layers in front of the gaps run once for all models.
+    return tokens * config.numHiddenLayers() * layer
+        + contenders * quickFit(quick.cheap(), tokens, target)
+        + quick.strengths().size() * quickFit(quick.rule(), tokens, target)
+        + (1 + models) * pass(quick.judged(text).tokens(), target);
+  }
+
+  /** Seconds of a fit that goes on from the hidden states in front of the first gap. */
+  private double quickFit(FitRule rule, int tokens, int target) {
+    if (!rule.changesGapsOnly()) {
+      return fit(rule, tokens, target);
     }
     int removed = config.numHiddenLayers() - target;
-    FitRule small = rule.atGapsOnly();
-    double gaps = quick * removed * (1 + CarryOver.layerPasses(small, config, quick)) * layer;
-    double one = small.changesGapsOnly() ? gaps : fit(small, quick, target);
-    // Layers in front of the gaps run once for all models.
-    return quick * config.numHiddenLayers() * layer
-        + contenders * one
-        + strengths * fit(rule, quick, target)
-        + (1 + contenders + strengths) * pass(FittedChoice.judgedTokens(text, rule), target);
+    return tokens * removed * (1 + CarryOver.layerPasses(rule, config, tokens)) * layer;
   }
 
   /**
@@ -236,21 +251,24 @@ public final class JobEstimate {
    * @param target layers that are left
    */
   public double fit(FitRule rule, int tokens, int target) {
-    double fitted = rule.changesGapsOnly() ? config.numHiddenLayers() - target : BEHIND * target;
-    return fit(rule, tokens, fitted);
+    return fit(rule, tokens, target, BEHIND * target);
   }
 
   /**
-   * The most seconds of a fit on {@code tokens} tokens: it may end behind any layer.
-   *
-   * @param rule that does not change layers at gaps alone
+   * The most seconds of a fit on {@code tokens} tokens: one that does not change layers at gaps
+   * alone may end behind any layer.
    */
   public double fit(FitRule rule, int tokens, CollapsePlan plan) {
-    return fit(rule, tokens, (double) CarryOver.mostFitted(plan));
+    return fit(rule, tokens, plan.depth(), CarryOver.mostFitted(plan));
   }
 
-  /** The original runs over all tokens, and so do the layers that are fitted. */
-  private double fit(FitRule rule, int tokens, double fitted) {
+  /**
+   * The original runs over all tokens, and so do the layers that are fitted.
+   *
+   * @param behind layers behind the first gap, of which a rule may fit all
+   */
+  private double fit(FitRule rule, int tokens, int target, double behind) {
+    double fitted = rule.changesGapsOnly() ? config.numHiddenLayers() - target : behind;
     double passes =
         config.numHiddenLayers() + fitted * (1 + CarryOver.layerPasses(rule, config, tokens));
     return tokens * passes * layer + fitted * CarryOver.steps(rule, tokens) * update;

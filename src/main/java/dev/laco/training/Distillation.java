@@ -30,6 +30,7 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.function.Function;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Trains the layers of a pruned model behind its first gap so that it predicts what the original
@@ -49,6 +50,10 @@ public final class Distillation implements AutoCloseable {
   private final SegmentAllocator memory;
   private final Path folder;
   private TeacherStates teacher;
+
+  /** The measurement before the first step, where the pace has been measured. */
+  private @Nullable TrainingMeasurement untrained;
+
   private final Map<String, HostTensor> best = new HashMap<>();
 
   /** Is told how a training goes, on the thread that trains. */
@@ -287,37 +292,43 @@ public final class Distillation implements AutoCloseable {
     }
   }
 
-  /** Measures how fast this machine trains. */
-  public Pace pace() {
+  /**
+   * Measures how fast this machine trains.
+   *
+   * @param again whether a step is measured once more: the first is slower, since whatever is made
+   *     when an op is called for the first time is made then
+   */
+  public Pace pace(boolean again) {
     List<FitText.Chunk> chunks = text.steps(settings.stepTokens(), settings).getFirst();
-    int count = FitText.tokens(chunks);
-    // Whatever is made when an op is called for the first time is made now.
-    rehearse(chunks);
+    double step = rehearse(chunks);
+    if (again) {
+      step = rehearse(chunks);
+    }
     long start = System.nanoTime();
-    rehearse(chunks);
-    double step = Seconds.since(start);
-    long middle = System.nanoTime();
-    heldOut.measure(passes, student);
-    return new Pace(step / count, Seconds.since(middle));
+    untrained = measured(0, 0);
+    return new Pace(step / FitText.tokens(chunks), Seconds.since(start));
   }
 
-  /** Computes the gradients of a step, and forgets them. */
-  private void rehearse(List<FitText.Chunk> chunks) {
+  /** Computes the gradients of a step, and forgets them; the seconds that it took. */
+  private double rehearse(List<FitText.Chunk> chunks) {
+    long start = System.nanoTime();
     gradients(chunks, settings.labels().first());
     layers.forEach(TrainedLayers.Use.EVERYTHING, tensor -> tensor.forget(backend));
+    return Seconds.since(start);
   }
 
   /**
    * The learning rate that suits the model as it is. A range test takes a few steps at each of some
    * rising rates, one after another, until the loss on a part of the held-out text is back at half
-   * of what it has fallen. Its result is twice the rate at which the loss would be smallest by a
+   * of what it has fallen. The best rate is the one at which the loss would be smallest by a
    * parabola over the logarithms of the rate behind whose steps it was smallest and of its
-   * neighbours, since the mean of a training's rates is half of their peak; or the lowest rate of
-   * all where the loss never fell. Then the weights are again what they were.
+   * neighbours. Its result is twice that rate, since the mean of a training's rates is half of
+   * their peak, or 1.2 times where steps are small; or the lowest rate of all where the loss never
+   * fell. Then the weights are again what they were.
    *
    * @param rate taken by the training
    * @param trials the loss after the steps of each rate; the first is of the model as it is
-   * @param token the seconds of training on a token, in the mean of the steps at the last rate: ops
+   * @param token the seconds of training on a token, as the steps at the last rate tell them: ops
    *     that meet a number of tokens for the first time take longer
    */
   public record FoundRate(double rate, List<RateTrial> trials, double token) {}
@@ -334,14 +345,45 @@ public final class Distillation implements AutoCloseable {
    */
   private static final int LEAST_TEST_STEPS = 2;
 
-  /** Batches of the held-out text by which rates are judged. */
+  /** The most batches of the held-out text by which rates are judged. */
   private static final int JUDGED = 2;
 
-  /** The peak of the rates of a training, relative to their mean. */
+  /** The peak of the rates of a training, relative to the best rate of a range test. */
   private static final double PEAK = 2;
+
+  /** The same of a test by smaller steps, which undo each other at higher rates only. */
+  private static final double PEAK_BY_SMALL_STEPS = 1.2;
 
   /** The rates of a range test, relative to the usual one. */
   private static final List<Double> RATES = List.of(1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0);
+
+  /** The first of these rates for a short training, whose test is to be short, too. */
+  private static final int FIRST_OF_SHORT = 1;
+
+  /**
+   * How a learning rate is looked for.
+   *
+   * @param rates that are tried, relative to the usual one
+   * @param tokens of the steps at each rate
+   * @param steps at each rate
+   * @param judged batches of the held-out text by which rates are judged
+   * @param peak of the training's rates, relative to the best of these
+   */
+  private record RangeTest(List<Double> rates, long tokens, int steps, int judged, double peak) {
+    /** The test in front of a training of so many steps. */
+    static RangeTest of(int stepsInAll, DistillationSettings settings) {
+      int steps = Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
+      long tokens = (long) steps * settings.stepTokens();
+      return steps < LEAST_TEST_STEPS
+          ? new RangeTest(
+              RATES.subList(FIRST_OF_SHORT, RATES.size()),
+              tokens,
+              LEAST_TEST_STEPS,
+              1,
+              PEAK_BY_SMALL_STEPS)
+          : new RangeTest(RATES, tokens, steps, JUDGED, PEAK);
+    }
+  }
 
   /**
    * What finding a learning rate takes at most.
@@ -353,46 +395,43 @@ public final class Distillation implements AutoCloseable {
     /** Of a training on so many tokens. */
     public static RateCost of(long tokensInAll, DistillationSettings settings) {
       int all = (int) Math.min(Integer.MAX_VALUE, tokensInAll / settings.stepTokens());
-      long measurements = RATES.size() + 1L;
+      RangeTest test = RangeTest.of(all, settings);
+      long measurements = test.rates.size() + 1L;
       return new RateCost(
-          RATES.size() * testTokens(all, settings), measurements * JUDGED * settings.batchTokens());
+          test.rates.size() * test.tokens, measurements * test.judged * settings.batchTokens());
     }
-  }
-
-  /** Tokens that a range test takes at each rate. */
-  private static long testTokens(int stepsInAll, DistillationSettings settings) {
-    long steps = Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
-    return steps * settings.stepTokens();
   }
 
   /** Finds the learning rate of a training on so many tokens. */
   public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
-    long testTokens = testTokens(steps(tokensInAll), settings);
-    int each = Math.toIntExact(Math.max(LEAST_TEST_STEPS, testTokens / settings.stepTokens()));
+    RangeTest test = RangeTest.of(steps(tokensInAll), settings);
     List<List<FitText.Chunk>> steps =
         text.steps(
-            RATES.size() * testTokens,
-            settings.withStepTokens(Math.toIntExact(Math.max(1, testTokens / each))));
+            test.rates.size() * test.tokens,
+            settings.withStepTokens(Math.toIntExact(Math.max(1, test.tokens / test.steps))));
     List<RateTrial> trials = new ArrayList<>();
-    double start = judged();
+    double start = judged(test);
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
     int number = 0;
     double token = 0;
-    for (double relative : RATES) {
+    for (double relative : test.rates) {
       double rate = relative * settings.rate();
       long tokens = 0;
+      double differentiating = 0;
       long begin = System.nanoTime();
-      for (int i = 0; i < each; i++) {
+      for (int i = 0; i < test.steps; i++) {
         requireWanted.run();
         List<FitText.Chunk> chunks = steps.get(number % steps.size());
-        step(number + 1, rate, settings.labels().first(), chunks);
+        differentiating += step(number + 1, rate, settings.labels().first(), chunks).seconds;
         tokens += FitText.tokens(chunks);
         number++;
       }
-      token = Seconds.since(begin) / tokens;
-      double now = judged();
-      trials.add(new RateTrial(each, rate, now));
+      // Steps of a test may have fewer tokens, over which a change of all weights is spread.
+      double changing = (Seconds.since(begin) - differentiating) / test.steps;
+      token = differentiating / tokens + changing / settings.stepTokens();
+      double now = judged(test);
+      trials.add(new RateTrial(test.steps, rate, now));
       lowest = Math.min(lowest, now);
       // A loss that never fell may have risen by the noise of a step.
       boolean fell = lowest < start;
@@ -401,12 +440,12 @@ public final class Distillation implements AutoCloseable {
       }
     }
     layers.restart();
-    return new FoundRate(suitable(trials), List.copyOf(trials), token);
+    return new FoundRate(suitable(trials, test.peak), List.copyOf(trials), token);
   }
 
   /** The loss by which rates are judged, of the model as it is now. */
-  private double judged() {
-    TrainingMeasurement.Distance distance = heldOut.distance(passes, student, JUDGED);
+  private double judged(RangeTest test) {
+    TrainingMeasurement.Distance distance = heldOut.distance(passes, student, test.judged);
     return loss(distance.divergence(), distance.nll());
   }
 
@@ -414,8 +453,9 @@ public final class Distillation implements AutoCloseable {
    * The peak of the rates of a training.
    *
    * @param trials of a range test; the first is of the model as it is
+   * @param peak of the rates, relative to the best of the test
    */
-  static double suitable(List<RateTrial> trials) {
+  static double suitable(List<RateTrial> trials, double peak) {
     int best = 0;
     for (int i = 1; i < trials.size(); i++) {
       best = trials.get(i).loss() < trials.get(best).loss() ? i : best;
@@ -431,7 +471,7 @@ public final class Distillation implements AutoCloseable {
       // The vertex of the parabola, in steps from one rate to the next.
       share = Double.isFinite(left + right) ? (left - right) / (2 * (left + right)) : 0;
     }
-    return PEAK * rate * Math.pow(rate / trials.get(Math.max(1, best - 1)).rate(), share);
+    return peak * rate * Math.pow(rate / trials.get(Math.max(1, best - 1)).rate(), share);
   }
 
   /** The number of parameters that are trained. */
@@ -459,7 +499,10 @@ public final class Distillation implements AutoCloseable {
    */
   public Result run(long tokensInAll, double rate, Listener listener) {
     List<TrainingMeasurement> measurements = new ArrayList<>();
-    TrainingMeasurement first = measure(0, 0, listener, measurements);
+    TrainingMeasurement first = untrained == null ? measured(0, 0) : untrained;
+    untrained = null;
+    measurements.add(first);
+    listener.measured(first);
     return run(new Reached(List.of(), measurements, first), tokensInAll, rate, listener);
   }
 
@@ -624,7 +667,9 @@ public final class Distillation implements AutoCloseable {
       long tokens,
       Listener listener,
       List<TrainingMeasurement> measurements) {
-    TrainingMeasurement measured = measure(step, tokens, listener, measurements);
+    TrainingMeasurement measured = measured(step, tokens);
+    measurements.add(measured);
+    listener.measured(measured);
     if (loss(measured.divergence(), measured.nll()) >= loss(best.divergence(), best.nll())) {
       return best;
     }
@@ -647,13 +692,8 @@ public final class Distillation implements AutoCloseable {
     return settings.labels().loss(divergence, nll);
   }
 
-  private TrainingMeasurement measure(
-      int step, long tokens, Listener listener, List<TrainingMeasurement> measurements) {
-    TrainingMeasurement measurement =
-        TrainingMeasurement.of(step, tokens, heldOut.measure(passes, student));
-    measurements.add(measurement);
-    listener.measured(measurement);
-    return measurement;
+  private TrainingMeasurement measured(int step, long tokens) {
+    return TrainingMeasurement.of(step, tokens, heldOut.measure(passes, student));
   }
 
   /**
@@ -661,11 +701,14 @@ public final class Distillation implements AutoCloseable {
    *
    * @param loss mean of the step's tokens
    * @param norm of all gradients, before clipping
+   * @param seconds in which they were computed
    */
-  private record Gradients(double loss, double norm) {}
+  private record Gradients(double loss, double norm, double seconds) {}
 
   private Gradients step(int number, double rate, double labelShare, List<FitText.Chunk> chunks) {
+    long start = System.nanoTime();
     double loss = gradients(chunks, labelShare);
+    double seconds = Seconds.since(start);
     TrainingOps training = backend.training();
     double norm = layers.gradientNorm();
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
@@ -685,7 +728,7 @@ public final class Distillation implements AutoCloseable {
                     scale,
                     StochasticRounding.key(settings.seed(), number, index[0]++))));
     layers.changed();
-    return new Gradients(loss, norm);
+    return new Gradients(loss, norm, seconds);
   }
 
   /** Adds the gradients of the mean loss of all tokens, and returns that loss. */

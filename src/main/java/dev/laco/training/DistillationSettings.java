@@ -34,7 +34,7 @@ public record DistillationSettings(
   private static final int MEASUREMENTS = 10;
 
   /** How often it is usually measured at least. */
-  private static final int LEAST_MEASUREMENTS = 2;
+  private static final int LEAST_MEASUREMENTS = 1;
 
   /**
    * Tokens of training between two measurements, at least. A measurement takes half of the time of

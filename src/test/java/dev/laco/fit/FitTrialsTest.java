@@ -61,7 +61,7 @@ class FitTrialsTest {
       CollapsePlan plan =
           CollapsePlan.identity(PlanApplier.source(model))
               .fold(3, 1, MergeRule.DROP, NormsPolicy.BASE);
-      try (FitTrials trials = new FitTrials(running, text, true)) {
+      try (FitTrials trials = new FitTrials(running, text, QuickFits.LARGEST)) {
         trials.nll(plan, FitRule.named(rule), 1);
       }
       assertEquals(0, bytes);

@@ -30,10 +30,10 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The longer a prune may take, the more is fitted, and a third of the time is left to train. */
+/** The longer a prune may take, the more is fitted, and a share of the time is left to train. */
 final class SharedTimeTest {
   @Test
-  void theLargestFitIsTakenThatLeavesAThirdOfTheTime() {
+  void theLargestFitIsTakenThatLeavesTimeToTrain() {
     List<String> rules =
         List.of("drop", "compensate", "map", "fit", "select", "align", "repair", "refine");
     try (Model model = Model.open(Fixtures.STORYTELLER);
@@ -42,7 +42,7 @@ final class SharedTimeTest {
       SearchChoice search = SearchChoice.of(asked, model);
       PruneTexts texts = PruneTexts.read(asked, search, model, 0);
       List<Integer> taken = new ArrayList<>();
-      for (double seconds = 1; seconds < 1e7; seconds *= 3) {
+      for (double seconds = 1; seconds < 1e7; seconds *= 2) {
         SharedTime time = within(seconds, asked, model, backend, texts);
         PruneRequest shared = time.withRule(asked, request -> SearchChoice.of(request, model));
         taken.add(rules.indexOf(shared.rule()));
@@ -53,6 +53,9 @@ final class SharedTimeTest {
       assertEquals(taken.stream().sorted().toList(), taken);
       assertEquals(0, taken.getFirst());
       assertEquals(rules.size() - 1, taken.getLast());
+      // A training is worth more than solutions for all layers behind a gap.
+      assertTrue(taken.contains(rules.indexOf("align")), taken::toString);
+      assertFalse(taken.contains(rules.indexOf("repair")), taken::toString);
       SharedTime brief = within(1, asked, model, backend, texts);
       PruneRequest byTrials = asked.withRule("drop");
       SearchChoice trials = SearchChoice.of(byTrials, model);
@@ -89,7 +92,7 @@ final class SharedTimeTest {
       MemoryPlan.Beside memory = MemoryPlan.Beside.buffers(1_000_000_000);
       List<Integer> taken = new ArrayList<>();
       List<Integer> expected = new ArrayList<>();
-      for (double seconds = 100; seconds < 1e6; seconds *= 1.25) {
+      for (double seconds = 100; seconds < 1e6; seconds *= 1.1) {
         SharedTime time = within(seconds, asked, model, backend, texts);
         int tokens = time.wholeFit(at(1), search, memory).text(late).tokens();
         taken.add(tokens);
@@ -102,7 +105,7 @@ final class SharedTimeTest {
       for (List<Integer> rising : List.of(taken, expected)) {
         assertEquals(rising.stream().sorted().toList(), rising);
         assertTrue(
-            rising.getFirst() <= usual / 8 && rising.getFirst() > usual / 9, rising::toString);
+            rising.getFirst() <= usual / 2 && rising.getFirst() > usual / 3, rising::toString);
         assertEquals(all, rising.getLast());
         assertTrue(rising.stream().distinct().count() > 4, rising::toString);
       }
@@ -111,12 +114,11 @@ final class SharedTimeTest {
       int small =
           ample.wholeFit(at(1), search, MemoryPlan.Beside.buffers(1_000_000)).text(late).tokens();
       assertTrue(small <= usual && small > usual / 2, small + " of " + usual);
-      // A rule that trains no layers gains little by more, and loses much by fewer.
+      // A rule that trains no layers gains little by more than the usual tokens.
       SearchChoice align = SearchChoice.of(asked.withRule("align"), model);
-      for (double seconds : new double[] {1, 1e7}) {
-        SharedTime time = within(seconds, asked, model, backend, texts);
-        assertEquals(usual, time.wholeFit(at(1), align, memory).text(late).tokens());
-      }
+      SharedTime least = within(1, asked, model, backend, texts);
+      assertTrue(least.wholeFit(at(1), align, memory).text(late).tokens() <= usual / 8);
+      assertEquals(usual, ample.wholeFit(at(1), align, memory).text(late).tokens());
       // A short text is fitted to as a whole: a part of it might hold nothing out.
       Path little = Files.writeString(folder.resolve("little.txt"), stories.substring(0, 9000));
       PruneTexts some =
@@ -148,8 +150,8 @@ final class SharedTimeTest {
       // Ten seconds are over, and nothing is left but the fit and the training.
       FittedChoice.Whole fit =
           within(90, asked, model, backend, texts).wholeFit(at(1), search, memory);
-      assertTrue(fit.fitsMore(49));
-      assertFalse(fit.fitsMore(51));
+      assertTrue(fit.fitsMore(34));
+      assertFalse(fit.fitsMore(36));
       SharedTime endless = new SharedTime(asked, model, backend, texts, true);
       assertTrue(endless.wholeFit(at(1), search, memory).fitsMore(1e9));
     }

@@ -10,6 +10,7 @@ import dev.laco.Model;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.SparseCheckpoint;
 import dev.laco.collapse.FitRule;
+import dev.laco.fit.QuickFits;
 import dev.laco.model.DType;
 import dev.laco.text.FitText;
 import java.io.IOException;
@@ -74,7 +75,7 @@ class JobEstimateTest {
     JobEstimate estimate = new JobEstimate(model, processor(0.13e12));
     FitText text = JobTexts.fit(model, null, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
-    estimate.expectFit(job, "", FitRule.REFINE, 3, text, text.tokens(), 12);
+    estimate.expectFit(job, "", QuickFits.of(FitRule.REFINE, false), 3, text, text.tokens(), 12);
     String said = job.expectation().orElseThrow();
     int seconds = Integer.parseInt(said.replaceFirst("about (\\d+) seconds: .*", "$1"));
     assertTrue(seconds >= 25 && seconds <= 65, said);
@@ -85,9 +86,11 @@ class JobEstimateTest {
   void oneModelIsChosenInNoTime() {
     JobEstimate estimate = new JobEstimate(model, processor(RATE));
     FitText text = JobTexts.fit(model, null, 1 << 17);
-    assertEquals(0, estimate.choice(FitRule.REFINE, 1, text, 12));
-    assertTrue(estimate.choice(FitRule.REFINE, 2, text, 12) > 0);
-    assertTrue(estimate.choice(FitRule.FIT, 1, text, 12) > 0);
+    assertEquals(0, estimate.choice(QuickFits.of(FitRule.REFINE, false), 1, text, 12));
+    assertTrue(estimate.choice(QuickFits.of(FitRule.REFINE, false), 2, text, 12) > 0);
+    assertTrue(estimate.choice(QuickFits.of(FitRule.FIT, false), 1, text, 12) > 0);
+    // A training behind the fit makes up for any factor.
+    assertEquals(0, estimate.choice(QuickFits.of(FitRule.FIT, true), 1, text, 12));
   }
 
   /** In the shapes of Qwen3-30B-A3B: eight of 128 experts for a token, and all in a step. */
@@ -119,8 +122,10 @@ class JobEstimateTest {
     JobEstimate estimate = new JobEstimate(model, processor(RATE / 100));
     FitText text = JobTexts.fit(model, null, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
-    estimate.expectFit(job, "laco-fit", FitRule.FIT, 13, text, text.tokens(), 12);
-    estimate.expectFit(job, "laco-map", FitRule.MAP, 13, text, text.tokens(), 12);
+    estimate.expectFit(
+        job, "laco-fit", QuickFits.of(FitRule.FIT, false), 13, text, text.tokens(), 12);
+    estimate.expectFit(
+        job, "laco-map", QuickFits.of(FitRule.MAP, false), 13, text, text.tokens(), 12);
     assertEquals(
         "choice, laco-fit|fit, laco-fit|choice, laco-map|fit, laco-map",
         job.expectation()
