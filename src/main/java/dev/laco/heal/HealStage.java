@@ -27,6 +27,7 @@ import dev.laco.training.Distillation;
 import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
 import dev.laco.training.LabelShare;
+import dev.laco.training.RangeTest;
 import dev.laco.training.Residence;
 import dev.laco.training.Student;
 import dev.laco.transformer.AdamWState;
@@ -224,13 +225,12 @@ public record HealStage(
     long heldOut = FitText.tokens(parts.heldOut());
     DistillationSettings how = how(trained * config.layerParameters());
     long measurements = 1L + how.measurements(tokens);
-    Distillation.RateCost rate =
-        settings.rate() != null
-            ? new Distillation.RateCost(0, 0)
-            : Distillation.RateCost.of(tokens, how);
-    long steps = rate.trained() + tokens;
-    long measured = rate.measured() + measurements * heldOut;
-    return estimate.layers(rate.trained() + (kept ? parts.tokens() : tokens), depth)
+    RangeTest test = RangeTest.of(tokens, how);
+    long tested = settings.rate() != null ? 0 : test.trained();
+    long judged = settings.rate() != null ? 0 : test.measured(how);
+    long steps = tested + tokens;
+    long measured = judged + measurements * heldOut;
+    return estimate.layers(tested + (kept ? parts.tokens() : tokens), depth)
         + estimate.layers(steps, (PASSES + (residence.keepsResults() ? 0 : 1)) * trained)
         + estimate.layers(measured, trained)
         + HEADS * estimate.pass(steps + measured, 0);

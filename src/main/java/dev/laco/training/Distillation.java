@@ -318,13 +318,7 @@ public final class Distillation implements AutoCloseable {
   }
 
   /**
-   * The learning rate that suits the model as it is. A range test takes a few steps at each of some
-   * rising rates, one after another, until the loss on a part of the held-out text is back at half
-   * of what it has fallen. The best rate is the one at which the loss would be smallest by a
-   * parabola over the logarithms of the rate behind whose steps it was smallest and of its
-   * neighbours. Its result is twice that rate, since the mean of a training's rates is half of
-   * their peak, or 1.2 times where steps are small; or the lowest rate of all where the loss never
-   * fell. Then the weights are again what they were.
+   * The learning rate that suits the model as it is, found by a {@link RangeTest}.
    *
    * @param rate taken by the training
    * @param trials the loss after the steps of each rate; the first is of the model as it is
@@ -333,94 +327,28 @@ public final class Distillation implements AutoCloseable {
    */
   public record FoundRate(double rate, List<RateTrial> trials, double token) {}
 
-  /** Steps of a training for which a range test takes the tokens of one step at each rate. */
-  private static final int STEPS_PER_TEST_STEP = 48;
-
-  /** The most steps whose tokens a range test takes at each rate. */
-  private static final int MOST_TEST_STEPS = 4;
-
   /**
-   * The fewest steps at each rate, which have fewer tokens where need be: the first step moves each
-   * weight by the rate, so that one step alone does not show at which rate steps undo each other.
+   * Finds the learning rate of a training on so many tokens. Then the weights are again what they
+   * were.
    */
-  private static final int LEAST_TEST_STEPS = 2;
-
-  /** The most batches of the held-out text by which rates are judged. */
-  private static final int JUDGED = 2;
-
-  /** The peak of the rates of a training, relative to the best rate of a range test. */
-  private static final double PEAK = 2;
-
-  /** The same of a test by smaller steps, which undo each other at higher rates only. */
-  private static final double PEAK_BY_SMALL_STEPS = 1.2;
-
-  /** The rates of a range test, relative to the usual one. */
-  private static final List<Double> RATES = List.of(1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0);
-
-  /** The first of these rates for a short training, whose test is to be short, too. */
-  private static final int FIRST_OF_SHORT = 1;
-
-  /**
-   * How a learning rate is looked for.
-   *
-   * @param rates that are tried, relative to the usual one
-   * @param tokens of the steps at each rate
-   * @param steps at each rate
-   * @param judged batches of the held-out text by which rates are judged
-   * @param peak of the training's rates, relative to the best of these
-   */
-  private record RangeTest(List<Double> rates, long tokens, int steps, int judged, double peak) {
-    /** The test in front of a training of so many steps. */
-    static RangeTest of(int stepsInAll, DistillationSettings settings) {
-      int steps = Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
-      long tokens = (long) steps * settings.stepTokens();
-      return steps < LEAST_TEST_STEPS
-          ? new RangeTest(
-              RATES.subList(FIRST_OF_SHORT, RATES.size()),
-              tokens,
-              LEAST_TEST_STEPS,
-              1,
-              PEAK_BY_SMALL_STEPS)
-          : new RangeTest(RATES, tokens, steps, JUDGED, PEAK);
-    }
-  }
-
-  /**
-   * What finding a learning rate takes at most.
-   *
-   * @param trained tokens of steps
-   * @param measured tokens on which the loss is measured
-   */
-  public record RateCost(long trained, long measured) {
-    /** Of a training on so many tokens. */
-    public static RateCost of(long tokensInAll, DistillationSettings settings) {
-      int all = (int) Math.min(Integer.MAX_VALUE, tokensInAll / settings.stepTokens());
-      RangeTest test = RangeTest.of(all, settings);
-      long measurements = test.rates.size() + 1L;
-      return new RateCost(
-          test.rates.size() * test.tokens, measurements * test.judged * settings.batchTokens());
-    }
-  }
-
-  /** Finds the learning rate of a training on so many tokens. */
   public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
-    RangeTest test = RangeTest.of(steps(tokensInAll), settings);
+    RangeTest test = RangeTest.ofSteps(steps(tokensInAll), settings);
     List<List<FitText.Chunk>> steps =
         text.steps(
-            test.rates.size() * test.tokens,
-            settings.withStepTokens(Math.toIntExact(Math.max(1, test.tokens / test.steps))));
+            test.trained(),
+            settings.withStepTokens(Math.toIntExact(Math.max(1, test.tokens() / test.steps()))));
     List<RateTrial> trials = new ArrayList<>();
     double start = judged(test);
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
     int number = 0;
     double token = 0;
-    for (double relative : test.rates) {
+    for (double relative : test.rates()) {
       double rate = relative * settings.rate();
       long tokens = 0;
       double differentiating = 0;
       long begin = System.nanoTime();
-      for (int i = 0; i < test.steps; i++) {
+      for (int i = 0; i < test.steps(); i++) {
         requireWanted.run();
         List<FitText.Chunk> chunks = steps.get(number % steps.size());
         differentiating += step(number + 1, rate, settings.labels().first(), chunks).seconds;
@@ -428,10 +356,10 @@ public final class Distillation implements AutoCloseable {
         number++;
       }
       // Steps of a test may have fewer tokens, over which a change of all weights is spread.
-      double changing = (Seconds.since(begin) - differentiating) / test.steps;
+      double changing = (Seconds.since(begin) - differentiating) / test.steps();
       token = differentiating / tokens + changing / settings.stepTokens();
       double now = judged(test);
-      trials.add(new RateTrial(test.steps, rate, now));
+      trials.add(new RateTrial(test.steps(), rate, now));
       lowest = Math.min(lowest, now);
       // A loss that never fell may have risen by the noise of a step.
       boolean fell = lowest < start;
@@ -440,38 +368,13 @@ public final class Distillation implements AutoCloseable {
       }
     }
     layers.restart();
-    return new FoundRate(suitable(trials, test.peak), List.copyOf(trials), token);
+    return new FoundRate(RangeTest.suitable(trials), List.copyOf(trials), token);
   }
 
   /** The loss by which rates are judged, of the model as it is now. */
   private double judged(RangeTest test) {
-    TrainingMeasurement.Distance distance = heldOut.distance(passes, student, test.judged);
+    TrainingMeasurement.Distance distance = heldOut.distance(passes, student, test.judged());
     return loss(distance.divergence(), distance.nll());
-  }
-
-  /**
-   * The peak of the rates of a training.
-   *
-   * @param trials of a range test; the first is of the model as it is
-   * @param peak of the rates, relative to the best of the test
-   */
-  static double suitable(List<RateTrial> trials, double peak) {
-    int best = 0;
-    for (int i = 1; i < trials.size(); i++) {
-      best = trials.get(i).loss() < trials.get(best).loss() ? i : best;
-    }
-    if (best == 0) {
-      return trials.get(1).rate();
-    }
-    double rate = trials.get(best).rate();
-    double share = 0;
-    if (best > 1 && best + 1 < trials.size()) {
-      double left = trials.get(best - 1).loss() - trials.get(best).loss();
-      double right = trials.get(best + 1).loss() - trials.get(best).loss();
-      // The vertex of the parabola, in steps from one rate to the next.
-      share = Double.isFinite(left + right) ? (left - right) / (2 * (left + right)) : 0;
-    }
-    return peak * rate * Math.pow(rate / trials.get(Math.max(1, best - 1)).rate(), share);
   }
 
   /** The number of parameters that are trained. */

@@ -77,7 +77,7 @@ class DistillationTest {
         assertTrue(lowest < start || trials.size() == 4, trials::toString);
         // A short training, too, has two steps at each rate, but fewer rates.
         assertTrue(trials.stream().skip(1).allMatch(trial -> trial.steps() == 2), trials::toString);
-        assertEquals(Distillation.suitable(trials, 1.2), found.rate());
+        assertEquals(RangeTest.suitable(trials), found.rate());
         Distillation.Result result = training.run(12 * 4 * LENGTH, settings.rate(), noted);
         List<TrainingStep> steps = noted.steps();
         assertEquals(12, steps.size());
@@ -107,31 +107,6 @@ class DistillationTest {
         assertEquals(4, early.reached().measurements().getLast().step());
       }
     }
-  }
-
-  /** The peak of a training's rates is twice the rate that a range test finds best. */
-  @Test
-  void aRateBetweenThoseThatWereTriedMaySuitBest() {
-    // As high on both sides of the lowest loss, or higher on the left, or as low beside it.
-    assertEquals(2e-4, suitable(0.5, 0.4, 0.3, 0.4), 1e-12);
-    assertEquals(2e-4 * Math.pow(3, 1.0 / 6), suitable(0.5, 0.5, 0.3, 0.4), 1e-12);
-    assertEquals(2e-4 * Math.sqrt(3), suitable(0.5, 0.4, 0.3, 0.3), 1e-12);
-    // Without a neighbour, or with one that is no number, it is the rate itself.
-    assertEquals(6e-4, suitable(0.5, 0.4, 0.35, 0.3), 1e-12);
-    assertEquals(2e-4 / 3, suitable(0.5, 0.3, 0.4), 1e-12);
-    assertEquals(2e-4, suitable(0.5, 0.4, 0.3, Double.NaN), 1e-12);
-    // Where the loss never fell, it is the lowest rate of all.
-    assertEquals(1e-4 / 3, suitable(0.5, 0.6, 0.7, 0.8), 1e-12);
-  }
-
-  /** The rate by the losses of a model as it is, and behind steps at 1/3, 1, 3, ... of 1e-4. */
-  private static double suitable(double... losses) {
-    List<RateTrial> trials = new ArrayList<>();
-    for (double loss : losses) {
-      double rate = trials.isEmpty() ? 0 : 1e-4 * Math.pow(3, trials.size() - 2);
-      trials.add(new RateTrial(trials.isEmpty() ? 0 : 4, rate, loss));
-    }
-    return Distillation.suitable(trials, 2);
   }
 
   /** Next tokens of a text are learnt where the text is met for the first time. */

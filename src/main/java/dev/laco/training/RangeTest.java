@@ -1,0 +1,92 @@
+package dev.laco.training;
+
+import dev.laco.report.RateTrial;
+import java.util.List;
+
+/**
+ * A search for the learning rate of a training: a few steps at each of some rising rates, one after
+ * another, until the loss on a part of the held-out text is back at half of what it has fallen. A
+ * short training has a short test.
+ *
+ * @param rates that are tried, relative to the usual one
+ * @param tokens of the steps at each rate
+ * @param steps at each rate
+ * @param judged batches of the held-out text by which rates are judged
+ */
+public record RangeTest(List<Double> rates, long tokens, int steps, int judged) {
+  /** Steps of a training for which a test takes the tokens of one step at each rate. */
+  private static final int STEPS_PER_TEST_STEP = 48;
+
+  /** The most steps whose tokens a test takes at each rate. */
+  private static final int MOST_STEPS = 4;
+
+  /**
+   * The fewest steps at each rate, which have fewer tokens where need be: the first step moves each
+   * weight by the rate, so that one step alone does not show at which rate steps undo each other.
+   */
+  private static final int LEAST_STEPS = 2;
+
+  /** The rates, relative to the usual one. */
+  private static final List<Double> RATES = List.of(1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0);
+
+  /** The first of these rates in a short test. */
+  private static final int FIRST_OF_SHORT = 1;
+
+  /** Batches of the held-out text by which rates are judged; a short test has one. */
+  private static final int JUDGED = 2;
+
+  /** The peak of the rates of a training, relative to their mean. */
+  private static final double PEAK = 2;
+
+  /** The test in front of a training on so many tokens. */
+  public static RangeTest of(long tokensInAll, DistillationSettings settings) {
+    return ofSteps(
+        (int) Math.min(Integer.MAX_VALUE, tokensInAll / settings.stepTokens()), settings);
+  }
+
+  /** The test in front of a training of so many steps. */
+  static RangeTest ofSteps(int stepsInAll, DistillationSettings settings) {
+    int steps = Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_STEPS);
+    long tokens = (long) steps * settings.stepTokens();
+    return steps < LEAST_STEPS
+        ? new RangeTest(RATES.subList(FIRST_OF_SHORT, RATES.size()), tokens, LEAST_STEPS, 1)
+        : new RangeTest(RATES, tokens, steps, JUDGED);
+  }
+
+  /** Tokens of all steps, at most. */
+  public long trained() {
+    return rates.size() * tokens;
+  }
+
+  /** Tokens on which the loss is measured, at most. */
+  public long measured(DistillationSettings settings) {
+    return (rates.size() + 1L) * judged * settings.batchTokens();
+  }
+
+  /**
+   * The peak of the rates of a training. It is twice the rate at which the loss would be smallest
+   * by a parabola over the logarithms of the rate behind whose steps it was smallest and of its
+   * neighbours, since the mean of a training's rates is half of their peak; or the lowest rate of
+   * all where the loss never fell.
+   *
+   * @param trials of a test; the first is of the model as it is
+   */
+  static double suitable(List<RateTrial> trials) {
+    int best = 0;
+    for (int i = 1; i < trials.size(); i++) {
+      best = trials.get(i).loss() < trials.get(best).loss() ? i : best;
+    }
+    if (best == 0) {
+      return trials.get(1).rate();
+    }
+    double rate = trials.get(best).rate();
+    double share = 0;
+    if (best > 1 && best + 1 < trials.size()) {
+      double left = trials.get(best - 1).loss() - trials.get(best).loss();
+      double right = trials.get(best + 1).loss() - trials.get(best).loss();
+      // The vertex of the parabola, in steps from one rate to the next.
+      share = Double.isFinite(left + right) ? (left - right) / (2 * (left + right)) : 0;
+    }
+    return PEAK * rate * Math.pow(rate / trials.get(Math.max(1, best - 1)).rate(), share);
+  }
+}

@@ -1,0 +1,53 @@
+package dev.laco.training;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.report.RateTrial;
+import dev.laco.transformer.AdamWState;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+/** A range test finds the rate of a training, and takes a small part of its time. */
+final class RangeTestTest {
+  /** The peak of a training's rates is twice the rate that a range test finds best. */
+  @Test
+  void aRateBetweenThoseThatWereTriedMaySuitBest() {
+    // As high on both sides of the lowest loss, or higher on the left, or as low beside it.
+    assertEquals(2e-4, suitable(0.5, 0.4, 0.3, 0.4), 1e-12);
+    assertEquals(2e-4 * Math.pow(3, 1.0 / 6), suitable(0.5, 0.5, 0.3, 0.4), 1e-12);
+    assertEquals(2e-4 * Math.sqrt(3), suitable(0.5, 0.4, 0.3, 0.3), 1e-12);
+    // Without a neighbour, or with one that is no number, it is the rate itself.
+    assertEquals(6e-4, suitable(0.5, 0.4, 0.35, 0.3), 1e-12);
+    assertEquals(2e-4 / 3, suitable(0.5, 0.3, 0.4), 1e-12);
+    assertEquals(2e-4, suitable(0.5, 0.4, 0.3, Double.NaN), 1e-12);
+    // Where the loss never fell, it is the lowest rate of all.
+    assertEquals(1e-4 / 3, suitable(0.5, 0.6, 0.7, 0.8), 1e-12);
+  }
+
+  /** The rate by the losses of a model as it is, and behind steps at 1/3, 1, 3, ... of 1e-4. */
+  private static double suitable(double... losses) {
+    List<RateTrial> trials = new ArrayList<>();
+    for (double loss : losses) {
+      double rate = trials.isEmpty() ? 0 : 1e-4 * Math.pow(3, trials.size() - 2);
+      trials.add(new RateTrial(trials.isEmpty() ? 0 : 4, rate, loss));
+    }
+    return RangeTest.suitable(trials);
+  }
+
+  @Test
+  void aShortTrainingHasAShortTest() {
+    DistillationSettings how = DistillationSettings.forModel(80_000_000, null, AdamWState.FULL);
+    RangeTest brief = RangeTest.of(10L * how.stepTokens(), how);
+    RangeTest thorough = RangeTest.of(400L * how.stepTokens(), how);
+    for (RangeTest test : List.of(brief, thorough)) {
+      // One step alone does not show at which rate steps undo each other.
+      assertTrue(test.steps() >= 2, test::toString);
+      assertEquals(1, test.rates().getLast());
+    }
+    assertTrue(brief.trained() <= 3L * how.stepTokens(), brief::toString);
+    assertTrue(thorough.trained() > 4 * brief.trained(), thorough::toString);
+    assertTrue(thorough.measured(how) > 2 * brief.measured(how), thorough::toString);
+  }
+}
