@@ -404,8 +404,7 @@ public final class Distillation implements AutoCloseable {
     List<TrainingMeasurement> measurements = new ArrayList<>();
     TrainingMeasurement first = untrained == null ? measured(0, 0) : untrained;
     untrained = null;
-    measurements.add(first);
-    listener.measured(first);
+    tell(first, listener, measurements);
     return run(new Reached(List.of(), measurements, first), tokensInAll, rate, listener);
   }
 
@@ -571,8 +570,7 @@ public final class Distillation implements AutoCloseable {
       Listener listener,
       List<TrainingMeasurement> measurements) {
     TrainingMeasurement measured = measured(step, tokens);
-    measurements.add(measured);
-    listener.measured(measured);
+    tell(measured, listener, measurements);
     if (loss(measured.divergence(), measured.nll()) >= loss(best.divergence(), best.nll())) {
       return best;
     }
@@ -597,6 +595,12 @@ public final class Distillation implements AutoCloseable {
 
   private TrainingMeasurement measured(int step, long tokens) {
     return TrainingMeasurement.of(step, tokens, heldOut.measure(passes, student));
+  }
+
+  private static void tell(
+      TrainingMeasurement measured, Listener listener, List<TrainingMeasurement> measurements) {
+    measurements.add(measured);
+    listener.measured(measured);
   }
 
   /**
