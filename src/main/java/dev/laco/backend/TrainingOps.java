@@ -17,12 +17,13 @@ import org.jspecify.annotations.Nullable;
  */
 public interface TrainingOps {
   /**
-   * The most bytes of the device's own memory that these ops allocate for themselves, in addition
-   * to {@link Device#scratchBytes}; 0 for a device without memory of its own.
+   * The most bytes that these ops allocate for themselves, in addition to {@link
+   * Device#scratchBytes}.
+   *
+   * @param tokens of the largest batch
+   * @param vocabulary rows of the head of {@link #distillationLoss}; 0 where that is not called
    */
-  default long scratchBytes() {
-    return 0;
-  }
+  long scratchBytes(long tokens, long vocabulary);
 
   /**
    * The dtype to which {@link #linearGradient} rounds its gradient before it multiplies: f32 or

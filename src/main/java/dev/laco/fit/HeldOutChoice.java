@@ -34,6 +34,9 @@ public final class HeldOutChoice {
   /** Tokens of a text that suffice. */
   public static final int TOKENS = 4_096;
 
+  /** Tokens where time is short. */
+  public static final int FEW_TOKENS = 2_048;
+
   private HeldOutChoice() {}
 
   /** The chosen model, and among which it was chosen. */

@@ -68,7 +68,7 @@ final class PredictionGradients implements Predictions {
   static long bytes(Backend backend, ModelConfig config, long tokens) {
     long states = (config.numHiddenLayers() + 3L) * tokens * config.hiddenSize();
     return DecoderGradient.bytes(config, tokens, 1)
-        + backend.training().scratchBytes()
+        + backend.training().scratchBytes(tokens, config.vocabSize())
         + (states + tokens) * DType.F32.byteSize();
   }
 

@@ -162,7 +162,7 @@ final class Reconstruction implements AutoCloseable {
         ? DecoderGradient.bytes(config, step, 1)
             // Output, metric, moments and their inverses.
             + (2L * step + 5L * config.hiddenSize()) * config.hiddenSize() * DType.F32.byteSize()
-            + backend.training().scratchBytes()
+            + backend.training().scratchBytes(step, 0)
         : 0;
   }
 

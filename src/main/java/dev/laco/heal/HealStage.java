@@ -222,8 +222,8 @@ public record HealStage(
     int depth = config.numHiddenLayers();
     long tokens = wantedTokens();
     boolean kept = Distillation.keptStateBytes(parts, tokens, 1) > 0;
-    long heldOut = FitText.tokens(parts.heldOut());
     DistillationSettings how = how(trained * config.layerParameters());
+    long heldOut = parts.measured(tokens, how).stream().mapToLong(FitText::tokens).sum();
     long measurements = 1L + how.measurements(tokens);
     RangeTest test = RangeTest.of(tokens, how);
     long tested = settings.rate() != null ? 0 : test.trained();
@@ -277,6 +277,13 @@ public record HealStage(
     return settings.tokens() == null ? once : settings.tokens();
   }
 
+  /** The held-out chunks on which a training was measured. */
+  public List<FitText.Chunk> measured(TrainingStart training) {
+    return parts.measured(training.tokens(), how(training.parameters())).stream()
+        .flatMap(List::stream)
+        .toList();
+  }
+
   /** Expects the drawing of samples, where some are wanted. */
   public void expectSamples(JobProgress job, JobEstimate estimate, int depth) {
     if (samples != null) {
@@ -298,6 +305,7 @@ public record HealStage(
         DistillationSettings.forModel(parameters, settings.adapters(), settings.held());
     return new DistillationSettings(
         settings.stepTokens() == null ? usual.stepTokens() : settings.stepTokens(),
+        settings.stepTokens() == null ? usual.leastSteps() : 0,
         usual.batchTokens(),
         usual.rate(),
         usual.decay(),
@@ -380,7 +388,9 @@ public record HealStage(
       BooleanSupplier timeIsUp =
           () ->
               pace != null
-                  && left.getAsDouble() <= how.stepTokens() * pace.token() + pace.measurement();
+                  && left.getAsDouble()
+                      <= how.stepTokens(start.tokens()) * pace.token()
+                          + how.measuredBatches(start.tokens()) * pace.batch();
       Distillation.Listener telling =
           new Telling(listener, stage, start, training, state, clock, timeIsUp);
       Distillation.Result result =
@@ -455,16 +465,17 @@ public record HealStage(
     }
   }
 
-  /** As many tokens as fit into a time, at least those of one step. */
-  private static long tokens(Distillation.Pace pace, double seconds, DistillationSettings how) {
-    long fewer = tokens(pace, seconds, how, how.measurements());
-    return tokens(pace, seconds, how, how.measurements(fewer));
-  }
-
-  private static long tokens(
-      Distillation.Pace pace, double seconds, DistillationSettings how, int measurements) {
-    double left = seconds - (measurements + 1) * pace.measurement();
-    return Math.max(how.stepTokens(), (long) (left * MARGIN / pace.token()));
+  /** As many tokens as fit into a time with their measurements, at least those of one step. */
+  private long tokens(Distillation.Pace pace, double seconds, DistillationSettings how) {
+    long tokens = 0;
+    // More tokens have larger measurements, and more of them; this settles.
+    for (int i = 0; i < 6; i++) {
+      // The pace is that of a batch that need not be measured again before the first step.
+      int batches = (how.measurements(tokens) + 1) * parts.measured(tokens, how).size() - 1;
+      double left = (seconds - batches * pace.batch()) * MARGIN;
+      tokens = Math.max(how.stepTokens(0), (long) (left / pace.token()));
+    }
+    return tokens;
   }
 
   /** Tells what happens, and keeps the state. */

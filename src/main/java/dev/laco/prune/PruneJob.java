@@ -528,7 +528,10 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     double started = healed.report().measurements().getFirst().nll();
     boolean changed = fitted.isChanged();
     if (given == null) {
-      double nll = changed ? nll(running, fitted.found().plan(), stage) : started;
+      double nll =
+          changed
+              ? nll(running, fitted.found().plan(), stage.measured(healed.report().start()))
+              : started;
       stages.add(new PruneReport.Stage(PruneStages.SEARCH, fitted.searchSeconds(), nll));
     }
     if (changed) {
@@ -605,12 +608,12 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         .anyMatch(name -> tensors.find(name) != null);
   }
 
-  /** Mean negative log-likelihood of a pruned model on the held-out part of a training's text. */
-  private static double nll(RunningModel running, CollapsePlan plan, HealStage stage) {
+  /** Mean negative log-likelihood of a pruned model, nats a token. */
+  private static double nll(RunningModel running, CollapsePlan plan, List<FitText.Chunk> chunks) {
     try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
       return PerplexityMeasure.measure(
               layers.model(),
-              TextChunks.whole(stage.parts().heldOut().stream().map(FitText.Chunk::ids).toList()),
+              TextChunks.whole(chunks.stream().map(FitText.Chunk::ids).toList()),
               (done, total) -> {})
           .meanNll();
     }

@@ -130,7 +130,7 @@ record PruneTexts(
     return tokens == null ? all : all.limit(tokens);
   }
 
-  /** The same texts, read for a fit, for a search after which weights may be left as they are. */
+  /** The same texts, read for a fit, for a search whose time does not suffice for one. */
   PruneTexts of(SearchChoice search) {
     return fit == null || search.fit() != null
         ? this
@@ -140,7 +140,7 @@ record PruneTexts(
             evaluation,
             null,
             null,
-            fit.limit(HeldOutChoice.TOKENS),
+            fit.limit(HeldOutChoice.FEW_TOKENS),
             heal,
             prompts);
   }

@@ -30,7 +30,6 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.function.Function;
 import java.util.function.Supplier;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Trains the layers of a pruned model behind its first gap so that it predicts what the original
@@ -50,9 +49,6 @@ public final class Distillation implements AutoCloseable {
   private final SegmentAllocator memory;
   private final Path folder;
   private TeacherStates teacher;
-
-  /** The measurement before the first step, where the pace has been measured. */
-  private @Nullable TrainingMeasurement untrained;
 
   private final Map<String, HostTensor> best = new HashMap<>();
 
@@ -120,7 +116,7 @@ public final class Distillation implements AutoCloseable {
   public record Place(SegmentAllocator results, Residence residence, Path folder) {}
 
   /**
-   * Copies the layers that are to be trained, and runs the original over the held-out text.
+   * Copies the layers that are to be trained.
    *
    * @param original the model that is imitated
    * @param place where the training has its tensors
@@ -147,13 +143,7 @@ public final class Distillation implements AutoCloseable {
       throw e;
     }
     this.teacher = TeacherStates.computed(passes);
-    try {
-      this.heldOut = new HeldOut(dense, passes, text.heldOut(), settings.batchTokens());
-    } catch (RuntimeException e) {
-      passes.close();
-      layers.close();
-      throw e;
-    }
+    this.heldOut = new HeldOut(dense, student, passes, text.heldOutParts(settings));
   }
 
   private static int most(List<FitText.Chunk> chunks, DistillationSettings settings) {
@@ -248,9 +238,10 @@ public final class Distillation implements AutoCloseable {
       long weightBytes,
       long tokens,
       Residence residence) {
-    long steps = Math.ceilDiv(tokens, settings.stepTokens());
-    long each = Math.ceilDiv(settings.stepTokens(), settings.batchTokens());
-    int heldOut = DistillationText.parts(text.heldOut(), settings.batchTokens()).size();
+    int step = settings.stepTokens(tokens);
+    long steps = Math.ceilDiv(tokens, step);
+    long each = Math.ceilDiv(step, settings.batchTokens());
+    int heldOut = text.measured(tokens, settings).size();
     return WholeLayers.traffic(
         parameters,
         weightBytes,
@@ -274,7 +265,7 @@ public final class Distillation implements AutoCloseable {
       int trained,
       Residence residence) {
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
-    return backend.training().scratchBytes()
+    return backend.training().scratchBytes(most, config.vocabSize())
         + Passes.bytes(config, most, trained, residence)
         + HeldOut.bytes(text.heldOut(), config.hiddenSize());
   }
@@ -283,29 +274,32 @@ public final class Distillation implements AutoCloseable {
    * The time that training takes, in seconds, measured on one step; no weight changes.
    *
    * @param token of training on a token
-   * @param measurement of a measurement of the held-out text
+   * @param batch of the measurement of a batch of the held-out text
    */
-  public record Pace(double token, double measurement) {
+  public record Pace(double token, double batch) {
     /** The pace with another time for a token. */
     public Pace withToken(double seconds) {
-      return new Pace(seconds, measurement);
+      return new Pace(seconds, batch);
     }
   }
 
   /**
    * Measures how fast this machine trains.
    *
-   * @param again whether a step is measured once more: the first is slower, since whatever is made
+   * @param alone whether no search for a rate follows, whose steps tell the pace better; then the
+   *     step is of the usual size, and taken twice: the first one is slower, since whatever is made
    *     when an op is called for the first time is made then
    */
-  public Pace pace(boolean again) {
-    List<FitText.Chunk> chunks = text.steps(settings.stepTokens(), settings).getFirst();
+  public Pace pace(boolean alone) {
+    int tokens = alone ? settings.stepTokens() : Math.max(1, settings.stepTokens() / 2);
+    List<FitText.Chunk> chunks = text.steps(tokens, settings.withStepTokens(tokens)).getFirst();
     double step = rehearse(chunks);
-    if (again) {
+    if (alone) {
       step = rehearse(chunks);
     }
+    heldOut.originalNll(1);
     long start = System.nanoTime();
-    untrained = measured(0, 0);
+    heldOut.untrained(1);
     return new Pace(step / FitText.tokens(chunks), Seconds.since(start));
   }
 
@@ -332,13 +326,13 @@ public final class Distillation implements AutoCloseable {
    * were.
    */
   public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
-    RangeTest test = RangeTest.ofSteps(steps(tokensInAll), settings);
+    RangeTest test = RangeTest.of(tokensInAll, settings);
     List<List<FitText.Chunk>> steps =
         text.steps(
             test.trained(),
             settings.withStepTokens(Math.toIntExact(Math.max(1, test.tokens() / test.steps()))));
     List<RateTrial> trials = new ArrayList<>();
-    double start = judged(test);
+    double start = loss(heldOut.untrained(test.judged()));
     trials.add(new RateTrial(0, 0, start));
     double lowest = start;
     int number = 0;
@@ -357,8 +351,8 @@ public final class Distillation implements AutoCloseable {
       }
       // Steps of a test may have fewer tokens, over which a change of all weights is spread.
       double changing = (Seconds.since(begin) - differentiating) / test.steps();
-      token = differentiating / tokens + changing / settings.stepTokens();
-      double now = judged(test);
+      token = differentiating / tokens + changing / settings.stepTokens(tokensInAll);
+      double now = loss(heldOut.measure(test.judged()));
       trials.add(new RateTrial(test.steps(), rate, now));
       lowest = Math.min(lowest, now);
       // A loss that never fell may have risen by the noise of a step.
@@ -371,10 +365,10 @@ public final class Distillation implements AutoCloseable {
     return new FoundRate(RangeTest.suitable(trials), List.copyOf(trials), token);
   }
 
-  /** The loss by which rates are judged, of the model as it is now. */
-  private double judged(RangeTest test) {
-    TrainingMeasurement.Distance distance = heldOut.distance(passes, student, test.judged());
-    return loss(distance.divergence(), distance.nll());
+  /** The loss of a model by which rates and weights are judged. */
+  private double loss(SortedMap<String, TrainingMeasurement.Distance> byDomain) {
+    TrainingMeasurement.Distance all = TrainingMeasurement.Distance.of(byDomain.values());
+    return settings.labels().loss(all.divergence(), all.nll());
   }
 
   /** The number of parameters that are trained. */
@@ -402,8 +396,9 @@ public final class Distillation implements AutoCloseable {
    */
   public Result run(long tokensInAll, double rate, Listener listener) {
     List<TrainingMeasurement> measurements = new ArrayList<>();
-    TrainingMeasurement first = untrained == null ? measured(0, 0) : untrained;
-    untrained = null;
+    SortedMap<String, TrainingMeasurement.Distance> untrained =
+        heldOut.untrained(settings.measuredBatches(tokensInAll));
+    TrainingMeasurement first = TrainingMeasurement.of(0, 0, untrained);
     tell(first, listener, measurements);
     return run(new Reached(List.of(), measurements, first), tokensInAll, rate, listener);
   }
@@ -523,10 +518,11 @@ public final class Distillation implements AutoCloseable {
     long once = text.tokens();
     int all = chunks.size();
     long measured = settings.measurements(tokensInAll);
+    int batches = settings.measuredBatches(tokensInAll);
     for (int number = steps.size() + 1; number <= all; number++) {
       if (!steps.isEmpty() && listener.timeIsUp()) {
         if (measurements.getLast().step() < steps.size()) {
-          found = better(found, steps.size(), tokens, listener, measurements);
+          found = better(found, steps.size(), tokens, batches, listener, measurements);
         }
         break;
       }
@@ -541,12 +537,12 @@ public final class Distillation implements AutoCloseable {
       steps.add(step);
       listener.stepped(step);
       if (number * measured / all > (number - 1) * measured / all) {
-        found = better(found, number, tokens, listener, measurements);
+        found = better(found, number, tokens, batches, listener, measurements);
       }
       listener.reached(new Reached(steps, measurements, found));
     }
     return new Result(
-        kept(), adapters(), heldOut.originalNll(), new Reached(steps, measurements, found));
+        kept(), adapters(), heldOut.originalNll(batches), new Reached(steps, measurements, found));
   }
 
   /** The adapters of the best model; where no step made the model better, what they began with. */
@@ -562,16 +558,21 @@ public final class Distillation implements AutoCloseable {
     return adapters;
   }
 
-  /** Measures, and keeps the weights where they are better than the best so far. */
+  /**
+   * Measures, and keeps the weights where they are better than the best so far.
+   *
+   * @param batches of the held-out text that are measured
+   */
   private TrainingMeasurement better(
       TrainingMeasurement best,
       int step,
       long tokens,
+      int batches,
       Listener listener,
       List<TrainingMeasurement> measurements) {
-    TrainingMeasurement measured = measured(step, tokens);
+    TrainingMeasurement measured = TrainingMeasurement.of(step, tokens, heldOut.measure(batches));
     tell(measured, listener, measurements);
-    if (loss(measured.divergence(), measured.nll()) >= loss(best.divergence(), best.nll())) {
+    if (loss(measured.domains()) >= loss(best.domains())) {
       return best;
     }
     listener.keeping();
@@ -587,14 +588,6 @@ public final class Distillation implements AutoCloseable {
       layers.forEach(TrainedLayers.Use.NAME, tensor -> weights.remove(tensor.name()));
     }
     return new NewWeights(weights);
-  }
-
-  private double loss(double divergence, double nll) {
-    return settings.labels().loss(divergence, nll);
-  }
-
-  private TrainingMeasurement measured(int step, long tokens) {
-    return TrainingMeasurement.of(step, tokens, heldOut.measure(passes, student));
   }
 
   private static void tell(

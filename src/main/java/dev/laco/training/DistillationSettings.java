@@ -8,6 +8,7 @@ import org.jspecify.annotations.Nullable;
  * dev.laco.transformer.RateSchedule}.
  *
  * @param stepTokens tokens of one step, at most; a step has at least one chunk
+ * @param leastSteps steps that a training has at least before its steps have half of these tokens
  * @param batchTokens tokens that run through the models at once, at most, but at least one chunk
  * @param rate the peak of the learning rate that suits a model from which layers were removed and
  *     that was not fitted
@@ -21,6 +22,7 @@ import org.jspecify.annotations.Nullable;
  */
 public record DistillationSettings(
     int stepTokens,
+    int leastSteps,
     int batchTokens,
     double rate,
     double decay,
@@ -30,6 +32,9 @@ public record DistillationSettings(
     long seed,
     @Nullable Adapters adapters,
     AdamWState held) {
+  /** Steps that a training usually has at least before its steps have fewer tokens. */
+  private static final int LEAST_STEPS = 32;
+
   /** How often the held-out text is usually measured while training, at most. */
   private static final int MEASUREMENTS = 10;
 
@@ -41,6 +46,9 @@ public record DistillationSettings(
    * a training on as many tokens; these are twice those of a measurement.
    */
   private static final int TOKENS_PER_MEASUREMENT = 8192;
+
+  /** Tokens of a training for each held-out token that is measured, where that is one batch. */
+  private static final int TOKENS_PER_MEASURED = 8;
 
   /** What AdamW keeps of the running mean of gradients. */
   static final double BETA1 = 0.9;
@@ -77,6 +85,7 @@ public record DistillationSettings(
     int step = size < 4 ? 1024 : size < 40 ? 4096 : 16384;
     return new DistillationSettings(
         step,
+        LEAST_STEPS,
         1024,
         adapters == null ? rate : RATE_OF_ADAPTERS * rate,
         0,
@@ -88,10 +97,19 @@ public record DistillationSettings(
         held);
   }
 
-  /** The same with steps of at most so many tokens. */
+  /** The same with steps of at most so many tokens, however short a training is. */
   DistillationSettings withStepTokens(int tokens) {
     return new DistillationSettings(
-        tokens, batchTokens, rate, decay, clip, labels, measurements, seed, adapters, held);
+        tokens, 0, batchTokens, rate, decay, clip, labels, measurements, seed, adapters, held);
+  }
+
+  /**
+   * Tokens of one step of a training on so many tokens, at most. A training that would have few
+   * steps has smaller ones, which are worth more than the time that they take (docs/benchmarks.md,
+   * "A short time").
+   */
+  public int stepTokens(long tokens) {
+    return tokens < (long) leastSteps * stepTokens ? Math.max(1, stepTokens / 2) : stepTokens;
   }
 
   /**
@@ -101,5 +119,11 @@ public record DistillationSettings(
   public int measurements(long tokens) {
     int usual = Math.clamp(tokens / TOKENS_PER_MEASUREMENT, LEAST_MEASUREMENTS, MEASUREMENTS);
     return Math.min(measurements, usual);
+  }
+
+  /** Batches of the held-out text on which a training on so many tokens is measured, at most. */
+  public int measuredBatches(long tokens) {
+    long measured = tokens / TOKENS_PER_MEASURED / batchTokens;
+    return Math.toIntExact(Math.clamp(measured, 1, Integer.MAX_VALUE));
   }
 }

@@ -80,7 +80,21 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
    * @param tokens on which to train; the last chunk may go beyond them
    */
   List<List<FitText.Chunk>> steps(long tokens, DistillationSettings settings) {
-    return parts(order(tokens, settings.seed()), settings.stepTokens());
+    return parts(order(tokens, settings.seed()), settings.stepTokens(tokens));
+  }
+
+  /**
+   * The held-out chunks on which a training is measured, in the parts that run at once.
+   *
+   * @param tokens on which to train
+   */
+  public List<List<FitText.Chunk>> measured(long tokens, DistillationSettings settings) {
+    return heldOutParts(settings).stream().limit(settings.measuredBatches(tokens)).toList();
+  }
+
+  /** All that is held out, in parts that run at once. */
+  List<List<FitText.Chunk>> heldOutParts(DistillationSettings settings) {
+    return parts(heldOut, settings.batchTokens());
   }
 
   /** Cuts a list of chunks, in its order, into parts of at most so many tokens, or of one chunk. */

@@ -1,11 +1,15 @@
 package dev.laco.training;
 
+import static java.util.stream.Collectors.groupingBy;
+import static java.util.stream.Collectors.mapping;
+import static java.util.stream.Collectors.toList;
+
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
-import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingMeasurement.Distance;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
@@ -16,13 +20,18 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 
 /**
- * The text that is held out, as the original sees it: its last hidden states, and the hidden states
- * in front of the first trained layer. They are computed once.
+ * The text that is held out. The original runs over a batch of it once, when the batch is first
+ * measured: its last hidden states, and the hidden states in front of the first trained layer, stay
+ * in memory.
  */
 final class HeldOut implements AutoCloseable {
+  private final CausalLm original;
+  private final CausalLm student;
+  private final Passes passes;
+  private final List<List<FitText.Chunk>> parts;
   private final TensorArena arena;
   private final List<Batch> batches = new ArrayList<>();
-  private double originalNll;
+  private final List<List<OfDomain>> untrained = new ArrayList<>();
 
   /**
    * A part of the text that runs at once.
@@ -30,40 +39,27 @@ final class HeldOut implements AutoCloseable {
    * @param domains of the sequences
    * @param shared hidden states in front of the first trained layer, {@code [T, d]}
    * @param reference the original's last hidden states, {@code [T, d]}
+   * @param predicted tokens that have another one in front
+   * @param originalNll of the original, nats, the sum of these tokens
    */
-  private record Batch(TokenBatch tokens, List<String> domains, Tensor shared, Tensor reference) {}
+  private record Batch(
+      TokenBatch tokens,
+      List<String> domains,
+      Tensor shared,
+      Tensor reference,
+      long predicted,
+      double originalNll) {}
 
-  /** Runs the original over the text. */
-  HeldOut(CausalLm original, Passes passes, List<FitText.Chunk> chunks, int batchTokens) {
-    arena = passes.backend().arena();
-    try {
-      run(original, passes, chunks, batchTokens);
-    } catch (RuntimeException e) {
-      close();
-      throw e;
-    }
-  }
-
-  private void run(CausalLm original, Passes passes, List<FitText.Chunk> chunks, int batchTokens) {
-    long predicted = 0;
-    for (List<FitText.Chunk> together : DistillationText.parts(chunks, batchTokens)) {
-      PackedSequences sequences =
-          PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
-      TokenBatch tokens = passes.batch(sequences);
-      Tensor shared = arena.allocate(DType.F32, sequences.size(), passes.width());
-      Tensor reference = arena.allocate(DType.F32, sequences.size(), passes.width());
-      passes.teach(tokens, shared, reference);
-      List<String> domains = together.stream().map(FitText.Chunk::domain).toList();
-      batches.add(new Batch(tokens, domains, shared, reference));
-      predicted += sequences.size() - sequences.sequences();
-      originalNll += Arrays.stream(NextTokens.nll(original, reference, tokens)).sum();
-    }
-    originalNll /= Math.max(1, predicted);
-  }
-
-  /** Mean negative log-likelihood of the text's tokens in the original, nats. */
-  double originalNll() {
-    return originalNll;
+  /**
+   * @param student the trained model
+   * @param parts of the text that run at once
+   */
+  HeldOut(CausalLm original, CausalLm student, Passes passes, List<List<FitText.Chunk>> parts) {
+    this.original = original;
+    this.student = student;
+    this.passes = passes;
+    this.parts = parts;
+    this.arena = passes.backend().arena();
   }
 
   /** Bytes of the hidden states of a text. */
@@ -71,51 +67,104 @@ final class HeldOut implements AutoCloseable {
     return 2 * width * Float.BYTES * FitText.tokens(chunks);
   }
 
-  /** Measures the trained model as it is now, on all of the text and on each of its domains. */
-  SortedMap<String, TrainingMeasurement.Distance> measure(Passes passes, CausalLm student) {
-    SortedMap<String, Sums> byDomain = new TreeMap<>();
-    batches.forEach(batch -> add(passes, student, batch, byDomain));
-    SortedMap<String, TrainingMeasurement.Distance> distances = new TreeMap<>();
-    byDomain.forEach((domain, sums) -> distances.put(domain, sums.distance()));
+  private Batch batch(int index) {
+    while (batches.size() <= index) {
+      List<FitText.Chunk> together = parts.get(batches.size());
+      PackedSequences sequences =
+          PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
+      TokenBatch tokens = passes.batch(sequences);
+      Tensor shared = arena.allocate(DType.F32, sequences.size(), passes.width());
+      Tensor reference = arena.allocate(DType.F32, sequences.size(), passes.width());
+      passes.teach(tokens, shared, reference);
+      batches.add(
+          new Batch(
+              tokens,
+              together.stream().map(FitText.Chunk::domain).toList(),
+              shared,
+              reference,
+              sequences.size() - sequences.sequences(),
+              Arrays.stream(NextTokens.nll(original, reference, tokens)).sum()));
+    }
+    return batches.get(index);
+  }
+
+  /**
+   * Mean negative log-likelihood of the tokens of the first batches in the original, nats.
+   *
+   * @param first the number of batches
+   */
+  double originalNll(int first) {
+    double nll = 0;
+    long predicted = 0;
+    for (int i = 0; i < count(first); i++) {
+      nll += batch(i).originalNll;
+      predicted += batch(i).predicted;
+    }
+    return nll / Math.max(1, predicted);
+  }
+
+  private int count(int first) {
+    return Math.min(first, parts.size());
+  }
+
+  /**
+   * Measures the trained model as it is now, on each domain of the first batches.
+   *
+   * @param first the number of batches
+   */
+  SortedMap<String, Distance> measure(int first) {
+    List<OfDomain> measured = new ArrayList<>();
+    for (int i = 0; i < count(first); i++) {
+      measured.addAll(distances(batch(i)));
+    }
+    return byDomain(measured);
+  }
+
+  /**
+   * Measures the model as it is before it is trained, on each domain of the first batches. A batch
+   * is measured once.
+   *
+   * @param first the number of batches
+   */
+  SortedMap<String, Distance> untrained(int first) {
+    while (untrained.size() < count(first)) {
+      untrained.add(distances(batch(untrained.size())));
+    }
+    return byDomain(untrained.stream().limit(first).flatMap(List::stream).toList());
+  }
+
+  /** The trained model's distance from the original on a sequence. */
+  private record OfDomain(String domain, Distance distance) {}
+
+  private static SortedMap<String, Distance> byDomain(List<OfDomain> measured) {
+    SortedMap<String, Distance> distances = new TreeMap<>();
+    measured.stream()
+        .collect(groupingBy(OfDomain::domain, mapping(OfDomain::distance, toList())))
+        .forEach((domain, parts) -> distances.put(domain, Distance.of(parts)));
     return distances;
   }
 
-  /** How far the trained model as it is now is from the original, on the first batches. */
-  TrainingMeasurement.Distance distance(Passes passes, CausalLm student, int first) {
-    SortedMap<String, Sums> byDomain = new TreeMap<>();
-    batches.stream().limit(first).forEach(batch -> add(passes, student, batch, byDomain));
-    return TrainingMeasurement.Distance.of(byDomain.values().stream().map(Sums::distance).toList());
-  }
-
-  /** Sums over the tokens of a domain. */
-  private static final class Sums {
-    private double divergence;
-    private double nll;
-    private long tokens;
-    private long predicted;
-
-    private TrainingMeasurement.Distance distance() {
-      return new TrainingMeasurement.Distance(
-          tokens, predicted, divergence / tokens, nll / Math.max(1, predicted));
-    }
-  }
-
-  private static void add(
-      Passes passes, CausalLm student, Batch batch, SortedMap<String, Sums> byDomain) {
+  private List<OfDomain> distances(Batch batch) {
     passes.backend().copy(batch.shared, passes.shared(batch.shared.rows()));
     Tensor hidden = passes.learn(batch.tokens);
     double[] divergences = NextTokens.kl(student, batch.reference, hidden, batch.tokens);
     double[] nll = NextTokens.nll(student, hidden, batch.tokens);
     PackedSequences sequences = batch.tokens.sequences();
+    List<OfDomain> distances = new ArrayList<>();
     for (int s = 0; s < sequences.sequences(); s++) {
-      Sums sums = byDomain.computeIfAbsent(batch.domains.get(s), domain -> new Sums());
-      for (int row = sequences.offsets()[s]; row < sequences.offsets()[s + 1]; row++) {
-        sums.divergence += divergences[row];
-        sums.nll += nll[row];
-      }
-      sums.tokens += sequences.length(s);
-      sums.predicted += sequences.length(s) - 1;
+      int from = sequences.offsets()[s];
+      int to = sequences.offsets()[s + 1];
+      int length = to - from;
+      distances.add(
+          new OfDomain(
+              batch.domains.get(s),
+              new Distance(
+                  length,
+                  length - 1,
+                  Arrays.stream(divergences, from, to).sum() / length,
+                  Arrays.stream(nll, from, to).sum() / Math.max(1, length - 1))));
     }
+    return distances;
   }
 
   @Override

@@ -14,8 +14,8 @@ import java.util.List;
  * @param judged batches of the held-out text by which rates are judged
  */
 public record RangeTest(List<Double> rates, long tokens, int steps, int judged) {
-  /** Steps of a training for which a test takes the tokens of one step at each rate. */
-  private static final int STEPS_PER_TEST_STEP = 48;
+  /** Tokens of a training for which a test takes one token at each rate. */
+  private static final int TOKENS_PER_TEST_TOKEN = 48;
 
   /** The most steps whose tokens a test takes at each rate. */
   private static final int MOST_STEPS = 4;
@@ -40,17 +40,19 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged) 
 
   /** The test in front of a training on so many tokens. */
   public static RangeTest of(long tokensInAll, DistillationSettings settings) {
-    return ofSteps(
-        (int) Math.min(Integer.MAX_VALUE, tokensInAll / settings.stepTokens()), settings);
+    long step = settings.stepTokens();
+    long tokens = tokensInAll / TOKENS_PER_TEST_TOKEN;
+    return tokens < LEAST_STEPS * step
+        ? new RangeTest(
+            RATES.subList(FIRST_OF_SHORT, RATES.size()),
+            Math.clamp(tokens, Math.max(LEAST_STEPS, step / 2), step),
+            LEAST_STEPS,
+            1)
+        : thorough((int) Math.min(MOST_STEPS, tokens / step), step);
   }
 
-  /** The test in front of a training of so many steps. */
-  static RangeTest ofSteps(int stepsInAll, DistillationSettings settings) {
-    int steps = Math.clamp(stepsInAll / STEPS_PER_TEST_STEP, 1, MOST_STEPS);
-    long tokens = (long) steps * settings.stepTokens();
-    return steps < LEAST_STEPS
-        ? new RangeTest(RATES.subList(FIRST_OF_SHORT, RATES.size()), tokens, LEAST_STEPS, 1)
-        : new RangeTest(RATES, tokens, steps, JUDGED);
+  private static RangeTest thorough(int steps, long stepTokens) {
+    return new RangeTest(RATES, steps * stepTokens, steps, JUDGED);
   }
 
   /** Tokens of all steps, at most. */
@@ -58,9 +60,9 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged) 
     return rates.size() * tokens;
   }
 
-  /** Tokens on which the loss is measured, at most. */
+  /** Tokens on which the loss of a trained model is measured, at most. */
   public long measured(DistillationSettings settings) {
-    return (rates.size() + 1L) * judged * settings.batchTokens();
+    return (long) rates.size() * judged * settings.batchTokens();
   }
 
   /**

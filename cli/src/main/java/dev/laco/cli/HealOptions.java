@@ -36,7 +36,9 @@ final class HealOptions {
   @Option(
       names = "--step-tokens",
       paramLabel = "N",
-      description = "Tokens of one step of the optimizer. Default: 1024 to 16384, by size.")
+      description =
+          "Tokens of one step of the optimizer. Default: 1024 to 16384, by size; half of that in a"
+              + " training that would have fewer than 32 steps.")
   @Nullable Integer stepTokens;
 
   @Option(

@@ -25,8 +25,11 @@ import org.jspecify.annotations.Nullable;
 
 /** The ops of training on a CPU, as {@link CpuBackend} has the others. */
 final class CpuTraining implements MemoryTraining, AutoCloseable {
-  /** Bytes that {@link #distillationLoss} uses for the logits of both models. */
+  /** Bytes that {@link #distillationLoss} uses for the logits of both models of enough rows. */
   private static final long LOGITS_BYTES = 64L << 20;
+
+  /** Rows that it computes at once at least: of fewer, products take longer to read the head. */
+  private static final long LEAST_ROWS = 128;
 
   private final CpuBackend backend;
   private final CpuProducts products;
@@ -38,6 +41,21 @@ final class CpuTraining implements MemoryTraining, AutoCloseable {
   CpuTraining(CpuBackend backend, CpuProducts products) {
     this.backend = backend;
     this.products = products;
+  }
+
+  @Override
+  public long scratchBytes(long tokens, long vocabulary) {
+    return vocabulary == 0 ? 0 : Math.min(tokens, rowsAtOnce(vocabulary)) * logitsBytes(vocabulary);
+  }
+
+  /** Rows of which the logits of both models are held at once. */
+  private static long rowsAtOnce(long vocabulary) {
+    return Math.max(LEAST_ROWS, LOGITS_BYTES / logitsBytes(vocabulary));
+  }
+
+  /** Bytes of the logits of both models of one row. */
+  private static long logitsBytes(long vocabulary) {
+    return 2 * Float.BYTES * vocabulary;
   }
 
   @Override
@@ -217,7 +235,7 @@ final class CpuTraining implements MemoryTraining, AutoCloseable {
     MemoryBatch sequences = MemoryBatch.of(batch);
     OpChecks.distillationLoss(
         hidden, reference, head, batch, sequences.maxToken(), labelShare, losses, gradient);
-    long most = Math.max(1, LOGITS_BYTES / (2 * Float.BYTES * head.weight().rows()));
+    long most = rowsAtOnce(head.weight().rows());
     for (long from = 0; from < hidden.rows(); from += most) {
       long to = Math.min(hidden.rows(), from + most);
       lossOfRows(

@@ -71,7 +71,7 @@ final class CudaTraining implements TrainingOps {
    * weight. Partial sums are small.
    */
   @Override
-  public long scratchBytes() {
+  public long scratchBytes(long tokens, long vocabulary) {
     return LOGITS_BYTES + LOGITS_BYTES / 4 + CudaProducts.PANEL_BYTES;
   }
 

@@ -25,6 +25,11 @@ import org.jspecify.annotations.Nullable;
 /** The ops of training in plain Java, as {@link ReferenceBackend} has the others. */
 final class ReferenceTraining implements MemoryTraining {
   @Override
+  public long scratchBytes(long tokens, long vocabulary) {
+    return 0;
+  }
+
+  @Override
   public DType gradientType(Tensor weight) {
     return DType.F32;
   }

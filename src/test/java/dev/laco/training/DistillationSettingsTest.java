@@ -1,0 +1,57 @@
+package dev.laco.training;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.text.FitText;
+import dev.laco.transformer.AdamWState;
+import java.util.List;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** A short training has small steps, and takes little time to measure. */
+class DistillationSettingsTest {
+  private static final DistillationSettings HOW =
+      DistillationSettings.forModel(80_000_000, null, AdamWState.FULL);
+
+  /** 64 chunks, all of them held out, too. */
+  private static final DistillationText TEXT = text();
+
+  private static DistillationText text() {
+    List<FitText.Chunk> chunks =
+        IntStream.range(0, 64).mapToObj(i -> new FitText.Chunk(new int[64], i, "a text")).toList();
+    return new DistillationText(chunks, chunks);
+  }
+
+  @Test
+  void aShortTrainingHasSmallSteps() {
+    int step = HOW.stepTokens();
+    assertEquals(step / 2, HOW.stepTokens(31L * step));
+    assertEquals(step, HOW.stepTokens(32L * step));
+    assertEquals(8, TEXT.steps(4L * step, HOW).size());
+    assertEquals(32, TEXT.steps(32L * step, HOW).size());
+    // A number that was asked for is that of all trainings.
+    DistillationSettings given = HOW.withStepTokens(step);
+    assertEquals(step, given.stepTokens(1));
+    assertEquals(4, TEXT.steps(4L * step, given).size());
+  }
+
+  /** A measurement takes half of the time of a training on as many tokens. */
+  @ParameterizedTest
+  @ValueSource(longs = {8_192, 20_000, 100_000, 1_000_000})
+  void measurementsTakeASmallPartOfATraining(long tokens) {
+    long measured = TEXT.measured(tokens, HOW).stream().mapToLong(FitText::tokens).sum();
+    long all = (HOW.measurements(tokens) + 1) * measured;
+    assertTrue(all <= tokens / 2, all + " of " + tokens);
+    assertTrue(measured >= HOW.batchTokens());
+  }
+
+  @Test
+  void aLongTrainingIsMeasuredOnAllThatIsHeldOut() {
+    assertEquals(
+        TEXT.heldOut(), TEXT.measured(50_000, HOW).stream().flatMap(List::stream).toList());
+    assertTrue(TEXT.measured(8_192, HOW).size() < TEXT.measured(50_000, HOW).size());
+  }
+}
