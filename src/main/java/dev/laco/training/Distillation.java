@@ -297,7 +297,7 @@ public final class Distillation implements AutoCloseable {
     if (alone) {
       step = rehearse(chunks);
     }
-    heldOut.originalNll(1);
+    heldOut.prepare(1);
     long start = System.nanoTime();
     heldOut.untrained(1);
     return new Pace(step / FitText.tokens(chunks), Seconds.since(start));

@@ -67,8 +67,13 @@ final class HeldOut implements AutoCloseable {
     return 2 * width * Float.BYTES * FitText.tokens(chunks);
   }
 
-  private Batch batch(int index) {
-    while (batches.size() <= index) {
+  /**
+   * Runs the original over the first batches where it has not yet.
+   *
+   * @param first the number of batches
+   */
+  void prepare(int first) {
+    while (batches.size() < count(first)) {
       List<FitText.Chunk> together = parts.get(batches.size());
       PackedSequences sequences =
           PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
@@ -85,7 +90,15 @@ final class HeldOut implements AutoCloseable {
               sequences.size() - sequences.sequences(),
               Arrays.stream(NextTokens.nll(original, reference, tokens)).sum()));
     }
-    return batches.get(index);
+  }
+
+  private List<Batch> prepared(int first) {
+    prepare(first);
+    return batches.subList(0, count(first));
+  }
+
+  private int count(int first) {
+    return Math.min(first, parts.size());
   }
 
   /**
@@ -96,15 +109,11 @@ final class HeldOut implements AutoCloseable {
   double originalNll(int first) {
     double nll = 0;
     long predicted = 0;
-    for (int i = 0; i < count(first); i++) {
-      nll += batch(i).originalNll;
-      predicted += batch(i).predicted;
+    for (Batch batch : prepared(first)) {
+      nll += batch.originalNll;
+      predicted += batch.predicted;
     }
     return nll / Math.max(1, predicted);
-  }
-
-  private int count(int first) {
-    return Math.min(first, parts.size());
   }
 
   /**
@@ -113,11 +122,8 @@ final class HeldOut implements AutoCloseable {
    * @param first the number of batches
    */
   SortedMap<String, Distance> measure(int first) {
-    List<OfDomain> measured = new ArrayList<>();
-    for (int i = 0; i < count(first); i++) {
-      measured.addAll(distances(batch(i)));
-    }
-    return byDomain(measured);
+    return byDomain(
+        prepared(first).stream().flatMap(batch -> distances(batch).stream()).toList());
   }
 
   /**
@@ -127,8 +133,9 @@ final class HeldOut implements AutoCloseable {
    * @param first the number of batches
    */
   SortedMap<String, Distance> untrained(int first) {
-    while (untrained.size() < count(first)) {
-      untrained.add(distances(batch(untrained.size())));
+    List<Batch> prepared = prepared(first);
+    while (untrained.size() < prepared.size()) {
+      untrained.add(distances(prepared.get(untrained.size())));
     }
     return byDomain(untrained.stream().limit(first).flatMap(List::stream).toList());
   }
