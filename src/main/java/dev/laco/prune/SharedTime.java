@@ -49,13 +49,13 @@ record SharedTime(
   private static final double SEARCH = 0.2;
 
   /** Numbers of tokens of a fit are tried in steps of this part of the usual tokens. */
-  private static final int STEPS = 8;
+  private static final int STEPS = 16;
 
   /** The steps of the smallest fit that is tried before a quicker rule is taken. */
   private static final int LEAST_STEPS = 1;
 
   /** The same of a rule that trains layers. */
-  private static final int LEAST_STEPS_TRAINED = 4;
+  private static final int LEAST_STEPS_TRAINED = 8;
 
   /** The fewest tokens that the time decides on: with fewer there may be none to hold out. */
   private static final int LEAST_TOKENS = 4096;

@@ -362,7 +362,7 @@ public final class Distillation implements AutoCloseable {
       }
     }
     layers.restart();
-    return new FoundRate(RangeTest.suitable(trials), List.copyOf(trials), token);
+    return new FoundRate(test.suitable(trials), List.copyOf(trials), token);
   }
 
   /** The loss of a model by which rates and weights are judged. */

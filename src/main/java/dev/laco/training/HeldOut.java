@@ -122,8 +122,7 @@ final class HeldOut implements AutoCloseable {
    * @param first the number of batches
    */
   SortedMap<String, Distance> measure(int first) {
-    return byDomain(
-        prepared(first).stream().flatMap(batch -> distances(batch).stream()).toList());
+    return byDomain(prepared(first).stream().flatMap(batch -> distances(batch).stream()).toList());
   }
 
   /**

@@ -12,8 +12,9 @@ import java.util.List;
  * @param tokens of the steps at each rate
  * @param steps at each rate
  * @param judged batches of the held-out text by which rates are judged
+ * @param peak the largest rate of the training, relative to the best rate of the test
  */
-public record RangeTest(List<Double> rates, long tokens, int steps, int judged) {
+public record RangeTest(List<Double> rates, long tokens, int steps, int judged, double peak) {
   /** Tokens of a training for which a test takes one token at each rate. */
   private static final int TOKENS_PER_TEST_TOKEN = 48;
 
@@ -38,6 +39,9 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged) 
   /** The peak of the rates of a training, relative to their mean. */
   private static final double PEAK = 2;
 
+  /** Usual steps; a training on the tokens of fewer has no room to make up for a high rate. */
+  private static final int CAREFUL = 8;
+
   /** The test in front of a training on so many tokens. */
   public static RangeTest of(long tokensInAll, DistillationSettings settings) {
     long step = settings.stepTokens();
@@ -47,12 +51,13 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged) 
             RATES.subList(FIRST_OF_SHORT, RATES.size()),
             Math.clamp(tokens, Math.max(LEAST_STEPS, step / 2), step),
             LEAST_STEPS,
-            1)
+            1,
+            tokensInAll < CAREFUL * step ? 1 : PEAK)
         : thorough((int) Math.min(MOST_STEPS, tokens / step), step);
   }
 
   private static RangeTest thorough(int steps, long stepTokens) {
-    return new RangeTest(RATES, steps * stepTokens, steps, JUDGED);
+    return new RangeTest(RATES, steps * stepTokens, steps, JUDGED, PEAK);
   }
 
   /** Tokens of all steps, at most. */
@@ -66,14 +71,15 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged) 
   }
 
   /**
-   * The peak of the rates of a training. It is twice the rate at which the loss would be smallest
-   * by a parabola over the logarithms of the rate behind whose steps it was smallest and of its
-   * neighbours, since the mean of a training's rates is half of their peak; or the lowest rate of
-   * all where the loss never fell.
+   * The peak of the rates of a training. It is {@link #peak} times the rate at which the loss would
+   * be smallest by a parabola over the logarithms of the rate behind whose steps it was smallest
+   * and of its neighbours: twice, since the mean of a training's rates is half of their peak, or
+   * once before a training of very few steps. Where the loss never fell, it is the lowest rate of
+   * all.
    *
    * @param trials of a test; the first is of the model as it is
    */
-  static double suitable(List<RateTrial> trials) {
+  double suitable(List<RateTrial> trials) {
     int best = 0;
     for (int i = 1; i < trials.size(); i++) {
       best = trials.get(i).loss() < trials.get(best).loss() ? i : best;
@@ -89,6 +95,6 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged) 
       // The vertex of the parabola, in steps from one rate to the next.
       share = Double.isFinite(left + right) ? (left - right) / (2 * (left + right)) : 0;
     }
-    return PEAK * rate * Math.pow(rate / trials.get(Math.max(1, best - 1)).rate(), share);
+    return peak * rate * Math.pow(rate / trials.get(Math.max(1, best - 1)).rate(), share);
   }
 }

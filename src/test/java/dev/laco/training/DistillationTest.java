@@ -77,7 +77,7 @@ class DistillationTest {
         assertTrue(lowest < start || trials.size() == 4, trials::toString);
         // A short training, too, has two steps at each rate, but fewer rates.
         assertTrue(trials.stream().skip(1).allMatch(trial -> trial.steps() == 2), trials::toString);
-        assertEquals(RangeTest.suitable(trials), found.rate());
+        assertEquals(RangeTest.of(12 * 4 * LENGTH, settings).suitable(trials), found.rate());
         Distillation.Result result = training.run(12 * 4 * LENGTH, settings.rate(), noted);
         List<TrainingStep> steps = noted.steps();
         assertEquals(12, steps.size());

@@ -11,6 +11,11 @@ import org.junit.jupiter.api.Test;
 
 /** A range test finds the rate of a training, and takes a small part of its time. */
 final class RangeTestTest {
+  private static final DistillationSettings HOW =
+      DistillationSettings.forModel(80_000_000, null, AdamWState.FULL);
+
+  private static final RangeTest LONG = RangeTest.of(400L * HOW.stepTokens(), HOW);
+
   /** The peak of a training's rates is twice the rate that a range test finds best. */
   @Test
   void aRateBetweenThoseThatWereTriedMaySuitBest() {
@@ -33,21 +38,27 @@ final class RangeTestTest {
       double rate = trials.isEmpty() ? 0 : 1e-4 * Math.pow(3, trials.size() - 2);
       trials.add(new RateTrial(trials.isEmpty() ? 0 : 4, rate, loss));
     }
-    return RangeTest.suitable(trials);
+    return LONG.suitable(trials);
   }
 
   @Test
   void aShortTrainingHasAShortTest() {
-    DistillationSettings how = DistillationSettings.forModel(80_000_000, null, AdamWState.FULL);
-    RangeTest brief = RangeTest.of(10L * how.stepTokens(), how);
-    RangeTest thorough = RangeTest.of(400L * how.stepTokens(), how);
-    for (RangeTest test : List.of(brief, thorough)) {
+    RangeTest brief = RangeTest.of(10L * HOW.stepTokens(), HOW);
+    for (RangeTest test : List.of(brief, LONG)) {
       // One step alone does not show at which rate steps undo each other.
       assertTrue(test.steps() >= 2, test::toString);
       assertEquals(1, test.rates().getLast());
     }
-    assertEquals(3L * how.stepTokens() / 2, brief.trained());
-    assertTrue(thorough.trained() > 4 * brief.trained(), thorough::toString);
-    assertTrue(thorough.measured(how) > 2 * brief.measured(how), thorough::toString);
+    assertEquals(3L * HOW.stepTokens() / 2, brief.trained());
+    assertTrue(LONG.trained() > 4 * brief.trained(), LONG::toString);
+    assertTrue(LONG.measured(HOW) > 2 * brief.measured(HOW), LONG::toString);
+  }
+
+  /** In a few steps a training cannot make up for what a high rate undoes. */
+  @Test
+  void aTrainingOfVeryFewStepsHasALowerRate() {
+    List<RateTrial> trials = List.of(new RateTrial(0, 0, 0.5), new RateTrial(2, 1e-4, 0.4));
+    assertEquals(2e-4, RangeTest.of(8L * HOW.stepTokens(), HOW).suitable(trials), 1e-12);
+    assertEquals(1e-4, RangeTest.of(8L * HOW.stepTokens() - 1, HOW).suitable(trials), 1e-12);
   }
 }
