@@ -384,13 +384,13 @@ public record HealStage(
         listener.told(new HealEvent.Resumed(start, kept.reached().steps().size()));
       }
       Clock clock = new Clock(begin, before);
+      int measured = parts.measured(start.tokens(), how).size();
       // Another step must leave time for the measurement at the end.
       BooleanSupplier timeIsUp =
           () ->
               pace != null
                   && left.getAsDouble()
-                      <= how.stepTokens(start.tokens()) * pace.token()
-                          + how.measuredBatches(start.tokens()) * pace.batch();
+                      <= how.stepTokens(start.tokens()) * pace.token() + measured * pace.batch();
       Distillation.Listener telling =
           new Telling(listener, stage, start, training, state, clock, timeIsUp);
       Distillation.Result result =

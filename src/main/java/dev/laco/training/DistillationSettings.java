@@ -122,7 +122,7 @@ public record DistillationSettings(
   }
 
   /** Batches of the held-out text on which a training on so many tokens is measured, at most. */
-  public int measuredBatches(long tokens) {
+  int measuredBatches(long tokens) {
     long measured = tokens / TOKENS_PER_MEASURED / batchTokens;
     return Math.toIntExact(Math.clamp(measured, 1, Integer.MAX_VALUE));
   }
