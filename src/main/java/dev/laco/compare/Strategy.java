@@ -52,7 +52,10 @@ public record Strategy(Layers layers, @Nullable FitRule fit) {
   private static final String OWN = "laco";
   private static final String PAPER = "paper-";
 
-  /** The default of a prune: its search, and the fit that leaves the best model. */
+  /**
+   * The default of a prune without the training behind it, since methods of other people train
+   * nothing: its search, and the fit that leaves the best model.
+   */
   public static final Strategy DEFAULT = searched(FitRule.REFINE);
 
   /**
@@ -84,7 +87,7 @@ public record Strategy(Layers layers, @Nullable FitRule fit) {
         .toList();
   }
 
-  /** The default of a comparison: the default of a prune, and the methods of other people. */
+  /** The default of a comparison: {@link #DEFAULT}, and the methods of other people. */
   public static List<Strategy> usual() {
     return presets().stream()
         .filter(strategy -> strategy.equals(DEFAULT) || !strategy.isSearched())

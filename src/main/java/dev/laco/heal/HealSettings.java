@@ -143,6 +143,23 @@ public record HealSettings(
     }
   }
 
+  /** The same on another number of tokens. */
+  public HealSettings withTokens(long others) {
+    return new HealSettings(
+        texts,
+        samples,
+        others,
+        stepTokens,
+        rate,
+        labelShare,
+        layers,
+        seed,
+        lora,
+        loraAlpha,
+        optimizer,
+        masters);
+  }
+
   /** The same of other layers. */
   public HealSettings withLayers(Layers others) {
     return new HealSettings(

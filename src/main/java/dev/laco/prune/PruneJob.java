@@ -64,6 +64,7 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
@@ -210,10 +211,10 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
 
   /** The most bytes that the tensors of a fit may take. */
   public long mostNewBytes() {
+    boolean mayTrain =
+        request.healing() != null || (search.fit() != null && request.leavesTrainingOpen());
     return search.mostNewBytes(model)
-        + (request.healing() == null
-            ? 0
-            : HealStage.weightBytes(model.checkpoint(), search.depthSought(model)));
+        + (mayTrain ? HealStage.weightBytes(model.checkpoint(), search.depthSought(model)) : 0);
   }
 
   /** The best model so far, also of a job that was cancelled; empty before there is one. */
@@ -245,14 +246,21 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       }
       goOn(backend, read);
       shareTime(backend, read);
-      PruneTexts untrained = read.of(search);
-      tell(untrained.calibrationRead());
-      untrained.warnings(model).forEach(this::warn);
-      PruneMemory memory = new PruneMemory(model, device, backend, search, untrained);
+      PruneTexts texts = read.of(search);
+      tell(texts.calibrationRead());
+      texts.warnings(model).forEach(this::warn);
+      PruneMemory memory = new PruneMemory(model, device, backend, search, texts);
       SweepOptions sweep = memory.sweep();
+      if (request.leavesTrainingOpen()
+          && texts.heal() != null
+          && !memory.trainsBesideWeights(sweep)) {
+        warnUntrained(texts.heal());
+        texts = texts.untrained();
+        memory = new PruneMemory(model, device, backend, search, texts);
+      }
       residence = memory.residence(sweep);
       chooseTrained();
-      PruneTexts texts = untrained.training(timed.healing());
+      texts = texts.training(timed.healing());
       RunningModel running =
           runningModel(
               backend,
@@ -277,7 +285,13 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           trainingSeconds(texts, new JobEstimate(model, backend)));
       tellExpectation();
       if (request.within() == null && earlier == null) {
-        PruneStages.quicker(progress(), new JobEstimate(model, backend), model, search, texts)
+        PruneStages.quicker(
+                progress(),
+                new JobEstimate(model, backend),
+                model,
+                search,
+                texts,
+                request.leavesTrainingOpen())
             .ifPresent(this::tell);
       }
       if (texts.heal() != null) {
@@ -339,6 +353,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         && residence == Residence.EVERYTHING) {
       timed = timed.withHeal(healing.withLayers(HealSettings.Layers.ALL));
     }
+  }
+
+  private void warnUntrained(HealStage heal) {
+    warn(
+        String.format(
+            Locale.ROOT,
+            "the fitted model is not trained, since a training does not fit into the memory beside"
+                + " the model's weights: %s %d trains it with less memory, which takes longer",
+            Setting.of("healTokens"),
+            heal.wantedTokens()));
   }
 
   /** The stages ahead that change the model, with what each does. */

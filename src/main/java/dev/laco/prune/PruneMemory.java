@@ -85,14 +85,22 @@ record PruneMemory(
 
   /** As much of a training stays in memory as there is room for. */
   Residence residence(SweepOptions sweep) {
-    return Residence.most(
-        residence ->
-            MemoryPlan.suffices(
-                backend,
-                model.checkpoint(),
-                device,
-                beside(sweep, residence),
-                search.mergedAtOnce()));
+    return Residence.most(residence -> suffices(beside(sweep, residence)));
+  }
+
+  /** Whether there is room for all of a training beside all of the model's weights. */
+  boolean trainsBesideWeights(SweepOptions sweep) {
+    MemoryPlan.Beside training = beside(sweep, Residence.EVERYTHING);
+    return suffices(
+        new MemoryPlan.Beside(
+            training.buffers(),
+            training.held(),
+            training.weights() + model.checkpoint().weightBytes(),
+            training.newWeights()));
+  }
+
+  private boolean suffices(MemoryPlan.Beside beside) {
+    return MemoryPlan.suffices(backend, model.checkpoint(), device, beside, search.mergedAtOnce());
   }
 
   /** What of a training does not lie in memory, as people read it behind the plan. */

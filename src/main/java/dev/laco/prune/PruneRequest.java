@@ -23,7 +23,8 @@ import org.jspecify.annotations.Nullable;
  * @param effort how much time is spent where no rule is given; null for {@link Effort#NORMAL}, and
  *     where a time is given
  * @param heal how the pruned model is trained in the end; null where it is not, unless {@code
- *     within} or {@code effort} ask for it
+ *     within} or {@code effort} ask for it, or the request {@linkplain #leavesTrainingOpen leaves
+ *     that open}
  * @param within seconds that the whole job may take: the largest fit that leaves time to train, and
  *     then as much training as there is time for; null for no limit
  */
@@ -42,9 +43,12 @@ public record PruneRequest(
   public enum Effort {
     /** The most exact fit whose time does not depend on how many layers stand behind a gap. */
     FAST,
-    /** The rule that does most of those that hold for the model. */
+    /**
+     * The rule that does most of those that hold for the model, and then a short training where all
+     * of it stays in memory.
+     */
     NORMAL,
-    /** Likewise, and then the model is trained. */
+    /** Likewise, and then a training on all of the text. */
     BEST;
 
     /** The name in requests and on the command line. */
@@ -73,9 +77,20 @@ public record PruneRequest(
     }
   }
 
-  /** How the pruned model is trained in the end; null where it is not. */
+  /** How the pruned model is trained in the end; null where no training was asked for. */
   public @Nullable HealSettings healing() {
     return heal == null && (within != null || effort == Effort.BEST) ? HealSettings.DEFAULT : heal;
+  }
+
+  /**
+   * Whether rule, time and training are left to the engine, which then trains the fitted model
+   * shortly where that is worth its time.
+   */
+  public boolean leavesTrainingOpen() {
+    return (rule == null || rule.equals(MergeRule.AUTO))
+        && (effort == null || effort == Effort.NORMAL)
+        && heal == null
+        && within == null;
   }
 
   /** A prune to a goal, with defaults for all else. */

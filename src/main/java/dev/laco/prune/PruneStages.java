@@ -133,13 +133,15 @@ public final class PruneStages {
    * that does not, or whose rule is quick.
    *
    * @param progress which expects the stages of the job
+   * @param leavesTraining whether the job is not trained where that rule is given
    */
   static Optional<PruneEvent.QuickerRule> quicker(
       JobProgress progress,
       JobEstimate estimate,
       Model model,
       SearchChoice search,
-      PruneTexts texts) {
+      PruneTexts texts,
+      boolean leavesTraining) {
     FitText text = texts.fit();
     FitRule rule = search.fit();
     double all = progress.expectedBeside("");
@@ -149,10 +151,13 @@ public final class PruneStages {
     }
     int target = search.depthSought(model);
     double fitting = fitSeconds(estimate, texts.quickFits(rule), search, text, target);
+    double untrained = leavesTraining ? progress.expectedBeside(HealStage.NAME) : all;
     return Optional.of(
         new PruneEvent.QuickerRule(
             quick.label(),
-            all - fitting + fitSeconds(estimate, texts.quickFits(quick), search, text, target)));
+            untrained
+                - fitting
+                + fitSeconds(estimate, texts.quickFits(quick), search, text, target)));
   }
 
   private static double fitSeconds(

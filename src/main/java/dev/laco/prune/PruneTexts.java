@@ -63,7 +63,10 @@ record PruneTexts(
             model, request.texts().evaluation(), request.texts().evaluationTokens());
     FitText source = fitSource(request, search.fit(), model);
     FitText fit = source == null ? null : JobTexts.fitOf(source, model, request.fit().tokens());
-    HealStage heal = healing(request, source, model);
+    HealStage heal =
+        request.leavesTrainingOpen()
+            ? ShortTraining.of(source, fit, search, model)
+            : healing(request, source, model);
     PruneTexts texts =
         new PruneTexts(
             calibration,
@@ -158,6 +161,12 @@ record PruneTexts(
             choice,
             heal.with(settings),
             prompts);
+  }
+
+  /** The same texts without a training. */
+  PruneTexts untrained() {
+    return new PruneTexts(
+        calibration, sequences, evaluation, fit, fitSource, choice, null, prompts);
   }
 
   /** The text on which the chosen model is usually fitted; null where no weights are fitted. */

@@ -75,7 +75,8 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
    * be smallest by a parabola over the logarithms of the rate behind whose steps it was smallest
    * and of its neighbours: twice, since the mean of a training's rates is half of their peak, or
    * once before a training of very few steps. Where the loss never fell, it is the lowest rate of
-   * all.
+   * all. Where the largest rate is the best, but its steps made the loss fall less than those at
+   * the rate before, it is the rate before.
    *
    * @param trials of a test; the first is of the model as it is
    */
@@ -87,6 +88,10 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
     if (best == 0) {
       return trials.get(1).rate();
     }
+    if (best > 1 && best + 1 == trials.size() && fall(trials, best) < fall(trials, best - 1)) {
+      // Steps at that rate undid a part of what they gained; a training would undo more.
+      return trials.get(best - 1).rate();
+    }
     double rate = trials.get(best).rate();
     double share = 0;
     if (best > 1 && best + 1 < trials.size()) {
@@ -96,5 +101,10 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
       share = Double.isFinite(left + right) ? (left - right) / (2 * (left + right)) : 0;
     }
     return peak * rate * Math.pow(rate / trials.get(Math.max(1, best - 1)).rate(), share);
+  }
+
+  /** By how much the steps of a trial made the loss fall. */
+  private static double fall(List<RateTrial> trials, int trial) {
+    return trials.get(trial - 1).loss() - trials.get(trial).loss();
   }
 }

@@ -30,7 +30,8 @@ final class PruneStagesTest {
       PruneStages.expect(progress, model, backend, search, texts, true, true, fit, false, null, 0);
       return new Expected(
           progress.expectedBeside(""),
-          PruneStages.quicker(progress, new JobEstimate(model, backend), model, search, texts));
+          PruneStages.quicker(
+              progress, new JobEstimate(model, backend), model, search, texts, true));
     }
   }
 

@@ -27,6 +27,8 @@ final class RangeTestTest {
     assertEquals(6e-4, suitable(0.5, 0.4, 0.35, 0.3), 1e-12);
     assertEquals(2e-4 / 3, suitable(0.5, 0.3, 0.4), 1e-12);
     assertEquals(2e-4, suitable(0.5, 0.4, 0.3, Double.NaN), 1e-12);
+    // The largest rate is the best, but too high: SmolLM2-135M at 20 of 30 layers.
+    assertEquals(1e-4, suitable(1.155, 1.1523, 1.1319, 1.1273), 1e-12);
     // Where the loss never fell, it is the lowest rate of all.
     assertEquals(1e-4 / 3, suitable(0.5, 0.6, 0.7, 0.8), 1e-12);
   }

@@ -41,7 +41,7 @@ final class CompareCommand implements Callable<Integer> {
       split = ",",
       completionCandidates = Strategies.class,
       description =
-          "Compare these only, of ${COMPLETION-CANDIDATES}. laco is the default of prune, laco-RULE the same with another"
+          "Compare these only, of ${COMPLETION-CANDIDATES}. laco is the default of prune without its training, laco-RULE with another"
               + " rule, laco-merge its search alone. Default: laco and all that others do.")
   List<Strategy> strategies = Strategy.usual();
 

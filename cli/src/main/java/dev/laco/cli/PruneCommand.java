@@ -288,11 +288,12 @@ final class PruneCommand implements Callable<Integer> {
 
   /**
    * The command that trains a pruned model which predicts worse than the original; empty where the
-   * model is close to the original, was trained already, or was not measured.
+   * model is close to the original, was trained as somebody asked, or was not measured.
    */
   static Optional<String> training(PruneReport report, Path pruned) {
+    boolean open = report.request() instanceof PruneRequest request && request.leavesTrainingOpen();
     boolean gains =
-        report.heal() == null
+        (report.heal() == null || open)
             && report.quality() instanceof PruneReport.Measured measured
             && Verdict.of(measured) != Verdict.CLOSE;
     return gains

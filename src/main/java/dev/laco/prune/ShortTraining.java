@@ -1,0 +1,46 @@
+package dev.laco.prune;
+
+import dev.laco.Model;
+import dev.laco.heal.HealSettings;
+import dev.laco.heal.HealStage;
+import dev.laco.text.FitText;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The training that follows a fit where a request leaves both open ({@link
+ * PruneRequest#leavesTrainingOpen}): all layers, on an eighth as many tokens as the fit had, and on
+ * tokens that the fit does not see (docs/benchmarks.md, "A training behind the default's fit").
+ */
+final class ShortTraining {
+  /** Tokens of the fit for one of the training. */
+  private static final int FITTED = 8;
+
+  /** The fewest steps that are worth the test of rates in front of them. */
+  private static final int LEAST_STEPS = 8;
+
+  private ShortTraining() {}
+
+  /**
+   * The stage; null where there is no fit, where the training would have too few steps, or where
+   * the text does not have as many tokens that the fit does not see.
+   *
+   * @param source all of the text of the fit
+   * @param fit the part of it that models are fitted on
+   */
+  static @Nullable HealStage of(
+      @Nullable FitText source, @Nullable FitText fit, SearchChoice search, Model model) {
+    if (source == null || fit == null) {
+      return null;
+    }
+    long tokens = fit.tokens() / FITTED;
+    HealSettings settings =
+        HealSettings.DEFAULT.withTokens(tokens).withLayers(HealSettings.Layers.ALL);
+    long parameters = search.depthSought(model) * model.config().layerParameters();
+    if (source.tokens() < fit.tokens() + tokens
+        || HealStage.steps(settings, parameters, tokens) < LEAST_STEPS) {
+      return null;
+    }
+    HealStage stage = HealStage.of(settings, model, source);
+    return stage.parts().tokens() < fit.tokens() + tokens ? null : stage;
+  }
+}

@@ -1,0 +1,197 @@
+package dev.laco.prune;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Compute;
+import dev.laco.DeviceSettings;
+import dev.laco.Fixtures;
+import dev.laco.JobEvent;
+import dev.laco.Model;
+import dev.laco.TestFiles;
+import dev.laco.backend.Backend;
+import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.heal.HealSettings;
+import dev.laco.heal.HealStage;
+import dev.laco.report.PruneReport;
+import dev.laco.report.TrainingStart;
+import dev.laco.run.MemoryPlan;
+import dev.laco.training.Residence;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import java.util.function.Predicate;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A prune that says nothing of rule, time and training trains what it has fitted. */
+final class ShortTrainingTest {
+  private static final String FIXTURE = "llama_tied_rope3";
+  private static final DeviceSettings CPU =
+      DeviceSettings.of("cpu").withThreads(1).withCompute(Compute.F32);
+
+  /** The fewest tokens of a fit behind which this model is trained: an eighth has eight steps. */
+  private static final int FITTED = 32_768;
+
+  @TempDir Path folder;
+
+  @Test
+  void aTrainingHasAnEighthOfTheTokensOfTheFit() {
+    PruneRequest asked = request(64_000, FITTED);
+    assertEquals(4_096, tokens(asked));
+    assertEquals(4_096, tokens(asked.withEffort(PruneRequest.Effort.NORMAL).withRule("auto")));
+    assertEquals(4_200, tokens(request(64_000, 33_600)));
+    // Too few steps.
+    assertNull(tokens(request(64_000, FITTED - 8)));
+    // An eighth of the documents is held out, and the fit takes what is left of the others.
+    assertNull(tokens(request(40_000, FITTED)));
+  }
+
+  @Test
+  void whatSomebodyAsksForIsDone() {
+    PruneRequest asked = request(64_000, FITTED);
+    assertNull(tokens(asked.withRule("refine")));
+    assertNull(tokens(asked.withRule("drop").withFit(FitSettings.DEFAULT)));
+    assertEquals(500, tokens(asked.withHeal(training(asked, 500))));
+    try (Model model = Model.open(Fixtures.model(FIXTURE))) {
+      PruneRequest fast = asked.withEffort(PruneRequest.Effort.FAST);
+      SearchChoice search = SearchChoice.of(fast.withEffort(null).withRule("align"), model);
+      assertNull(PruneTexts.read(fast, search, model, 0).heal());
+    }
+    // The demo model's text has nothing that the fit does not see.
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      PruneRequest usual = PruneRequest.of(Goal.layers(12));
+      SearchChoice search = SearchChoice.of(usual, model);
+      assertNull(PruneTexts.read(usual, search, model, 0).heal());
+    }
+  }
+
+  @Test
+  void theSameCanBeAskedForByName() {
+    PruneRequest asked = request(64_000, FITTED);
+    PruneReport report = pruned(asked, CPU, new ArrayList<>());
+    TrainingStart start = report.heal().training().start();
+    assertEquals(4_096, start.tokens());
+    assertEquals(0, start.firstLayer());
+    PruneReport same =
+        pruned(asked.withRule("refine").withHeal(training(asked, 4_096)), CPU, new ArrayList<>());
+    assertEquals(report.heal().training().best(), same.heal().training().best());
+    assertEquals(report.heal().training().steps(), same.heal().training().steps());
+  }
+
+  @Test
+  void aModelIsNotTrainedAndThatIsSaidWhereMemoryDoesNotSuffice() {
+    PruneRequest asked = request(64_000, FITTED);
+    List<String> warnings = new ArrayList<>();
+    PruneReport report = pruned(asked, CPU.withMemory(null, between(asked)), warnings);
+    assertNull(report.heal());
+    assertNotNull(report.fit());
+    assertTrue(
+        warnings.stream()
+            .anyMatch(w -> w.startsWith("the fitted model is not trained") && w.contains("4096")),
+        warnings::toString);
+  }
+
+  /** Bytes of the host that suffice for a fit, and not for a training beside the weights. */
+  private static long between(PruneRequest asked) {
+    try (Model model = Model.open(Fixtures.model(FIXTURE));
+        Backend backend = CpuBackend.open(Compute.F32, 1)) {
+      SearchChoice search = SearchChoice.of(asked, model);
+      PruneTexts texts = PruneTexts.read(asked, search, model, 0);
+      long fit =
+          least(
+              host -> {
+                PruneMemory memory =
+                    new PruneMemory(model, host, backend, search, texts.untrained());
+                MemoryPlan.Beside beside = memory.beside(memory.sweep(), Residence.EVERYTHING);
+                return MemoryPlan.suffices(backend, model.checkpoint(), host, beside, 1);
+              });
+      long training =
+          least(
+              host -> {
+                PruneMemory memory = new PruneMemory(model, host, backend, search, texts);
+                return memory.trainsBesideWeights(memory.sweep());
+              });
+      assertTrue(fit < training, fit + " and " + training);
+      return (fit + training) / 2;
+    }
+  }
+
+  private static long least(Predicate<DeviceSettings> suffices) {
+    long low = MemoryPlan.JAVA_BYTES;
+    long high = 1L << 32;
+    while (high - low > 1) {
+      long middle = (low + high) / 2;
+      if (suffices.test(CPU.withMemory(null, middle))) {
+        high = middle;
+      } else {
+        low = middle;
+      }
+    }
+    return high;
+  }
+
+  /** A training of all layers on the text of the fit. */
+  private static HealSettings training(PruneRequest fitted, long tokens) {
+    return new HealSettings(
+        List.of(fitted.fit().file()),
+        null,
+        tokens,
+        null,
+        null,
+        null,
+        HealSettings.Layers.ALL,
+        null,
+        null,
+        null,
+        null,
+        null);
+  }
+
+  /** Tokens of the training that a prune would end with; null where it would not train. */
+  private static @Nullable Long tokens(PruneRequest request) {
+    try (Model model = Model.open(Fixtures.model(FIXTURE))) {
+      HealStage heal = PruneTexts.read(request, SearchChoice.of(request, model), model, 0).heal();
+      return heal == null ? null : heal.wantedTokens();
+    }
+  }
+
+  private static PruneReport pruned(
+      PruneRequest request, DeviceSettings device, List<String> warnings) {
+    try (Model model = Model.open(Fixtures.model(FIXTURE));
+        PruneJob job =
+            new PruneJob(model, device, request)
+                .listener(
+                    event -> {
+                      if (event instanceof JobEvent.Warned warned) {
+                        warnings.add(warned.message());
+                      }
+                    })) {
+      return job.run().report();
+    }
+  }
+
+  /**
+   * A prune that is fitted on a part of a text.
+   *
+   * @param tokens of the text, in documents of 200
+   */
+  private PruneRequest request(int tokens, int fitted) {
+    Random random = new Random(0);
+    String lists =
+        IntStream.range(0, tokens / 200)
+            .mapToObj(_ -> Arrays.toString(random.ints(200, 3, 256).toArray()))
+            .toList()
+            .toString();
+    Path text = TestFiles.write(folder.resolve("text" + tokens + ".json"), lists);
+    return PruneRequest.of(Goal.layers(9))
+        .withTexts(new TextSettings(Fixtures.tokens(folder, FIXTURE, "calib"), null, null))
+        .withFit(new FitSettings(text, fitted));
+  }
+}
