@@ -403,6 +403,32 @@ class HealTest {
     assertEquals(-1, Files.mismatch(healed.resolve(weights), applied.resolve(weights)));
   }
 
+  /** A prune that names neither a rule nor a time nor a training ends with a short one. */
+  @Test
+  void aPruneTrainsByItselfBehindALargeFit() throws IOException {
+    int vocabulary = Fixtures.read(MODEL.resolve("config.json")).get("vocab_size").intValue();
+    Random random = new Random(0);
+    Path text =
+        Files.writeString(
+            folder.resolve("text.json"),
+            IntStream.range(0, 250)
+                .mapToObj(_ -> Arrays.toString(random.ints(200, 3, vocabulary).toArray()))
+                .toList()
+                .toString());
+    List<Object> arguments =
+        new ArrayList<>(List.of("prune", MODEL, healed, "--json", "--target-layers", 6));
+    arguments.addAll(List.of("--fit-text", text, "--fit-tokens", 32_768));
+    arguments.addAll(List.of("--calibration", Fixtures.tokens(folder, FIXTURE, "calib")));
+    arguments.addAll(List.of("--eval-tokens", Fixtures.tokens(folder, FIXTURE, "eval")));
+    ProgramRun run = Laco.run(arguments.toArray());
+    run.succeeded();
+    assertTrue(run.err().contains("training of all layers on 4,096 tokens"), run.err());
+    assertEquals(4096, run.json().at("/heal/training/tokens").intValue());
+    // A longer one may be worth its time.
+    assertTrue(run.err().contains("next: laco heal " + healed), run.err());
+    assertFalse(Files.exists(folder.resolve("healed.heal")));
+  }
+
   @Test
   void aFitBeforeATrainingLeavesOutWhatTheTrainingIsMeasuredOn() throws IOException {
     // Sixteen documents, of which a training holds two out.
