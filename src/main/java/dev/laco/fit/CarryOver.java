@@ -216,6 +216,14 @@ public final class CarryOver implements AutoCloseable {
         : solving;
   }
 
+  /**
+   * The share of the layers behind the first gap that a rule is expected to fit which may fit all
+   * of them.
+   */
+  public static double share(FitRule rule, int tokens) {
+    return rule.reconstructs() ? Reconstruction.gaining(tokens) : 1;
+  }
+
   /** How often a fit changes every weight of a layer that it trains; 0 where it trains none. */
   public static double steps(FitRule rule, int tokens) {
     return rule.reconstructs() ? Reconstruction.steps(tokens) : 0;

@@ -48,6 +48,9 @@ final class Reconstruction implements AutoCloseable {
   /** A text of fewer tokens is seen twice, a longer one once. */
   private static final int LONG = 65_536;
 
+  /** The share of the layers that gain enough by a text that is seen once. */
+  private static final double GAINING = 0.6;
+
   /** The time of a step, in forward passes of the layer over its tokens. */
   private static final double STEP_PASSES = 4;
 
@@ -177,6 +180,15 @@ final class Reconstruction implements AutoCloseable {
   /** How often a layer sees a fit text of so many tokens. */
   private static int passes(int tokens) {
     return tokens < LONG ? 2 : 1;
+  }
+
+  /**
+   * The share of the layers behind the first gap that are expected to be trained, until one gains
+   * too little. Where a text is seen twice, all layers gain on it (docs/benchmarks.md, "A training
+   * behind the default's fit").
+   */
+  static double gaining(int tokens) {
+    return passes(tokens) == 1 ? GAINING : 1;
   }
 
   /** The steps of a layer's training. */

@@ -38,13 +38,6 @@ record SharedTime(
   /** The same behind a rule that trains layers itself. */
   private static final double TRAINING_BEHIND_TRAINED = 1.0 / 2;
 
-  /**
-   * The share of the layers behind the first gap that a rule which trains them is expected to
-   * train: it ends behind one that gains too little. Where it trains more, the fit ends when its
-   * time is over.
-   */
-  private static final double FITTED = 0.6;
-
   /** The share of the time that a search may take. */
   private static final double SEARCH = 0.2;
 
@@ -174,17 +167,7 @@ record SharedTime(
     FitRule rule = search.fit();
     return rule == null
         ? 0
-        : expected(
-            rule, new JobEstimate(model, backend).fit(rule, tokens, search.depthSought(model)));
-  }
-
-  /**
-   * The seconds that a fit is expected to take.
-   *
-   * @param most that it takes where all layers are fitted
-   */
-  private double expected(FitRule rule, double most) {
-    return request.within() != null && rule.reconstructs() ? FITTED * most : most;
+        : new JobEstimate(model, backend).fit(rule, tokens, search.depthSought(model));
   }
 
   /**
@@ -227,8 +210,7 @@ record SharedTime(
       most = Math.max(texts.wholeFitTokens(), most - step());
     }
     JobEstimate estimate = new JobEstimate(model, backend);
-    return all.limit(
-        tokens(job, rule, most, tokens -> expected(rule, estimate.fit(rule, tokens, plan))));
+    return all.limit(tokens(job, rule, most, tokens -> estimate.fit(rule, tokens, plan)));
   }
 
   /**

@@ -254,10 +254,7 @@ public final class JobEstimate {
     return fit(rule, tokens, target, BEHIND * target);
   }
 
-  /**
-   * The most seconds of a fit on {@code tokens} tokens: one that does not change layers at gaps
-   * alone may end behind any layer.
-   */
+  /** Seconds of a fit on {@code tokens} tokens of a plan's model. */
   public double fit(FitRule rule, int tokens, CollapsePlan plan) {
     return fit(rule, tokens, plan.depth(), CarryOver.mostFitted(plan));
   }
@@ -268,7 +265,10 @@ public final class JobEstimate {
    * @param behind layers behind the first gap, of which a rule may fit all
    */
   private double fit(FitRule rule, int tokens, int target, double behind) {
-    double fitted = rule.changesGapsOnly() ? config.numHiddenLayers() - target : behind;
+    double fitted =
+        rule.changesGapsOnly()
+            ? config.numHiddenLayers() - target
+            : CarryOver.share(rule, tokens) * behind;
     double passes =
         config.numHiddenLayers() + fitted * (1 + CarryOver.layerPasses(rule, config, tokens));
     return tokens * passes * layer + fitted * CarryOver.steps(rule, tokens) * update;

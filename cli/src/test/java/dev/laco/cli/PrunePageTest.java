@@ -158,6 +158,29 @@ class PrunePageTest {
     assertShows(Files.readString(folder.resolve("weak.report.html")), train);
   }
 
+  /** A short training that nobody asked for is no reason against a longer one. */
+  @Test
+  void aModelThatWasTrainedShortlyIsToBeTrainedFurther() throws IOException {
+    Path weak = folder.resolve("weak");
+    String stories = Files.readString(Fixtures.STORYTELLER.resolve("fit.txt"));
+    Path text = TestFiles.write(folder.resolve("text.txt"), stories + "\n---\n" + stories);
+    String all =
+        JobProgressTest.printed(
+            "prune",
+            Fixtures.STORYTELLER,
+            weak,
+            "--from-plan",
+            TestFiles.write(folder.resolve("plan.json"), withoutLayersFrom3(12)),
+            "--fit-text",
+            text,
+            "--fit-tokens=32768");
+    assertTrue(all.contains("training of all layers on 4,096 tokens"), all);
+    String train =
+        format("laco heal %s HEALED --teacher %s --within 10m", weak, Fixtures.STORYTELLER);
+    assertTrue(all.contains("next: " + train), all);
+    assertShows(Files.readString(folder.resolve("weak.report.html")), train);
+  }
+
   /** The demo model without so many layers from layer 3 on. */
   private static String withoutLayersFrom3(int layers) {
     try (Model model = Model.open(Fixtures.STORYTELLER)) {
