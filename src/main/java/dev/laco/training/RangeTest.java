@@ -88,7 +88,7 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
     if (best == 0) {
       return trials.get(1).rate();
     }
-    if (best > 1 && best + 1 == trials.size() && fall(trials, best) < fall(trials, best - 1)) {
+    if (best > 1 && best + 1 == trials.size() && fellLess(trials, best)) {
       // Steps at that rate undid a part of what they gained; a training would undo more.
       return trials.get(best - 1).rate();
     }
@@ -103,8 +103,9 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
     return peak * rate * Math.pow(rate / trials.get(Math.max(1, best - 1)).rate(), share);
   }
 
-  /** By how much the steps of a trial made the loss fall. */
-  private static double fall(List<RateTrial> trials, int trial) {
-    return trials.get(trial - 1).loss() - trials.get(trial).loss();
+  /** Whether the steps of a trial made the loss fall less than those of the trial before. */
+  private static boolean fellLess(List<RateTrial> trials, int trial) {
+    return 2 * trials.get(trial - 1).loss()
+        < trials.get(trial - 2).loss() + trials.get(trial).loss();
   }
 }

@@ -24,7 +24,7 @@ final class RangeTestTest {
     assertEquals(2e-4 * Math.pow(3, 1.0 / 6), suitable(0.5, 0.5, 0.3, 0.4), 1e-12);
     assertEquals(2e-4 * Math.sqrt(3), suitable(0.5, 0.4, 0.3, 0.3), 1e-12);
     // Without a neighbour, or with one that is no number, it is the rate itself.
-    assertEquals(6e-4, suitable(0.5, 0.45, 0.4, 0.3), 1e-12);
+    assertEquals(6e-4, suitable(0.5, 0.4, 0.35, 0.3), 1e-12);
     assertEquals(2e-4 / 3, suitable(0.5, 0.3, 0.4), 1e-12);
     assertEquals(2e-4, suitable(0.5, 0.4, 0.3, Double.NaN), 1e-12);
     // The largest rate is the best, but too high: SmolLM2-135M at 20 of 30 layers.
