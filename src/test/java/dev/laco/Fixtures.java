@@ -8,7 +8,10 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Random;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
 /** The checkpoints in src/test/resources, with what an independent implementation says of them. */
@@ -124,5 +127,16 @@ public final class Fixtures {
   public static Path tokens(Path folder, String name, String set) {
     return TestFiles.write(
         folder.resolve(name + "." + set + ".json"), json(name, "tokens.json").get(set).toString());
+  }
+
+  /** Writes lists of random token ids, which differ from list to list, and from seed to seed. */
+  public static Path randomTokens(Path file, int seed, int lists, int length) {
+    return TestFiles.write(
+        file,
+        IntStream.range(0, lists)
+            .mapToObj(list -> new Random(31L * seed + list).ints(length, 1, 200))
+            .map(ids -> Arrays.toString(ids.toArray()))
+            .toList()
+            .toString());
   }
 }

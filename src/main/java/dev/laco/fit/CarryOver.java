@@ -217,8 +217,8 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /**
-   * The share of the layers behind the first gap that a rule is expected to fit which may fit all
-   * of them.
+   * The share of the layers behind the first gap that a rule is expected to fit, of one that does
+   * not change layers at gaps alone.
    */
   public static double share(FitRule rule, int tokens) {
     return rule.reconstructs() ? Reconstruction.gaining(tokens) : 1;

@@ -143,33 +143,21 @@ public record HealSettings(
     }
   }
 
-  /** The same on another number of tokens. */
-  public HealSettings withTokens(long others) {
-    return new HealSettings(
-        texts,
-        samples,
-        others,
-        stepTokens,
-        rate,
-        labelShare,
-        layers,
-        seed,
-        lora,
-        loraAlpha,
-        optimizer,
-        masters);
-  }
-
   /** The same of other layers. */
   public HealSettings withLayers(Layers others) {
+    return with(tokens, others);
+  }
+
+  /** The same on another number of tokens, and of other layers. */
+  public HealSettings with(@Nullable Long otherTokens, Layers otherLayers) {
     return new HealSettings(
         texts,
         samples,
-        tokens,
+        otherTokens,
         stepTokens,
         rate,
         labelShare,
-        others,
+        otherLayers,
         seed,
         lora,
         loraAlpha,

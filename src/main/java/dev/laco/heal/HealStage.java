@@ -300,20 +300,7 @@ public record HealStage(
     return hash.hex();
   }
 
-  /**
-   * The steps of a training, at most.
-   *
-   * @param parameters of the layers that are trained
-   */
-  public static long steps(HealSettings settings, long parameters, long tokens) {
-    return tokens / how(settings, parameters).stepTokens(tokens);
-  }
-
   private DistillationSettings how(long parameters) {
-    return how(settings, parameters);
-  }
-
-  private static DistillationSettings how(HealSettings settings, long parameters) {
     DistillationSettings usual =
         DistillationSettings.forModel(parameters, settings.adapters(), settings.held());
     return new DistillationSettings(

@@ -150,23 +150,17 @@ record PruneTexts(
 
   /** The same texts for a training with other settings; null where there is none. */
   PruneTexts training(@Nullable HealSettings settings) {
-    return heal == null || settings == null
-        ? this
-        : new PruneTexts(
-            calibration,
-            sequences,
-            evaluation,
-            fit,
-            fitSource,
-            choice,
-            heal.with(settings),
-            prompts);
+    return heal == null || settings == null ? this : with(heal.with(settings));
   }
 
   /** The same texts without a training. */
   PruneTexts untrained() {
+    return with(null);
+  }
+
+  private PruneTexts with(@Nullable HealStage other) {
     return new PruneTexts(
-        calibration, sequences, evaluation, fit, fitSource, choice, null, prompts);
+        calibration, sequences, evaluation, fit, fitSource, choice, other, prompts);
   }
 
   /** The text on which the chosen model is usually fitted; null where no weights are fitted. */

@@ -4,6 +4,8 @@ import dev.laco.Model;
 import dev.laco.heal.HealSettings;
 import dev.laco.heal.HealStage;
 import dev.laco.text.FitText;
+import dev.laco.training.DistillationSettings;
+import dev.laco.transformer.AdamWState;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -33,13 +35,13 @@ final class ShortTraining {
       return null;
     }
     long tokens = fit.tokens() / FITTED;
-    HealSettings settings =
-        HealSettings.DEFAULT.withTokens(tokens).withLayers(HealSettings.Layers.ALL);
     long parameters = search.depthSought(model) * model.config().layerParameters();
+    DistillationSettings usual = DistillationSettings.forModel(parameters, null, AdamWState.FULL);
     if (source.tokens() < fit.tokens() + tokens
-        || HealStage.steps(settings, parameters, tokens) < LEAST_STEPS) {
+        || tokens / usual.stepTokens(tokens) < LEAST_STEPS) {
       return null;
     }
+    HealSettings settings = HealSettings.DEFAULT.with(tokens, HealSettings.Layers.ALL);
     HealStage stage = HealStage.of(settings, model, source);
     return stage.parts().tokens() < fit.tokens() + tokens ? null : stage;
   }

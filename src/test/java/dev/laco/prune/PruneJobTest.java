@@ -154,9 +154,19 @@ final class PruneJobTest {
   }
 
   private static PruneReport pruned(String fixture, PruneRequest request, List<String> warnings) {
+    return pruned(fixture, CPU, request, warnings);
+  }
+
+  /**
+   * Prunes a fixture.
+   *
+   * @param warnings to which those of the job are added
+   */
+  static PruneReport pruned(
+      String fixture, DeviceSettings device, PruneRequest request, List<String> warnings) {
     try (Model model = Model.open(Fixtures.model(fixture));
         PruneJob job =
-            new PruneJob(model, CPU, request)
+            new PruneJob(model, device, request)
                 .listener(
                     event -> {
                       if (event instanceof JobEvent.Warned warned) {

@@ -8,9 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.Compute;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
-import dev.laco.JobEvent;
 import dev.laco.Model;
-import dev.laco.TestFiles;
 import dev.laco.backend.Backend;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.heal.HealSettings;
@@ -21,11 +19,8 @@ import dev.laco.run.MemoryPlan;
 import dev.laco.training.Residence;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
-import java.util.Random;
 import java.util.function.Predicate;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -75,12 +70,16 @@ final class ShortTrainingTest {
   @Test
   void theSameCanBeAskedForByName() {
     PruneRequest asked = request(64_000, FITTED);
-    PruneReport report = pruned(asked, CPU, new ArrayList<>());
+    PruneReport report = PruneJobTest.pruned(FIXTURE, CPU, asked, new ArrayList<>());
     TrainingStart start = report.heal().training().start();
     assertEquals(4_096, start.tokens());
     assertEquals(0, start.firstLayer());
     PruneReport same =
-        pruned(asked.withRule("refine").withHeal(training(asked, 4_096)), CPU, new ArrayList<>());
+        PruneJobTest.pruned(
+            FIXTURE,
+            CPU,
+            asked.withRule("refine").withHeal(training(asked, 4_096)),
+            new ArrayList<>());
     assertEquals(report.heal().training().best(), same.heal().training().best());
     assertEquals(report.heal().training().steps(), same.heal().training().steps());
   }
@@ -89,7 +88,8 @@ final class ShortTrainingTest {
   void aModelIsNotTrainedAndThatIsSaidWhereMemoryDoesNotSuffice() {
     PruneRequest asked = request(64_000, FITTED);
     List<String> warnings = new ArrayList<>();
-    PruneReport report = pruned(asked, CPU.withMemory(null, between(asked)), warnings);
+    PruneReport report =
+        PruneJobTest.pruned(FIXTURE, CPU.withMemory(null, between(asked)), asked, warnings);
     assertNull(report.heal());
     assertNotNull(report.fit());
     assertTrue(
@@ -162,34 +162,14 @@ final class ShortTrainingTest {
     }
   }
 
-  private static PruneReport pruned(
-      PruneRequest request, DeviceSettings device, List<String> warnings) {
-    try (Model model = Model.open(Fixtures.model(FIXTURE));
-        PruneJob job =
-            new PruneJob(model, device, request)
-                .listener(
-                    event -> {
-                      if (event instanceof JobEvent.Warned warned) {
-                        warnings.add(warned.message());
-                      }
-                    })) {
-      return job.run().report();
-    }
-  }
-
   /**
    * A prune that is fitted on a part of a text.
    *
    * @param tokens of the text, in documents of 200
    */
   private PruneRequest request(int tokens, int fitted) {
-    Random random = new Random(0);
-    String lists =
-        IntStream.range(0, tokens / 200)
-            .mapToObj(_ -> Arrays.toString(random.ints(200, 3, 256).toArray()))
-            .toList()
-            .toString();
-    Path text = TestFiles.write(folder.resolve("text" + tokens + ".json"), lists);
+    Path text =
+        Fixtures.randomTokens(folder.resolve("text" + tokens + ".json"), 0, tokens / 200, 200);
     return PruneRequest.of(Goal.layers(9))
         .withTexts(new TextSettings(Fixtures.tokens(folder, FIXTURE, "calib"), null, null))
         .withFit(new FitSettings(text, fitted));

@@ -405,16 +405,8 @@ class HealTest {
 
   /** A prune that names neither a rule nor a time nor a training ends with a short one. */
   @Test
-  void aPruneTrainsByItselfBehindALargeFit() throws IOException {
-    int vocabulary = Fixtures.read(MODEL.resolve("config.json")).get("vocab_size").intValue();
-    Random random = new Random(0);
-    Path text =
-        Files.writeString(
-            folder.resolve("text.json"),
-            IntStream.range(0, 250)
-                .mapToObj(_ -> Arrays.toString(random.ints(200, 3, vocabulary).toArray()))
-                .toList()
-                .toString());
+  void aPruneTrainsByItselfBehindALargeFit() {
+    Path text = Fixtures.randomTokens(folder.resolve("text.json"), 0, 250, 200);
     List<Object> arguments =
         new ArrayList<>(List.of("prune", MODEL, healed, "--json", "--target-layers", 6));
     arguments.addAll(List.of("--fit-text", text, "--fit-tokens", 32_768));

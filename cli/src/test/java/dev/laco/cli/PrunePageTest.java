@@ -16,6 +16,8 @@ import dev.laco.collapse.NormsPolicy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -143,42 +145,36 @@ class PrunePageTest {
 
   @Test
   void aModelThatIsNotCloseToTheOriginalIsToBeTrained() throws IOException {
-    Path weak = folder.resolve("weak");
-    String all =
-        JobProgressTest.printed(
-            "prune",
-            Fixtures.STORYTELLER,
-            weak,
-            "--from-plan",
-            TestFiles.write(folder.resolve("plan.json"), withoutLayersFrom3(6)),
-            "--rule=drop");
-    String train =
-        format("laco heal %s HEALED --teacher %s --within 10m", weak, Fixtures.STORYTELLER);
-    assertTrue(all.contains(format("next: %s, or laco eval %s", train, weak)), all);
-    assertShows(Files.readString(folder.resolve("weak.report.html")), train);
+    assertIsToBeTrained(6, "--rule=drop");
   }
 
   /** A short training that nobody asked for is no reason against a longer one. */
   @Test
   void aModelThatWasTrainedShortlyIsToBeTrainedFurther() throws IOException {
-    Path weak = folder.resolve("weak");
     String stories = Files.readString(Fixtures.STORYTELLER.resolve("fit.txt"));
     Path text = TestFiles.write(folder.resolve("text.txt"), stories + "\n---\n" + stories);
-    String all =
-        JobProgressTest.printed(
-            "prune",
-            Fixtures.STORYTELLER,
-            weak,
-            "--from-plan",
-            TestFiles.write(folder.resolve("plan.json"), withoutLayersFrom3(12)),
-            "--fit-text",
-            text,
-            "--fit-tokens=32768");
+    String all = assertIsToBeTrained(12, "--fit-tokens=32768", "--fit-text=" + text);
     assertTrue(all.contains("training of all layers on 4,096 tokens"), all);
+  }
+
+  /**
+   * Removes so many layers of the demo model, and finds the command that trains the result as the
+   * next one, and on the page.
+   *
+   * @return what was printed
+   */
+  private String assertIsToBeTrained(int removed, String... options) throws IOException {
+    Path weak = folder.resolve("weak");
+    Path plan = TestFiles.write(folder.resolve("plan.json"), withoutLayersFrom3(removed));
+    List<Object> arguments =
+        new ArrayList<>(List.of("prune", Fixtures.STORYTELLER, weak, "--from-plan", plan));
+    arguments.addAll(List.of(options));
+    String all = JobProgressTest.printed(arguments.toArray());
     String train =
         format("laco heal %s HEALED --teacher %s --within 10m", weak, Fixtures.STORYTELLER);
-    assertTrue(all.contains("next: " + train), all);
+    assertTrue(all.contains(format("next: %s, or laco eval %s", train, weak)), all);
     assertShows(Files.readString(folder.resolve("weak.report.html")), train);
+    return all;
   }
 
   /** The demo model without so many layers from layer 3 on. */

@@ -14,9 +14,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.Random;
-import java.util.stream.Collectors;
-import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -51,16 +48,7 @@ class WarningsTest {
 
   /** Lists of token ids that differ from list to list, and from seed to seed. */
   private Path tokens(String name, int seed, int lists, int length) {
-    return TestFiles.write(
-        folder.resolve(name),
-        IntStream.range(0, lists)
-            .mapToObj(
-                list ->
-                    new Random(31L * seed + list)
-                        .ints(length, 1, 200)
-                        .mapToObj(Integer::toString)
-                        .collect(Collectors.joining(",", "[", "]")))
-            .collect(Collectors.joining(",", "[", "]")));
+    return Fixtures.randomTokens(folder.resolve(name), seed, lists, length);
   }
 
   @Test
