@@ -22,6 +22,8 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.function.DoubleConsumer;
+import java.util.function.DoubleSupplier;
+import java.util.function.Supplier;
 
 /**
  * Measures in closed form what the removal of every block of layers costs (docs/method.md, "The
@@ -42,6 +44,9 @@ public final class BlockMeasure implements AutoCloseable {
 
   /** Tokens of all beginnings. */
   public static final int HELD_OUT_TOKENS = HELD_OUT * BEGINNING;
+
+  /** How often the head is multiplied for each run by which blocks are priced. */
+  public static final double HEADS_OF_RUN = 1 + 1.0 / PredictionRuns.TOGETHER;
 
   /** How many times as much as the median's the states of a token grow that become huge. */
   private static final float HUGE = 10;
@@ -213,7 +218,7 @@ public final class BlockMeasure implements AutoCloseable {
     predictions.compute(settings.lowest() + 1 + settings.align());
     original.embed();
     keep(0);
-    List<BlockCost> all = new ArrayList<>();
+    List<Supplier<BlockCost>> all = new ArrayList<>();
     for (int base = 0; base < settings.highest(); base++) {
       boolean begins = base >= settings.lowest() && base + settings.align() < settings.highest();
       if (begins) {
@@ -230,10 +235,12 @@ public final class BlockMeasure implements AutoCloseable {
       }
       progress.accept((base + 1.0) / settings.highest());
     }
-    all.sort(
-        Comparator.comparingInt((BlockCost cost) -> cost.block().from())
-            .thenComparingInt(cost -> cost.block().to()));
-    return all;
+    return all.stream()
+        .map(Supplier::get)
+        .sorted(
+            Comparator.comparingInt((BlockCost cost) -> cost.block().from())
+                .thenComparingInt(cost -> cost.block().to()))
+        .toList();
   }
 
   private Tensor state(int index) {
@@ -347,8 +354,8 @@ public final class BlockMeasure implements AutoCloseable {
     backend.upload(weights, scale);
   }
 
-  /** What the removal of a block of layers costs. */
-  private BlockCost cost(Block removed) {
+  /** What the removal of a block of layers costs, which is known once all blocks were measured. */
+  private Supplier<BlockCost> cost(Block removed) {
     weigh(removed);
     Tensor before = state(removed.from());
     Tensor behind = state(removed.to());
@@ -362,8 +369,8 @@ public final class BlockMeasure implements AutoCloseable {
       }
     }
     double unexplained = weighted(error) / weighted(judged(behind));
-    return new BlockCost(
-        removed, unexplained, predictions.divergence(removed, error, judged(behind), unexplained));
+    DoubleSupplier divergence = predictions.divergence(removed, error, judged(behind), unexplained);
+    return () -> new BlockCost(removed, unexplained, divergence.getAsDouble());
   }
 
   /** The weighted sum of squares of hidden states held out. */

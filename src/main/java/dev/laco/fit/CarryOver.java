@@ -307,7 +307,8 @@ public final class CarryOver implements AutoCloseable {
           seconds = Seconds.since(start);
           progress.update(done, done + (fits - index - 1L) * passes);
         }
-        trained = rule.reconstructs() && changed;
+        // Models that are only compared keep the final norm: one factor hardly tells them apart.
+        trained = rule.reconstructs() && changed && shared == null;
         if (trained) {
           runOn(plan, layers, index);
         }

@@ -9,33 +9,25 @@ import dev.laco.model.TensorSource;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import java.lang.foreign.SegmentAllocator;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.List;
-import java.util.function.DoubleUnaryOperator;
 
 /**
  * Fits one factor on the final norm's weight. The factor scales the logits of the pruned model, as
  * an inverse temperature does, and is chosen so that the KL divergence of its next-token
- * distributions from the original's is least. The divergence is smooth and convex in the factor, so
- * the vertices of a few parabolas find the minimum.
+ * distributions from the original's is least. The divergence is smooth and convex in the factor: it
+ * is measured for a few factors, and the parabola through the smallest three has its vertex at the
+ * minimum.
  */
 final class FinalNorm {
   /** Tokens that the factor is fitted on: few are enough for one number. */
-  private static final int TOKENS = 2048;
+  private static final int TOKENS = 1024;
 
   private static final double SHORTEST = 0.7;
   private static final double LONGEST = 1.2;
 
-  /** Factors that are measured first. */
-  private static final List<Double> FIRST = List.of(0.9, 1.0, 1.1);
-
-  /** The most vertices of parabolas that are measured. */
-  private static final int STEPS = 3;
-
-  /** The smallest difference of two vertices from which on another is measured. */
-  private static final double PRECISION = 0.005;
+  /** Factors that are measured, at equal distances. */
+  private static final double[] MEASURED = {0.85, 0.9125, 0.975, 1.0375, 1.1};
 
   private final SolvingOps backend;
   private final Workbench bench;
@@ -61,7 +53,7 @@ final class FinalNorm {
         model.finalNorm(stream, stream);
       }
     }
-    return minimum(factor -> divergence(factor, blocks));
+    return minimum(divergences(blocks));
   }
 
   /** The tokens that the factor is fitted on: documents held out, if there are any. */
@@ -71,54 +63,57 @@ final class FinalNorm {
     return FitBlocks.beginning(heldOut.isEmpty() ? all : heldOut, TOKENS);
   }
 
-  /** {@code KL(original || pruned)} with the factor, sum over all tokens, nats. */
-  private double divergence(double factor, List<FitBlocks.Block> blocks) {
-    double sum = 0;
+  /**
+   * {@code KL(original || pruned)} with each factor that is measured, sums over all tokens, nats.
+   */
+  private double[] divergences(List<FitBlocks.Block> blocks) {
+    double[] sums = new double[MEASURED.length];
     for (FitBlocks.Block block : blocks) {
       Tensor states = bench.streams().pruned(block);
+      int rows = Math.toIntExact(states.rows());
       try (TensorArena scratch = backend.arena()) {
-        Tensor scaled = scratch.allocate(DType.F32, states.rows(), states.columns());
-        Tensor column = scratch.allocate(DType.F32, states.rows(), 1);
-        float[] factors = new float[Math.toIntExact(states.rows())];
-        Arrays.fill(factors, (float) factor);
-        backend.upload(factors, column);
-        backend.scaledDifference(states, null, column, scaled);
+        Tensor scaled =
+            scratch.allocate(DType.F32, (long) MEASURED.length * rows, states.columns());
+        Tensor column = scratch.allocate(DType.F32, rows, 1);
+        float[] factors = new float[rows];
+        for (int i = 0; i < MEASURED.length; i++) {
+          Arrays.fill(factors, (float) MEASURED[i]);
+          backend.upload(factors, column);
+          backend.scaledDifference(
+              states, null, column, scaled.slice((long) i * rows, (i + 1L) * rows));
+        }
         Tensor reference = bench.streams().dense(block);
-        sum += Arrays.stream(NextTokens.kl(model, reference, scaled, block.batch())).sum();
+        double[] byRow = NextTokens.kl(model, reference, scaled, block.batch());
+        for (int i = 0; i < MEASURED.length; i++) {
+          sums[i] += Arrays.stream(byRow, i * rows, (i + 1) * rows).sum();
+        }
       }
     }
-    return sum;
+    return sums;
   }
 
-  /** The minimum of a convex function: the vertex of a parabola, then of ones through it. */
-  private static double minimum(DoubleUnaryOperator convex) {
-    List<Point> points = new ArrayList<>();
-    FIRST.forEach(factor -> points.add(new Point(factor, convex.applyAsDouble(factor))));
-    double best = Double.NaN;
-    for (int step = 0; step < STEPS; step++) {
-      double vertex = vertex(points.get(0), points.get(1), points.get(2));
-      double value = convex.applyAsDouble(vertex);
-      if (!Double.isFinite(value)) {
-        return 1;
-      }
-      if (Math.abs(vertex - best) < PRECISION) {
-        break;
-      }
-      best = vertex;
-      points.add(new Point(vertex, value));
-      points.sort(Comparator.comparingDouble(point -> Math.abs(point.factor - vertex)));
+  /**
+   * The minimum of a convex function.
+   *
+   * @param values of the function for each factor that is measured
+   */
+  private static double minimum(double[] values) {
+    if (!Arrays.stream(values).allMatch(Double::isFinite)) {
+      return 1;
     }
-    return points.stream().min(Comparator.comparingDouble(Point::value)).orElseThrow().factor;
-  }
-
-  private record Point(double factor, double value) {}
-
-  /** The vertex of the parabola through three points, within the range that is searched. */
-  private static double vertex(Point a, Point b, Point c) {
-    double left = (b.factor - a.factor) * (b.value - c.value);
-    double right = (b.factor - c.factor) * (b.value - a.value);
-    double below = (b.factor - a.factor) * left - (b.factor - c.factor) * right;
-    return Math.clamp(b.factor - below / (2 * (left - right)), SHORTEST, LONGEST);
+    int least = 1;
+    for (int i = 2; i < values.length - 1; i++) {
+      if (values[i] < values[least]) {
+        least = i;
+      }
+    }
+    double slope = values[least + 1] - values[least - 1];
+    double curvature = values[least + 1] - 2 * values[least] + values[least - 1];
+    double step = MEASURED[1] - MEASURED[0];
+    // Where all factors are as good, the norm stays.
+    return curvature > 0
+        ? Math.clamp(MEASURED[least] - step * slope / (2 * curvature), SHORTEST, LONGEST)
+        : 1;
   }
 
   /** The weight with which the final norm multiplies by a factor more. */

@@ -14,6 +14,7 @@ import dev.laco.transformer.DecoderGradient;
 import dev.laco.transformer.LayerWeights;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.DoubleSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -135,9 +136,11 @@ final class PredictionGradients implements Predictions {
 
   /** What each token's prediction loses to second order: the mean of {@code (g_t . e_t)^2 / 2}. */
   @Override
-  public double divergence(Block removed, Tensor change, Tensor states, double unexplained) {
+  public DoubleSupplier divergence(
+      Block removed, Tensor change, Tensor states, double unexplained) {
     backend.training().rowProducts(byLayer.get(removed.to()), change, products);
-    return Values.sumOfSquares(backend, products) / 2 / products.rows();
+    double lost = Values.sumOfSquares(backend, products) / 2 / products.rows();
+    return () -> lost;
   }
 
   @Override

@@ -10,16 +10,23 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.function.DoubleSupplier;
 
 /**
  * How far the original's predictions of a text move, by runs: the longest block that ends in front
  * of a layer is removed, and the divergence, relative to the unexplained share, is the price of all
- * blocks that end there.
+ * blocks that end there. Divergences of several runs are measured together, so that the original's
+ * logits are computed once for all of them.
  */
 final class PredictionRuns implements Predictions {
+  /** Runs whose divergences are measured together, at most. */
+  static final int TOGETHER = 8;
+
   private final CausalLm model;
   private final List<FitBlocks.Block> blocks;
   private final Workspace work;
@@ -28,8 +35,19 @@ final class PredictionRuns implements Predictions {
   /** The original's last hidden states, after the final norm, {@code [T, d]}. */
   private final Tensor predictions;
 
-  /** Those of a run, of one block of tokens. */
+  /** Those of the runs that wait, {@code [8 T, d]}: for each block of tokens run after run. */
   private final Tensor moved;
+
+  /**
+   * A run whose divergence is not measured yet.
+   *
+   * @param layer in front of which hidden states were lost
+   * @param unexplained the share of them that was lost
+   */
+  private record Run(int layer, double unexplained) {}
+
+  /** At most {@link #TOGETHER}. */
+  private final List<Run> waiting = new ArrayList<>();
 
   private final List<Float> scales = new ArrayList<>();
 
@@ -46,17 +64,17 @@ final class PredictionRuns implements Predictions {
     this.blocks = blocks;
     Backend backend = model.backend();
     ModelConfig config = model.config();
-    int largest = FitBlocks.most(blocks);
-    work = new Workspace(backend, config, largest);
+    work = new Workspace(backend, config, FitBlocks.most(blocks));
     arena = backend.arena();
-    predictions = arena.allocate(DType.F32, FitBlocks.tokens(blocks), config.hiddenSize());
-    moved = arena.allocate(DType.F32, largest, config.hiddenSize());
+    long tokens = FitBlocks.tokens(blocks);
+    predictions = arena.allocate(DType.F32, tokens, config.hiddenSize());
+    moved = arena.allocate(DType.F32, TOGETHER * tokens, config.hiddenSize());
   }
 
   /** Bytes of memory for a text of so many tokens. */
   static long bytes(ModelConfig config, long tokens) {
     return Workspace.bytes(config, tokens)
-        + 2 * tokens * config.hiddenSize() * DType.F32.byteSize();
+        + (1 + TOGETHER) * tokens * config.hiddenSize() * DType.F32.byteSize();
   }
 
   @Override
@@ -83,33 +101,67 @@ final class PredictionRuns implements Predictions {
   }
 
   @Override
-  public double divergence(Block removed, Tensor change, Tensor states, double unexplained) {
-    Double price = prices.get(removed.to());
-    if (price == null) {
-      model.backend().add(change, states);
+  public DoubleSupplier divergence(
+      Block removed, Tensor change, Tensor states, double unexplained) {
+    int layer = removed.to();
+    if (unexplained == 0) {
       // Layers that add nothing cost nothing.
-      price = unexplained == 0 ? 0 : moved(removed.to(), change) / unexplained;
-      prices.put(removed.to(), price);
+      prices.putIfAbsent(layer, 0.0);
+    } else if (!prices.containsKey(layer)
+        && waiting.stream().noneMatch(run -> run.layer == layer)) {
+      model.backend().add(change, states);
+      run(layer, change);
+      waiting.add(new Run(layer, unexplained));
+      if (waiting.size() == TOGETHER) {
+        measure();
+      }
     }
-    return unexplained * price;
+    return () -> {
+      measure();
+      return unexplained * Objects.requireNonNull(prices.get(layer));
+    };
   }
 
   /**
-   * The mean divergence from the original's predictions, nats a token.
+   * Runs the layers from {@code layer} on.
    *
-   * @param index of a layer
-   * @param states in front of it, {@code [T, d]}, which are lost
+   * @param states in front of them, {@code [T, d]}
    */
-  private double moved(int index, Tensor states) {
-    double divergence = 0;
+  private void run(int layer, Tensor states) {
     for (FitBlocks.Block block : blocks) {
-      Tensor out = moved.slice(0, block.tokens());
-      model.finish(index, rows(states, block), block.batch(), work, out);
-      for (double kl : NextTokens.kl(model, rows(predictions, block), out, block.batch())) {
-        divergence += kl;
+      Tensor out =
+          moved(block)
+              .slice(
+                  (long) waiting.size() * block.tokens(), (waiting.size() + 1L) * block.tokens());
+      model.finish(layer, rows(states, block), block.batch(), work, out);
+    }
+  }
+
+  /** Measures the runs that wait: the mean divergences from the original's predictions. */
+  private void measure() {
+    if (waiting.isEmpty()) {
+      return;
+    }
+    double[] sums = new double[waiting.size()];
+    for (FitBlocks.Block block : blocks) {
+      int tokens = block.tokens();
+      Tensor runs = moved(block).slice(0, (long) sums.length * tokens);
+      double[] byRow = NextTokens.kl(model, rows(predictions, block), runs, block.batch());
+      for (int i = 0; i < sums.length; i++) {
+        sums[i] += Arrays.stream(byRow, i * tokens, (i + 1) * tokens).sum();
       }
     }
-    return divergence / states.rows();
+    for (int i = 0; i < sums.length; i++) {
+      Run run = waiting.get(i);
+      prices.put(run.layer, sums[i] / predictions.rows() / run.unexplained);
+    }
+    waiting.clear();
+  }
+
+  /** The rows of {@link #moved} for a block of tokens. */
+  private Tensor moved(FitBlocks.Block block) {
+    long first = blocks.getFirst().from();
+    return moved.slice(TOGETHER * (block.from() - first), TOGETHER * (block.to() - first));
   }
 
   private Tensor rows(Tensor all, FitBlocks.Block block) {

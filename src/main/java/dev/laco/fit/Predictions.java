@@ -7,6 +7,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
 import java.util.List;
+import java.util.function.DoubleSupplier;
 
 /** How far the original's predictions of a text move when layers are removed. */
 interface Predictions extends AutoCloseable {
@@ -50,8 +51,9 @@ interface Predictions extends AutoCloseable {
    * @param change what a fit leaves of the hidden states behind these layers, {@code [T, d]}; lost
    * @param states the original's hidden states there, {@code [T, d]}
    * @param unexplained the share of them that the change is
+   * @return the divergence, which is known once every block has been asked for
    */
-  double divergence(Block removed, Tensor change, Tensor states, double unexplained);
+  DoubleSupplier divergence(Block removed, Tensor change, Tensor states, double unexplained);
 
   @Override
   void close();

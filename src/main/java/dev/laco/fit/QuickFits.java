@@ -21,10 +21,13 @@ public record QuickFits(FitRule rule, List<Double> strengths) {
   private static final int JUDGED = 4_096;
 
   /**
-   * The share of these tokens that tells layers apart; strengths, of which models differ less, take
+   * The part of these tokens that tells layers apart; strengths, of which models differ less, take
    * all.
    */
   private static final int PART = 2;
+
+  /** The same of a rule that trains layers, which takes some ten passes of a layer over them. */
+  private static final int TRAINED_PART = 4;
 
   /** Quick fits that see the most tokens. */
   static final QuickFits LARGEST = new QuickFits(FitRule.ALIGN, STRENGTHS);
@@ -67,6 +70,9 @@ public record QuickFits(FitRule rule, List<Double> strengths) {
   }
 
   private int part(int most) {
-    return strengths.isEmpty() ? most / PART : most;
+    if (!strengths.isEmpty()) {
+      return most;
+    }
+    return most / (cheap().reconstructs() ? TRAINED_PART : PART);
   }
 }

@@ -198,8 +198,11 @@ record SharedTime(
   private FitText wholeFit(
       JobProgress job, SearchChoice search, CollapsePlan plan, MemoryPlan.Beside planned) {
     FitRule rule = Objects.requireNonNull(search.fit());
+    JobEstimate estimate = new JobEstimate(model, backend);
     if (!decidesTokens(request)) {
-      return Objects.requireNonNull(texts.wholeFit());
+      FitText whole = Objects.requireNonNull(texts.wholeFit());
+      job.expect(FittedChoice.fitStage(""), estimate.fit(rule, whole.tokens(), plan));
+      return whole;
     }
     FitText all = Objects.requireNonNull(texts.fitSource());
     FitText compared = Objects.requireNonNull(texts.fit());
@@ -209,7 +212,6 @@ record SharedTime(
             > planned.buffers() + planned.held()) {
       most = Math.max(texts.wholeFitTokens(), most - step());
     }
-    JobEstimate estimate = new JobEstimate(model, backend);
     return all.limit(tokens(job, rule, most, tokens -> estimate.fit(rule, tokens, plan)));
   }
 

@@ -191,7 +191,9 @@ public final class JobEstimate {
     int layers = config.numHiddenLayers();
     double predictions =
         config.normsOutputs()
-            ? depth * (layers(BlockMeasure.HELD_OUT_TOKENS, layers) / 2 + 2 * heldOut * head)
+            ? depth
+                * (layers(BlockMeasure.HELD_OUT_TOKENS, layers) / 2
+                    + BlockMeasure.HEADS_OF_RUN * heldOut * head)
             : GRADIENT_PASSES * pass(BlockMeasure.HELD_OUT_TOKENS, layers);
     return depth * (BlockMeasure.tokens(text) * (layer + fit) + system) + predictions;
   }
@@ -260,17 +262,17 @@ public final class JobEstimate {
   }
 
   /**
-   * The original runs over all tokens, and so do the layers that are fitted.
+   * The original runs over all tokens up to the last layer that is fitted, and so do the layers
+   * that are fitted.
    *
    * @param behind layers behind the first gap, of which a rule may fit all
    */
   private double fit(FitRule rule, int tokens, int target, double behind) {
+    boolean gaps = rule.changesGapsOnly();
     double fitted =
-        rule.changesGapsOnly()
-            ? config.numHiddenLayers() - target
-            : CarryOver.share(rule, tokens) * behind;
-    double passes =
-        config.numHiddenLayers() + fitted * (1 + CarryOver.layerPasses(rule, config, tokens));
+        gaps ? config.numHiddenLayers() - target : CarryOver.share(rule, tokens) * behind;
+    double run = config.numHiddenLayers() - (gaps ? 0 : behind - fitted);
+    double passes = run + fitted * (1 + CarryOver.layerPasses(rule, config, tokens));
     return tokens * passes * layer + fitted * CarryOver.steps(rule, tokens) * update;
   }
 }

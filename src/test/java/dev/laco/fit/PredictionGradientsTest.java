@@ -18,9 +18,11 @@ import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.function.DoubleSupplier;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -48,7 +50,10 @@ class PredictionGradientsTest {
         Tensor change = arena.allocate(DType.F32, blocks.tokens(), model.config().hiddenSize());
         double caused = causedBy(change, layer, original, blocks, arena);
         double told =
-            blocks.tokens() * gradients.divergence(new Block(layer - 1, layer), change, change, 0);
+            blocks.tokens()
+                * gradients
+                    .divergence(new Block(layer - 1, layer), change, change, 0)
+                    .getAsDouble();
         assertEquals(1, told / caused, 0.25);
       }
     }
@@ -73,6 +78,43 @@ class PredictionGradientsTest {
         }
         // States grow.
         assertTrue(runs.scale(original.depth()) < runs.scale(0) / 2);
+      }
+    }
+  }
+
+  /**
+   * Changes in front of more layers than runs are measured together, in several blocks of tokens.
+   */
+  @Test
+  void runsTellTheDivergenceThatAChangeCauses() {
+    try (Model model = Model.open(Fixtures.STORYTELLER);
+        Backend backend = CpuBackend.open(Compute.F32, 0);
+        TensorArena arena = backend.arena()) {
+      RunningModel running = new RunningModel(backend, model.config(), model.checkpoint());
+      CausalLm original = running.original();
+      try (FitBlocks blocks =
+              new FitBlocks(original, List.of(), JobTexts.fit(model, null, 700).chunks());
+          Workspace work = new Workspace(backend, original.config(), blocks.largest());
+          PredictionRuns runs = new PredictionRuns(original, blocks.steps())) {
+        assertTrue(blocks.steps().size() > 1);
+        runs.compute(1);
+        List<Double> caused = new ArrayList<>();
+        List<DoubleSupplier> told = new ArrayList<>();
+        int width = model.config().hiddenSize();
+        Tensor states = arena.allocate(DType.F32, blocks.tokens(), width);
+        Tensor change = arena.allocate(DType.F32, blocks.tokens(), width);
+        blocks.steps().forEach(block -> original.embed(block.batch(), block.rows(states)));
+        for (int layer = 1; layer <= PredictionRuns.TOGETHER + 2; layer++) {
+          for (FitBlocks.Block block : blocks.steps()) {
+            original.layer(layer - 1, block.rows(states), block.batch(), work, null);
+          }
+          caused.add(causedBy(change, layer, original, blocks, arena));
+          told.add(runs.divergence(new Block(layer - 1, layer), change, states, 0.5));
+        }
+        for (int i = 0; i < told.size(); i++) {
+          double each = caused.get(i) / blocks.tokens();
+          assertEquals(each, told.get(i).getAsDouble(), 1e-3 * each);
+        }
       }
     }
   }

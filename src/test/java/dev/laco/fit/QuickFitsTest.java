@@ -32,6 +32,11 @@ final class QuickFitsTest {
       QuickFits strengths = QuickFits.of(FitRule.ALIGN, false);
       assertTrue(layers.seen(text).tokens() < 0.6 * strengths.seen(text).tokens());
       assertTrue(layers.judged(text).tokens() < strengths.judged(text).tokens());
+      QuickFits trained = QuickFits.of(FitRule.RECONSTRUCT, false);
+      assertTrue(trained.seen(text).tokens() < 0.6 * layers.seen(text).tokens());
+      // Of refine, layers are told apart by what it solves at gaps.
+      QuickFits refine = QuickFits.of(FitRule.REFINE, false);
+      assertEquals(layers.seen(text).tokens(), refine.seen(text).tokens());
     }
   }
 }
