@@ -249,7 +249,7 @@ public final class CarryOver implements AutoCloseable {
     List<FitReport.LeftAlone> leftAlone = new ArrayList<>();
     boolean changed = false;
     try (FittedTensors tensors = new FittedTensors(model.backend())) {
-      boolean trained;
+      boolean scalesNorm;
       try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE);
           Reconstruction reconstruction = rule.reconstructs() ? new Reconstruction(bench) : null) {
         List<FitBlocks.Block> solved = rule.reconstructs() ? solved() : blocks.list();
@@ -308,14 +308,14 @@ public final class CarryOver implements AutoCloseable {
           progress.update(done, done + (fits - index - 1L) * passes);
         }
         // Models that are only compared keep the final norm: one factor hardly tells them apart.
-        trained = rule.reconstructs() && changed && shared == null;
-        if (trained) {
+        scalesNorm = rule.reconstructs() && changed && shared == null;
+        if (scalesNorm) {
           runOn(plan, layers, index);
         }
       }
-      double factor = trained ? finalNorm.factor() : 1;
+      double factor = scalesNorm ? finalNorm.factor() : 1;
       NewWeights all = tensors.all(index -> leaveAlone(index, fitted, leftAlone));
-      if (trained) {
+      if (scalesNorm) {
         all = all.with(finalNorm.scaled(factor, memory));
       }
       return new Result(all, fitted, curve, factor, leftAlone);
