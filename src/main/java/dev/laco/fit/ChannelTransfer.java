@@ -19,6 +19,9 @@ import java.util.Map;
  * layer's input, its column of the down projection, and its biases.
  */
 final class ChannelTransfer {
+  /** Tokens by which channels are chosen, at least: a block of tokens is taken as a whole. */
+  private static final int TOKENS = 1024;
+
   private final Backend backend;
   private final ModelConfig config;
   private final List<FitBlocks.Block> blocks;
@@ -32,14 +35,14 @@ final class ChannelTransfer {
   /**
    * A transfer from the original's layers {@code base}, {@code base + 1}, … to a new one.
    *
-   * @param blocks the tokens by which channels are chosen
+   * @param blocks of tokens; channels are chosen by the first of them
    * @param maps the {@link Matrices#map} of each of these layers
    */
   ChannelTransfer(
       Workbench bench, List<FitBlocks.Block> blocks, NewLayer layer, int base, List<Tensor> maps) {
     this.backend = bench.backend();
     this.config = bench.config();
-    this.blocks = blocks;
+    this.blocks = FitBlocks.beginning(blocks, TOKENS);
     this.streams = bench.streams();
     this.original = bench.original();
     this.matrices = bench.matrices();

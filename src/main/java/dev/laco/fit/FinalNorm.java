@@ -1,14 +1,16 @@
 package dev.laco.fit;
 
-import dev.laco.backend.SolvingOps;
+import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.TensorSource;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 
@@ -29,7 +31,7 @@ final class FinalNorm {
   /** Factors that are measured, at equal distances. */
   private static final double[] MEASURED = {0.85, 0.9125, 0.975, 1.0375, 1.1};
 
-  private final SolvingOps backend;
+  private final Backend backend;
   private final Workbench bench;
   private final CausalLm model;
   private final TensorSource source;
@@ -74,14 +76,12 @@ final class FinalNorm {
       try (TensorArena scratch = backend.arena()) {
         Tensor scaled =
             scratch.allocate(DType.F32, (long) MEASURED.length * rows, states.columns());
-        Tensor column = scratch.allocate(DType.F32, rows, 1);
-        float[] factors = new float[rows];
+        List<TensorMix> products = new ArrayList<>();
         for (int i = 0; i < MEASURED.length; i++) {
-          Arrays.fill(factors, (float) MEASURED[i]);
-          backend.upload(factors, column);
-          backend.scaledDifference(
-              states, null, column, scaled.slice((long) i * rows, (i + 1L) * rows));
+          Tensor product = scaled.slice((long) i * rows, (i + 1L) * rows);
+          products.add(new TensorMix(product, new double[] {MEASURED[i]}, List.of(states)));
         }
+        backend.mix(products);
         Tensor reference = bench.streams().dense(block);
         double[] byRow = NextTokens.kl(model, reference, scaled, block.batch());
         for (int i = 0; i < MEASURED.length; i++) {

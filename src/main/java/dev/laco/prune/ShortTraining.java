@@ -10,12 +10,12 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The training that follows a fit where a request leaves both open ({@link
- * PruneRequest#leavesTrainingOpen}): all layers, on an eighth as many tokens as the fit had, and on
+ * PruneRequest#leavesTrainingOpen}): all layers, on a quarter as many tokens as the fit had, and on
  * tokens that the fit does not see (docs/benchmarks.md, "A training behind the default's fit").
  */
 final class ShortTraining {
   /** Tokens of the fit for one of the training. */
-  private static final int FITTED = 8;
+  private static final int FITTED = 4;
 
   /** The fewest steps that are worth the test of rates in front of them. */
   private static final int LEAST_STEPS = 8;

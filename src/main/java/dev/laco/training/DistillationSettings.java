@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
  * dev.laco.transformer.RateSchedule}.
  *
  * @param stepTokens tokens of one step, at most; a step has at least one chunk
- * @param leastSteps steps that a training has at least before its steps have half of these tokens
+ * @param leastSteps a training that has at most so many steps has steps of half of these tokens
  * @param batchTokens tokens that run through the models at once, at most, but at least one chunk
  * @param rate the peak of the learning rate that suits a model from which layers were removed and
  *     that was not fitted
@@ -32,7 +32,7 @@ public record DistillationSettings(
     long seed,
     @Nullable Adapters adapters,
     AdamWState held) {
-  /** Steps that a training usually has at least before its steps have fewer tokens. */
+  /** A training that has at most so many steps usually has steps of fewer tokens. */
   private static final int LEAST_STEPS = 32;
 
   /** How often the held-out text is usually measured while training, at most. */
@@ -43,9 +43,9 @@ public record DistillationSettings(
 
   /**
    * Tokens of training between two measurements, at least. A measurement takes half of the time of
-   * a training on as many tokens; these are twice those of a measurement.
+   * a training on as many tokens; these are four times those of a measurement.
    */
-  private static final int TOKENS_PER_MEASUREMENT = 8192;
+  private static final int TOKENS_PER_MEASUREMENT = 16_384;
 
   /** Tokens of a training for each held-out token that is measured, where that is one batch. */
   private static final int TOKENS_PER_MEASURED = 8;
@@ -109,7 +109,12 @@ public record DistillationSettings(
    * "A short time").
    */
   public int stepTokens(long tokens) {
-    return tokens < (long) leastSteps * stepTokens ? Math.max(1, stepTokens / 2) : stepTokens;
+    return tokens <= (long) leastSteps * stepTokens ? Math.max(1, stepTokens / 2) : stepTokens;
+  }
+
+  /** Whether a training on so many tokens has few steps, and no room to make up for a high rate. */
+  boolean hasFewSteps(long tokens) {
+    return tokens <= (long) LEAST_STEPS * stepTokens;
   }
 
   /**

@@ -39,9 +39,6 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
   /** The peak of the rates of a training, relative to their mean. */
   private static final double PEAK = 2;
 
-  /** Usual steps; a training on the tokens of fewer has no room to make up for a high rate. */
-  private static final int CAREFUL = 8;
-
   /** The test in front of a training on so many tokens. */
   public static RangeTest of(long tokensInAll, DistillationSettings settings) {
     long step = settings.stepTokens();
@@ -52,7 +49,7 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
             Math.clamp(tokens, Math.max(LEAST_STEPS, step / 2), step),
             LEAST_STEPS,
             1,
-            tokensInAll < CAREFUL * step ? 1 : PEAK)
+            settings.hasFewSteps(tokensInAll) ? 1 : PEAK)
         : thorough((int) Math.min(MOST_STEPS, tokens / step), step);
   }
 
@@ -74,9 +71,9 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
    * The peak of the rates of a training. It is {@link #peak} times the rate at which the loss would
    * be smallest by a parabola over the logarithms of the rate behind whose steps it was smallest
    * and of its neighbours: twice, since the mean of a training's rates is half of their peak, or
-   * once before a training of very few steps. Where the loss never fell, it is the lowest rate of
-   * all. Where the largest rate is the best, but its steps made the loss fall less than those at
-   * the rate before, it is the rate before.
+   * once before a training of few steps. Where the loss never fell, it is the lowest rate of all.
+   * Where the largest rate is the best, but its steps made the loss fall less than those at the
+   * rate before, it is the rate before.
    *
    * @param trials of a test; the first is of the model as it is
    */

@@ -31,21 +31,21 @@ final class ShortTrainingTest {
   private static final DeviceSettings CPU =
       DeviceSettings.of("cpu").withThreads(1).withCompute(Compute.F32);
 
-  /** The fewest tokens of a fit behind which this model is trained: an eighth has eight steps. */
-  private static final int FITTED = 32_768;
+  /** The fewest tokens of a fit behind which this model is trained: a quarter has eight steps. */
+  private static final int FITTED = 16_384;
 
   @TempDir Path folder;
 
   @Test
-  void aTrainingHasAnEighthOfTheTokensOfTheFit() {
+  void aTrainingHasAQuarterOfTheTokensOfTheFit() {
     PruneRequest asked = request(64_000, FITTED);
     assertEquals(4_096, tokens(asked));
     assertEquals(4_096, tokens(asked.withEffort(PruneRequest.Effort.NORMAL).withRule("auto")));
-    assertEquals(4_200, tokens(request(64_000, 33_600)));
+    assertEquals(4_200, tokens(request(64_000, 16_800)));
     // Too few steps.
     assertNull(tokens(request(64_000, FITTED - 8)));
     // An eighth of the documents is held out, and the fit takes what is left of the others.
-    assertNull(tokens(request(40_000, FITTED)));
+    assertNull(tokens(request(23_000, FITTED)));
   }
 
   @Test

@@ -28,10 +28,10 @@ class DistillationSettingsTest {
   @Test
   void aShortTrainingHasSmallSteps() {
     int step = HOW.stepTokens();
-    assertEquals(step / 2, HOW.stepTokens(31L * step));
-    assertEquals(step, HOW.stepTokens(32L * step));
+    assertEquals(step / 2, HOW.stepTokens(32L * step));
+    assertEquals(step, HOW.stepTokens(33L * step));
     assertEquals(8, TEXT.steps(4L * step, HOW).size());
-    assertEquals(32, TEXT.steps(32L * step, HOW).size());
+    assertEquals(33, TEXT.steps(33L * step, HOW).size());
     // A number that was asked for is that of all trainings.
     DistillationSettings given = HOW.withStepTokens(step);
     assertEquals(step, given.stepTokens(1));
@@ -44,7 +44,7 @@ class DistillationSettingsTest {
   void measurementsTakeASmallPartOfATraining(long tokens) {
     long measured = TEXT.measured(tokens, HOW).stream().mapToLong(FitText::tokens).sum();
     long all = (HOW.measurements(tokens) + 1) * measured;
-    assertTrue(all <= tokens / 2, all + " of " + tokens);
+    assertTrue(all <= 3 * tokens / 10, all + " of " + tokens);
     assertTrue(measured >= HOW.batchTokens());
   }
 

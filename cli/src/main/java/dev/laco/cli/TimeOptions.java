@@ -23,7 +23,7 @@ final class TimeOptions {
       paramLabel = "fast|normal|best",
       description =
           "fast: fit at the gaps only (--rule align). normal: fit all that stands behind a gap, too"
-              + " (--rule refine), then train on an eighth as many tokens by distillation from MODEL,"
+              + " (--rule refine), then train on a quarter as many tokens by distillation from MODEL,"
               + " where memory suffices. best: train once over the text of --heal-text. Default:"
               + " normal.")
   PruneRequest.@Nullable Effort effort;
