@@ -409,7 +409,7 @@ class HealTest {
     Path text = Fixtures.randomTokens(folder.resolve("text.json"), 0, 250, 200);
     List<Object> arguments =
         new ArrayList<>(List.of("prune", MODEL, healed, "--json", "--target-layers", 6));
-    arguments.addAll(List.of("--fit-text", text, "--fit-tokens", 32_768));
+    arguments.addAll(List.of("--fit-text", text, "--fit-tokens", 16_384));
     arguments.addAll(List.of("--calibration", Fixtures.tokens(folder, FIXTURE, "calib")));
     arguments.addAll(List.of("--eval-tokens", Fixtures.tokens(folder, FIXTURE, "eval")));
     ProgramRun run = Laco.run(arguments.toArray());

@@ -153,7 +153,7 @@ class PrunePageTest {
   void aModelThatWasTrainedShortlyIsToBeTrainedFurther() throws IOException {
     String stories = Files.readString(Fixtures.STORYTELLER.resolve("fit.txt"));
     Path text = TestFiles.write(folder.resolve("text.txt"), stories + "\n---\n" + stories);
-    String all = assertIsToBeTrained(12, "--fit-tokens=32768", "--fit-text=" + text);
+    String all = assertIsToBeTrained(12, "--fit-tokens=16384", "--fit-text=" + text);
     assertTrue(all.contains("training of all layers on 4,096 tokens"), all);
   }
 
