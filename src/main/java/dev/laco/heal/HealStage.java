@@ -305,7 +305,7 @@ public record HealStage(
         DistillationSettings.forModel(parameters, settings.adapters(), settings.held());
     return new DistillationSettings(
         settings.stepTokens() == null ? usual.stepTokens() : settings.stepTokens(),
-        settings.stepTokens() == null ? usual.leastSteps() : 0,
+        settings.stepTokens() == null ? usual.fewSteps() : 0,
         usual.batchTokens(),
         usual.rate(),
         usual.decay(),

@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
  * dev.laco.transformer.RateSchedule}.
  *
  * @param stepTokens tokens of one step, at most; a step has at least one chunk
- * @param leastSteps a training that has at most so many steps has steps of half of these tokens
+ * @param fewSteps a training that has at most so many steps has steps of half of these tokens
  * @param batchTokens tokens that run through the models at once, at most, but at least one chunk
  * @param rate the peak of the learning rate that suits a model from which layers were removed and
  *     that was not fitted
@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
  */
 public record DistillationSettings(
     int stepTokens,
-    int leastSteps,
+    int fewSteps,
     int batchTokens,
     double rate,
     double decay,
@@ -33,7 +33,7 @@ public record DistillationSettings(
     @Nullable Adapters adapters,
     AdamWState held) {
   /** A training that has at most so many steps usually has steps of fewer tokens. */
-  private static final int LEAST_STEPS = 32;
+  private static final int FEW_STEPS = 32;
 
   /** How often the held-out text is usually measured while training, at most. */
   private static final int MEASUREMENTS = 10;
@@ -85,7 +85,7 @@ public record DistillationSettings(
     int step = size < 4 ? 1024 : size < 40 ? 4096 : 16384;
     return new DistillationSettings(
         step,
-        LEAST_STEPS,
+        FEW_STEPS,
         1024,
         adapters == null ? rate : RATE_OF_ADAPTERS * rate,
         0,
@@ -109,12 +109,12 @@ public record DistillationSettings(
    * "A short time").
    */
   public int stepTokens(long tokens) {
-    return tokens <= (long) leastSteps * stepTokens ? Math.max(1, stepTokens / 2) : stepTokens;
+    return tokens <= (long) fewSteps * stepTokens ? Math.max(1, stepTokens / 2) : stepTokens;
   }
 
   /** Whether a training on so many tokens has few steps, and no room to make up for a high rate. */
   boolean hasFewSteps(long tokens) {
-    return tokens <= (long) LEAST_STEPS * stepTokens;
+    return tokens <= (long) FEW_STEPS * stepTokens;
   }
 
   /**

@@ -317,7 +317,7 @@ class AdaptersTest {
       DistillationSettings wrong =
           new DistillationSettings(
               how.stepTokens(),
-              how.leastSteps(),
+              how.fewSteps(),
               how.batchTokens(),
               1e38,
               how.decay(),
