@@ -93,6 +93,7 @@ class ArchitectureTest {
                   "backend",
                   "linalg",
                   "text",
+                  "training",
                   "model")),
           Map.entry(
               "inspect",

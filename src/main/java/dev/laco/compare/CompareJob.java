@@ -21,6 +21,7 @@ import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.fit.QuickFits;
+import dev.laco.fit.WholeText;
 import dev.laco.measure.FidelityMeasure;
 import dev.laco.measure.LastWordMeasure;
 import dev.laco.model.NewWeights;
@@ -50,6 +51,7 @@ import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
@@ -92,8 +94,22 @@ public final class CompareJob extends ModelJob<CompareJob> {
       PackedSequences calibration,
       EvaluationText evaluation,
       @Nullable FitText fit,
+      @Nullable FitText fitSource,
       @Nullable FitText choice,
-      @Nullable ClozeSet passages) {}
+      @Nullable ClozeSet passages) {
+    /** The text on which a chosen model is fitted by a rule; null where there is no fit. */
+    private @Nullable WholeText whole(FitRule rule) {
+      return fit == null || fitSource == null
+          ? null
+          : WholeText.of(fitSource, fit.tokens(), rule, false);
+    }
+
+    /** All that weights are fitted to. */
+    private List<FitText> learnt(FitRule rule) {
+      WholeText whole = whole(rule);
+      return whole == null ? List.of() : List.of(whole.all());
+    }
+  }
 
   /**
    * Runs the job at its one size.
@@ -124,7 +140,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
       boolean fits = request.strategies().stream().anyMatch(strategy -> fit(strategy) != null);
       texts
           .evaluation
-          .warnings(model, fits && texts.fit != null ? List.of(texts.fit) : List.of())
+          .warnings(model, fits ? texts.learnt(FitRule.best(model.config())) : List.of())
           .forEach(this::warn);
       RunningModel running = running(backend, sweep, texts);
       // A search reads every layer in its first pass, but not the head.
@@ -157,7 +173,8 @@ public final class CompareJob extends ModelJob<CompareJob> {
     EvaluationText evaluation =
         JobTexts.requireEvaluation(
             "compare by", model, request.texts().evaluation(), request.texts().evaluationTokens());
-    FitText fit = JobTexts.fitOrNull(model, request.fit().file(), request.fit().tokens());
+    FitText source = JobTexts.fitSourceOrNull(model, request.fit().file());
+    FitText fit = source == null ? null : JobTexts.fitOf(source, model, request.fit().tokens());
     FitText choice =
         request.strategies().stream().anyMatch(this::choosesUnfitted)
             ? JobTexts.choiceOrNull(model, request.fit().file(), request.fit().tokens())
@@ -167,7 +184,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     PackedSequences calibration =
         PackedSequences.of(JobTexts.calibration(model, request.texts().calibration()).sequences());
     model.textsAreRead();
-    return new Texts(calibration, evaluation, fit, choice, passages);
+    return new Texts(calibration, evaluation, fit, source, choice, passages);
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
@@ -202,7 +219,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
             texts.fit == null
                 ? 0
                 : Math.max(
-                    FittedChoice.bytes(backend, model.config(), texts.fit, texts.fit),
+                    FittedChoice.bytes(
+                        backend,
+                        model.config(),
+                        texts.fit,
+                        Objects.requireNonNull(texts.whole(FitRule.best(model.config())))),
                     blocks(backend, texts.fit)));
     return texts.passages == null
         ? heldOut
@@ -402,7 +423,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
                       strategy.isSearched() && search(strategy, texts, target).triesNeighbours(),
                       QuickFits.of(fit, false),
                       texts.fit,
-                      _ -> texts.fit,
+                      _ -> Objects.requireNonNull(texts.whole(fit)),
                       memory);
           plan =
               fitted

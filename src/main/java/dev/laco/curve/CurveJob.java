@@ -34,6 +34,7 @@ import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.fit.QuickFits;
+import dev.laco.fit.WholeText;
 import dev.laco.measure.FidelityMeasure;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.NewWeights;
@@ -62,6 +63,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -117,7 +119,15 @@ public final class CurveJob extends ModelJob<CurveJob> {
       PackedSequences calibration,
       EvaluationText evaluation,
       @Nullable FitText fit,
-      @Nullable FitText choice) {}
+      @Nullable FitText fitSource,
+      @Nullable FitText choice) {
+    /** The text on which a chosen model is fitted by a rule; null where there is no fit. */
+    private @Nullable WholeText whole(FitRule rule) {
+      return fit == null || fitSource == null
+          ? null
+          : WholeText.of(fitSource, fit.tokens(), rule, false);
+    }
+  }
 
   /** The most bytes that the new tensors of the sizes take that the folder does not have yet. */
   public long mostNewBytes() {
@@ -146,7 +156,11 @@ public final class CurveJob extends ModelJob<CurveJob> {
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       texts
           .evaluation
-          .warnings(model, texts.fit == null ? List.of() : List.of(texts.fit))
+          .warnings(
+              model,
+              texts.fit == null || search.fit() == null
+                  ? List.of()
+                  : List.of(Objects.requireNonNull(texts.whole(search.fit())).all()))
           .forEach(this::warn);
       SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(search.objective());
       RunningModel running = running(opened.backend(), sweep, texts);
@@ -178,12 +192,13 @@ public final class CurveJob extends ModelJob<CurveJob> {
     EvaluationText evaluation =
         JobTexts.requireEvaluation(
             "measure on", model, request.texts().evaluation(), request.texts().evaluationTokens());
-    FitText fit =
+    FitText source =
         search.fit() == null
             ? null
             : request.rule() == null
-                ? JobTexts.fitOrNull(model, request.fit().file(), request.fit().tokens())
-                : JobTexts.fit(model, request.fit().file(), request.fit().tokens());
+                ? JobTexts.fitSourceOrNull(model, request.fit().file())
+                : JobTexts.fitSource(model, request.fit().file());
+    FitText fit = source == null ? null : JobTexts.fitOf(source, model, request.fit().tokens());
     FitText choice =
         search.choosesUnfitted()
             ? JobTexts.choiceOrNull(model, request.fit().file(), request.fit().tokens())
@@ -191,13 +206,19 @@ public final class CurveJob extends ModelJob<CurveJob> {
     PackedSequences calibration =
         PackedSequences.of(JobTexts.calibration(model, request.texts().calibration()).sequences());
     model.textsAreRead();
-    return new Texts(calibration, evaluation, fit, choice);
+    return new Texts(calibration, evaluation, fit, source, choice);
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
     long measuring = FidelityMeasure.bytes(backend, model.config(), texts.evaluation.chunks());
     long fitting =
-        texts.fit == null ? 0 : FittedChoice.bytes(backend, model.config(), texts.fit, texts.fit);
+        texts.fit == null || search.fit() == null
+            ? 0
+            : FittedChoice.bytes(
+                backend,
+                model.config(),
+                texts.fit,
+                Objects.requireNonNull(texts.whole(search.fit())));
     BlockSettings blocks = search.blocks();
     long searching =
         blocks == null || texts.fit == null
@@ -449,15 +470,16 @@ public final class CurveJob extends ModelJob<CurveJob> {
     }
     try (MemoryArena memory = new MemoryArena();
         PlannedLayers layers = running.pruned(plan, tensors)) {
-      if (texts.fit != null && search.fit() != null) {
+      FitRule rule = search.fit();
+      if (texts.fit != null && rule != null) {
         FittedChoice.Outcome fitted =
             new FittedChoice(progress(), label(depth), running, FittedChoice.Listener.NONE)
                 .run(
                     found,
                     search.triesNeighbours(),
-                    QuickFits.of(search.fit(), false),
+                    QuickFits.of(rule, false),
                     texts.fit,
-                    _ -> texts.fit,
+                    _ -> Objects.requireNonNull(texts.whole(rule)),
                     memory);
         plan = fitted.plan();
         tensors = fitted.tensors();

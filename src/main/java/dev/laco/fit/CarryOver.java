@@ -70,6 +70,7 @@ public final class CarryOver implements AutoCloseable {
 
   private final Lambdas base;
   private final RunningModel model;
+  private final CausalLm dense;
   private final FitBlocks blocks;
   private final Streams streams;
   private final Original original;
@@ -82,8 +83,8 @@ public final class CarryOver implements AutoCloseable {
   private final @Nullable TensorArena shared;
 
   /** Allocates buffers for a fit text; {@link #fit} may be called for any number of plans. */
-  public CarryOver(RunningModel model, List<FitText.Chunk> chunks) {
-    this(model, chunks, Lambdas.DEFAULT, false);
+  public CarryOver(RunningModel model, WholeText text) {
+    this(model, text, Lambdas.DEFAULT, false);
   }
 
   /**
@@ -91,14 +92,14 @@ public final class CarryOver implements AutoCloseable {
    *
    * @param sharing whether hidden states are kept, from which the fits of several plans go on
    */
-  CarryOver(RunningModel model, List<FitText.Chunk> chunks, Lambdas lambdas, boolean sharing) {
+  CarryOver(RunningModel model, WholeText text, Lambdas lambdas, boolean sharing) {
     this.base = lambdas;
     this.model = model;
     Backend backend = model.backend();
     ModelConfig config = model.config();
-    CausalLm dense = model.original();
-    blocks = new FitBlocks(dense, chunks);
-    streams = new Streams(backend, config, blocks.tokens(), blocks.widest());
+    dense = model.original();
+    blocks = new FitBlocks(dense, text);
+    streams = new Streams(backend, config, blocks.allTokens(), blocks.widest());
     original = new Original(dense, new CheckpointLayers(model), blocks, streams);
     ridge = new Ridge(backend, mostInputs(config), config.hiddenSize());
     matrices = new Matrices(backend, config.hiddenSize(), config.norm().offset());
@@ -124,7 +125,8 @@ public final class CarryOver implements AutoCloseable {
    *
    * @param curve held-out error of the first fitted down projection with more and more of the fit
    *     text, all with the same penalty; empty if no down projection is fitted
-   * @param finalNorm factor on the final norm's weight, 1 if it is unchanged
+   * @param finalNorm factor on the final norm's weight, 1 if there is none
+   * @param norms how norms were trained; null where they were not
    * @param leftAlone by layer, without duplicates
    */
   public record Result(
@@ -132,6 +134,7 @@ public final class CarryOver implements AutoCloseable {
       List<FitReport.Fitted> fitted,
       List<FitReport.Learned> curve,
       double finalNorm,
+      FitReport.@Nullable Norms norms,
       List<FitReport.LeftAlone> leftAlone) {
     public Result {
       fitted = List.copyOf(fitted);
@@ -145,7 +148,7 @@ public final class CarryOver implements AutoCloseable {
 
     /** Nothing was fitted. */
     static Result nothing() {
-      return new Result(NewWeights.NONE, List.of(), List.of(), 1, List.of());
+      return new Result(NewWeights.NONE, List.of(), List.of(), 1, null, List.of());
     }
   }
 
@@ -170,22 +173,29 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /** Bytes of buffers for a fit text, and for the least-squares problem of one layer. */
-  static long bytes(Backend backend, ModelConfig config, List<FitText.Chunk> chunks) {
+  static long bytes(Backend backend, ModelConfig config, WholeText text) {
+    List<FitText.Chunk> chunks = text.layers().chunks();
     long tokens = FitText.tokens(chunks);
     long width = config.hiddenSize();
     long most = mostInputs(config);
     int block = FitBlocks.largest(chunks);
-    return Streams.bytes(config, tokens, FitBlocks.widest(backend, config, chunks))
+    return Streams.bytes(
+            config,
+            tokens + FitText.tokens(text.norms()),
+            FitBlocks.widest(backend, config, chunks))
         // What a device rounds the factors of cross products to.
         + block * (most + width) * DType.BF16.byteSize()
-        // A layer is solved for, and then trained, from its input for the tokens solved for.
+        // A layer is solved for, and then trained, from its input for the tokens solved for; norms
+        // are trained in the end.
         + Math.max(
-            Moments.bytes(most, width, 1)
-                + (Math.min(tokens, solvedTokens(config)) + 2L * block)
-                    * width
-                    * DType.F32.byteSize(),
-            Reconstruction.layerBytes(backend, config))
-        + Reconstruction.bytes(backend, config, FitBlocks.largestStep(chunks))
+            Math.max(
+                    Moments.bytes(most, width, 1)
+                        + (Math.min(tokens, solvedTokens(config)) + 2L * block)
+                            * width
+                            * DType.F32.byteSize(),
+                    Reconstruction.layerBytes(backend, config))
+                + Reconstruction.bytes(backend, config, FitBlocks.largestStep(chunks)),
+            NormTraining.bytes(backend, config, text.norms()))
         + Ridge.bytes(backend, most, width)
         + Matrices.bytes(most, width);
   }
@@ -224,6 +234,28 @@ public final class CarryOver implements AutoCloseable {
     return rule.reconstructs() ? Reconstruction.gaining(tokens) : 1;
   }
 
+  /**
+   * The time in which norms are trained behind the fit of the layers.
+   *
+   * @param tokens of the fit text
+   * @param trained whether a training of all weights follows
+   * @param behind layers behind the first gap
+   * @param layer the time of one token in one layer
+   * @param head the time of one token in the head
+   */
+  public static double normTime(
+      FitRule rule,
+      ModelConfig config,
+      int tokens,
+      boolean trained,
+      double behind,
+      double layer,
+      double head) {
+    return WholeText.trainsNorms(rule, trained)
+        ? NormTraining.time(config, NormTraining.tokens(tokens), behind, layer, head)
+        : 0;
+  }
+
   /** How often a fit changes every weight of a layer that it trains; 0 where it trains none. */
   public static double steps(FitRule rule, int tokens) {
     return rule.reconstructs() ? Reconstruction.steps(tokens) : 0;
@@ -244,55 +276,119 @@ public final class CarryOver implements AutoCloseable {
       boolean withHeldOut,
       SegmentAllocator memory,
       Progress progress) {
-    List<FitReport.Fitted> fitted = new ArrayList<>();
-    List<FitReport.Learned> curve = new ArrayList<>();
-    List<FitReport.LeftAlone> leftAlone = new ArrayList<>();
-    boolean changed = false;
-    try (FittedTensors tensors = new FittedTensors(model.backend())) {
-      boolean scalesNorm;
+    if (rule.gap() == FitRule.Gap.SCALE) {
+      original.embed();
+      try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE)) {
+        return new Compensation(bench).fit(plan, layers, memory, progress);
+      }
+    }
+    try (Fit fit = new Fit(plan, rule, withHeldOut, memory, progress)) {
+      return fit.run(strength);
+    }
+  }
+
+  /** The fit of one plan. */
+  private final class Fit implements AutoCloseable {
+    private final CollapsePlan plan;
+    private final FitRule rule;
+    private final boolean withHeldOut;
+    private final SegmentAllocator memory;
+    private final Progress progress;
+    private final List<FitReport.Fitted> fitted = new ArrayList<>();
+    private final List<FitReport.Learned> curve = new ArrayList<>();
+    private final List<FitReport.LeftAlone> leftAlone = new ArrayList<>();
+    private final FittedTensors tensors = new FittedTensors(model.backend());
+    private final boolean trainsNorms;
+
+    /** The work, in forward passes of a layer over all tokens. */
+    private long done;
+
+    /** The work behind the last layer that is fitted. */
+    private final long behind;
+
+    /** Whether a layer is fitted. */
+    private boolean changed;
+
+    /** The first layer that is fitted. */
+    private int first;
+
+    /** The first layer behind it that is not fitted. */
+    private int index;
+
+    /** The layer of the original whose input the original's stream holds. */
+    private int next;
+
+    private Fit(
+        CollapsePlan plan,
+        FitRule rule,
+        boolean withHeldOut,
+        SegmentAllocator memory,
+        Progress progress) {
+      this.plan = plan;
+      this.rule = rule;
+      this.withHeldOut = withHeldOut;
+      this.memory = memory;
+      this.progress = progress;
+      trainsNorms = rule.reconstructs() && blocks.allTokens() > blocks.tokens();
+      behind = trainsNorms ? Math.round(NormTraining.passes(model.config(), mostFitted(plan))) : 0;
+    }
+
+    private Result run(double strength) {
+      // Models that are only compared keep the final norm: one factor hardly tells them apart.
+      boolean scalesNorm = rule.reconstructs() && shared == null && !trainsNorms;
       try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE);
           Reconstruction reconstruction = rule.reconstructs() ? new Reconstruction(bench) : null) {
         List<FitBlocks.Block> solved = rule.reconstructs() ? solved() : blocks.list();
-        LayerFit.Settings settings =
+        fitLayers(
+            layers,
             new LayerFit.Settings(
                 rule,
                 base.scaled(strength, FitBlocks.tokens(solved)),
                 solved,
                 withHeldOut,
                 shared == null,
-                reconstruction);
-        boolean scales = rule.gap() == FitRule.Gap.SCALE;
-        int next = 0;
-        if (shared == null || scales) {
-          original.embed();
+                reconstruction));
+        if (scalesNorm && changed) {
+          runOn(plan, layers, index);
+        }
+      }
+      double factor = scalesNorm && changed ? finalNorm.factor() : 1;
+      NewWeights all = tensors.all(layer -> leaveAlone(layer, fitted, leftAlone));
+      if (scalesNorm && changed) {
+        all = all.with(finalNorm.scaled(factor, memory));
+      }
+      NormTraining.Result trained =
+          trainsNorms && changed ? trainNorms(all) : NormTraining.Result.NOTHING;
+      return new Result(
+          all.with(trained.tensors()), fitted, curve, factor, trained.report(), leftAlone);
+    }
+
+    private void fitLayers(PlannedLayers layers, LayerFit.Settings settings) {
+      if (shared == null) {
+        original.embed();
+      } else {
+        next = unchanged(plan);
+        original.start(next, model.backend(), shared);
+      }
+      long passes = Math.max(1, Math.round(layerPasses(rule, model.config(), blocks.tokens())));
+      int gaps = behindLastGap(plan);
+      // Layers behind the last gap stay as they are.
+      int fits = rule.changesGapsOnly() ? gaps : plan.depth();
+      boolean gains = true;
+      double seconds = 0;
+      for (index = next;
+          index < fits && (index < gaps || (gains && progress.fitsMore(seconds)));
+          index++) {
+        long start = System.nanoTime();
+        LayerMix mix = plan.layers().get(index);
+        int end = plan.end(index);
+        if (!changed && mix.isOriginal(next) && end == next + 1) {
+          original.run(next, end);
+          done++;
         } else {
-          next = unchanged(plan);
-          original.start(next, model.backend(), shared);
-        }
-        if (scales) {
-          return new Compensation(bench).fit(plan, layers, memory, progress);
-        }
-        long passes = Math.max(1, Math.round(layerPasses(rule, model.config(), blocks.tokens())));
-        long done = 0;
-        int gaps = behindLastGap(plan);
-        // Layers behind the last gap stay as they are.
-        int fits = rule.changesGapsOnly() ? gaps : plan.depth();
-        boolean gains = true;
-        double seconds = 0;
-        int index = next;
-        for (; index < fits && (index < gaps || (gains && progress.fitsMore(seconds))); index++) {
-          long start = System.nanoTime();
-          LayerMix mix = plan.layers().get(index);
-          int end = plan.end(index);
-          if (!changed && mix.isOriginal(next) && end == next + 1) {
-            original.run(next, end);
-            next = end;
-            done++;
-            progress.update(done, done + (fits - index - 1L) * passes);
-            continue;
-          }
           if (!changed) {
             streams.fork();
+            first = index;
           }
           original.run(next, mix.base());
           LayerFit.Place place =
@@ -302,23 +398,32 @@ public final class CarryOver implements AutoCloseable {
             layer.addTo(tensors);
           }
           changed = true;
-          next = end;
           done += passes;
           seconds = Seconds.since(start);
-          progress.update(done, done + (fits - index - 1L) * passes);
         }
-        // Models that are only compared keep the final norm: one factor hardly tells them apart.
-        scalesNorm = rule.reconstructs() && changed && shared == null;
-        if (scalesNorm) {
-          runOn(plan, layers, index);
-        }
+        next = end;
+        progress.update(done, done + (fits - index - 1L) * passes + behind);
       }
-      double factor = scalesNorm ? finalNorm.factor() : 1;
-      NewWeights all = tensors.all(index -> leaveAlone(index, fitted, leftAlone));
-      if (scalesNorm) {
-        all = all.with(finalNorm.scaled(factor, memory));
+    }
+
+    private NormTraining.Result trainNorms(NewWeights all) {
+      List<FitBlocks.Block> text = blocks.wideFurther();
+      original.run(next, original.depth(), text);
+      for (FitBlocks.Block block : text) {
+        dense.finalNorm(streams.dense(block), streams.dense(block));
       }
-      return new Result(all, fitted, curve, factor, leftAlone);
+      try (PlannedLayers layers = model.pruned(plan, all);
+          NormTraining training = new NormTraining(bench, first)) {
+        return training.run(
+            layers,
+            memory,
+            share -> progress.update(done + Math.round(share * behind), done + behind));
+      }
+    }
+
+    @Override
+    public void close() {
+      tensors.close();
     }
   }
 

@@ -77,7 +77,7 @@ final class Compensation {
       }
       NewWeights all =
           tensors.all(index -> leftAlone.add(new FitReport.LeftAlone(index, LayerRole.DOWN)));
-      return new CarryOver.Result(all, fitted, List.of(), 1, leftAlone);
+      return new CarryOver.Result(all, fitted, List.of(), 1, null, leftAlone);
     }
   }
 

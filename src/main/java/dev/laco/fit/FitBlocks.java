@@ -14,7 +14,7 @@ import java.util.List;
 
 /**
  * The fit text on a device, in blocks of whole chunks. The chunks of every eighth document are held
- * out of the fit; their blocks come last.
+ * out of the fit; their blocks come last. Further text, to which nothing is fitted, may lie behind.
  */
 final class FitBlocks implements AutoCloseable {
   /** Enough rows to keep matrix products busy. */
@@ -29,6 +29,7 @@ final class FitBlocks implements AutoCloseable {
   private final CausalLm model;
   private final List<FitText.Chunk> seen;
   private final List<FitText.Chunk> heldOut;
+  private final List<FitText.Chunk> further;
   private final List<Block> blocks;
 
   /** Made when they are first asked for. */
@@ -36,6 +37,9 @@ final class FitBlocks implements AutoCloseable {
 
   /** Made when they are first asked for: most fits take no steps. */
   private final List<Block> steps = new ArrayList<>();
+
+  private final List<Block> wideFurther = new ArrayList<>();
+  private final List<Block> furtherSteps = new ArrayList<>();
 
   /**
    * A block: rows {@code [from, to)} of matrices over all tokens.
@@ -58,14 +62,28 @@ final class FitBlocks implements AutoCloseable {
     }
   }
 
-  FitBlocks(CausalLm model, List<FitText.Chunk> chunks) {
-    this(model, split(chunks, false), split(chunks, true));
+  /** A fit text, and further text. */
+  FitBlocks(CausalLm model, WholeText text) {
+    this(
+        model,
+        split(text.layers().chunks(), false),
+        split(text.layers().chunks(), true),
+        text.norms());
   }
 
   FitBlocks(CausalLm model, List<FitText.Chunk> seen, List<FitText.Chunk> heldOut) {
+    this(model, seen, heldOut, List.of());
+  }
+
+  private FitBlocks(
+      CausalLm model,
+      List<FitText.Chunk> seen,
+      List<FitText.Chunk> heldOut,
+      List<FitText.Chunk> further) {
     this.model = model;
     this.seen = List.copyOf(seen);
     this.heldOut = List.copyOf(heldOut);
+    this.further = List.copyOf(further);
     blocks = packed(BLOCK_TOKENS);
   }
 
@@ -112,24 +130,32 @@ final class FitBlocks implements AutoCloseable {
     return Math.max(STEP_TOKENS, longest(chunks));
   }
 
+  /** Tokens of the largest step of further text that these chunks can make. */
+  static int largestFurtherStep(List<FitText.Chunk> chunks) {
+    return Math.max(STEP_TOKENS / 2, longest(chunks));
+  }
+
   private static int longest(List<FitText.Chunk> chunks) {
     return chunks.stream().mapToInt(FitText.Chunk::length).max().orElse(1);
   }
 
   private List<Block> packed(int tokens) {
     List<Block> packed = new ArrayList<>();
-    int from = 0;
-    for (boolean held : new boolean[] {false, true}) {
-      for (List<FitText.Chunk> together :
-          Packing.of(held ? heldOut : seen, FitText.Chunk::length, tokens)) {
-        PackedSequences sequences =
-            PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
-        int to = from + sequences.size();
-        packed.add(new Block(model.batch(sequences), from, to, !held));
-        from = to;
-      }
-    }
+    pack(seen, true, tokens, 0, packed);
+    pack(heldOut, false, tokens, FitText.tokens(seen), packed);
     return packed;
+  }
+
+  private void pack(
+      List<FitText.Chunk> chunks, boolean areSeen, int tokens, int first, List<Block> packed) {
+    int from = first;
+    for (List<FitText.Chunk> together : Packing.of(chunks, FitText.Chunk::length, tokens)) {
+      PackedSequences sequences =
+          PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
+      int to = from + sequences.size();
+      packed.add(new Block(model.batch(sequences), from, to, areSeen));
+      from = to;
+    }
   }
 
   List<Block> list() {
@@ -160,9 +186,33 @@ final class FitBlocks implements AutoCloseable {
     return steps;
   }
 
-  /** Tokens of all blocks. */
+  /**
+   * The further text, in rows behind those of the fit text, in as many tokens as a device should
+   * run through a layer at once.
+   */
+  List<Block> wideFurther() {
+    if (wideFurther.isEmpty()) {
+      pack(further, false, wideTokens(model.backend(), model.config()), tokens(), wideFurther);
+    }
+    return wideFurther;
+  }
+
+  /** The same tokens in the same rows, in blocks of half the size of a step. */
+  List<Block> furtherSteps() {
+    if (furtherSteps.isEmpty()) {
+      pack(further, false, STEP_TOKENS / 2, tokens(), furtherSteps);
+    }
+    return furtherSteps;
+  }
+
+  /** Tokens of all blocks of the fit text. */
   int tokens() {
     return tokens(blocks);
+  }
+
+  /** Tokens of the fit text and of the further text. */
+  int allTokens() {
+    return tokens() + FitText.tokens(further);
   }
 
   /** Tokens of the largest block. */
@@ -172,7 +222,7 @@ final class FitBlocks implements AutoCloseable {
 
   /** Tokens of the largest wide block. */
   int widest() {
-    return most(wide());
+    return Math.max(most(wide()), most(wideFurther()));
   }
 
   /** Tokens of the largest step. */
@@ -208,5 +258,7 @@ final class FitBlocks implements AutoCloseable {
     blocks.forEach(block -> block.batch.close());
     wide.forEach(block -> block.batch.close());
     steps.forEach(step -> step.batch.close());
+    wideFurther.forEach(block -> block.batch.close());
+    furtherSteps.forEach(step -> step.batch.close());
   }
 }

@@ -25,14 +25,14 @@ final class FitTrials implements AutoCloseable {
   FitTrials(RunningModel model, FitText text, QuickFits fits) {
     this.model = model;
     heldOut = new HeldOutTokens(model, fits.judged(text).chunks());
-    quick = new CarryOver(model, fits.seen(text).chunks(), CarryOver.Lambdas.DEFAULT, true);
+    quick = new CarryOver(model, WholeText.of(fits.seen(text)), CarryOver.Lambdas.DEFAULT, true);
   }
 
   /** The most bytes of all buffers. */
   static long bytes(Backend backend, ModelConfig config, FitText text) {
     FitText quick = QuickFits.LARGEST.seen(text);
     return HeldOutTokens.bytes(backend, config, QuickFits.LARGEST.judged(text).chunks())
-        + CarryOver.bytes(backend, config, quick.chunks())
+        + CarryOver.bytes(backend, config, WholeText.of(quick))
         // The hidden states from which all fits go on.
         + (long) quick.tokens() * config.hiddenSize() * DType.F32.byteSize();
   }

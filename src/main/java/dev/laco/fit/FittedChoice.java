@@ -91,7 +91,7 @@ public final class FittedChoice {
   @FunctionalInterface
   public interface Whole {
     /** The text on which a chosen model is fitted. */
-    FitText text(CollapsePlan plan);
+    WholeText text(CollapsePlan plan);
 
     /**
      * Whether a layer behind the last gap is to be fitted; otherwise the fit ends.
@@ -119,9 +119,9 @@ public final class FittedChoice {
    * @param text on which models are compared after quick fits
    * @param whole on which the chosen model is fitted
    */
-  public static long bytes(Backend backend, ModelConfig config, FitText text, FitText whole) {
+  public static long bytes(Backend backend, ModelConfig config, FitText text, WholeText whole) {
     return Math.max(
-        FitTrials.bytes(backend, config, text), CarryOver.bytes(backend, config, whole.chunks()));
+        FitTrials.bytes(backend, config, text), CarryOver.bytes(backend, config, whole));
   }
 
   /**
@@ -207,17 +207,18 @@ public final class FittedChoice {
       }
     }
     double choiceSeconds = Seconds.since(start);
-    FitText fitted = whole.text(chosen.plan);
+    WholeText fitted = whole.text(chosen.plan);
     CarryOver.Result result =
         fits ? fit(chosen, rule, fitted, whole, memory) : CarryOver.Result.nothing();
     FitReport report =
         new FitReport(
             rule,
-            fitted.name(),
-            fits ? fitted.tokens() : 0,
+            fitted.layers().name(),
+            fits ? fitted.layers().tokens() : 0,
             chosen.strength,
             model.backend().solver().name(),
             result.finalNorm(),
+            result.norms(),
             choiceSeconds,
             fits ? Seconds.since(start) - choiceSeconds : 0,
             contenders,
@@ -276,9 +277,9 @@ public final class FittedChoice {
 
   /** Fits the chosen model on all of a text. */
   private CarryOver.Result fit(
-      Choice chosen, FitRule rule, FitText text, Whole whole, MemoryArena memory) {
+      Choice chosen, FitRule rule, WholeText text, Whole whole, MemoryArena memory) {
     listener.better(chosen.plan);
-    try (CarryOver carryOver = new CarryOver(model, text.chunks());
+    try (CarryOver carryOver = new CarryOver(model, text);
         JobProgress.Stage progress = job.begin(fitStage(whose))) {
       return carryOver.fit(
           chosen.plan,

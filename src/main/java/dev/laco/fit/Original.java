@@ -8,9 +8,13 @@ import dev.laco.model.LayerAttention;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.LayerWeights;
+import java.util.List;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
-/** Runs the original over all blocks of the fit text, one layer or half a layer at a time. */
+/**
+ * Runs the original over the fit text and the further text, one layer or half a layer at a time.
+ */
 final class Original {
   private final CausalLm model;
   private final CheckpointLayers layers;
@@ -35,7 +39,7 @@ final class Original {
 
   /** Writes the token embeddings to the original's stream. */
   void embed() {
-    blocks.wide().forEach(block -> model.embed(block.batch(), streams.dense(block)));
+    all().forEach(block -> model.embed(block.batch(), streams.dense(block)));
   }
 
   /**
@@ -68,6 +72,15 @@ final class Original {
     }
   }
 
+  /** The same over some of the blocks. */
+  void run(int from, int to, List<FitBlocks.Block> some) {
+    for (int index = from; index < to; index++) {
+      LayerWeights weights = layer(index);
+      LayerAttention attention = layers.attention(index);
+      some.forEach(block -> streams.layer(weights, attention, streams.dense(block), block));
+    }
+  }
+
   /**
    * Runs a layer, and keeps its feed-forward channels.
    *
@@ -84,17 +97,18 @@ final class Original {
   void attention(int index) {
     LayerWeights weights = layer(index);
     LayerAttention attention = layers.attention(index);
-    blocks
-        .wide()
-        .forEach(block -> streams.attention(weights, attention, streams.dense(block), block));
+    all().forEach(block -> streams.attention(weights, attention, streams.dense(block), block));
   }
 
   void feedForward(int index) {
     LayerWeights weights = layer(index);
     LayerAttention attention = layers.attention(index);
-    blocks
-        .wide()
-        .forEach(block -> streams.feedForward(weights, attention, streams.dense(block), block));
+    all().forEach(block -> streams.feedForward(weights, attention, streams.dense(block), block));
+  }
+
+  /** The fit text, and the further text. */
+  private List<FitBlocks.Block> all() {
+    return Stream.concat(blocks.wide().stream(), blocks.wideFurther().stream()).toList();
   }
 
   /** Weights of a layer, valid until another layer is asked for. */

@@ -182,6 +182,11 @@ final class Reconstruction implements AutoCloseable {
     return tokens < LONG ? 2 : 1;
   }
 
+  /** A step of AdamW without decay. */
+  static TrainingOps.AdamW step(int number, double rate) {
+    return new TrainingOps.AdamW(number, rate, BETA1, BETA2, EPSILON, 0, 1, 0);
+  }
+
   /**
    * The share of the layers behind the first gap that are expected to be trained, until one gains
    * too little. Where a text is seen twice, all layers gain on it (docs/benchmarks.md, "A training
@@ -304,12 +309,7 @@ final class Reconstruction implements AutoCloseable {
       for (Map.Entry<LayerPart, Trained> entry : tensors.entrySet()) {
         double rate = share * peak * Objects.requireNonNull(sizes.get(entry.getKey()));
         // A tensor whose gradient was damaged or huge once is not trained any further.
-        entry
-            .getValue()
-            .step(
-                training,
-                new TrainingOps.AdamW(number, rate, BETA1, BETA2, EPSILON, 0, 1, 0),
-                dampings.slice(next, next + 1));
+        entry.getValue().step(training, step(number, rate), dampings.slice(next, next + 1));
         next++;
       }
     }
@@ -372,21 +372,13 @@ final class Reconstruction implements AutoCloseable {
       LayerPart part = entry.getKey();
       Tensor master = entry.getValue().master();
       double offset = part.role().isNorm() ? config.norm().offset() : 0;
-      double sum = offset == 0 ? squares[sizes.size()] : squares(offset, master);
-      sizes.put(part, Math.sqrt(sum / master.elements()));
+      sizes.put(
+          part,
+          offset == 0
+              ? Math.sqrt(squares[sizes.size()] / master.elements())
+              : Values.rootMeanSquare(backend, master, offset));
     }
     return sizes;
-  }
-
-  /** The sum of the squares of the elements plus {@code offset}. */
-  private double squares(double offset, Tensor tensor) {
-    float[] values = new float[Math.toIntExact(tensor.elements())];
-    backend.download(tensor, values);
-    double sum = 0;
-    for (float value : values) {
-      sum += (offset + value) * (offset + value);
-    }
-    return sum;
   }
 
   /** The loss. */

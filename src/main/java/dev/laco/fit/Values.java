@@ -38,6 +38,17 @@ final class Values {
     }
   }
 
+  /** The root mean square of the elements of an f32 tensor on a device, each plus an offset. */
+  static double rootMeanSquare(DeviceMemory backend, Tensor values, double offset) {
+    float[] floats = new float[Math.toIntExact(values.elements())];
+    backend.download(values, floats);
+    double sum = 0;
+    for (float value : floats) {
+      sum += (offset + value) * (offset + value);
+    }
+    return Math.sqrt(sum / floats.length);
+  }
+
   /** The median over hidden states {@code h}, a row each, of {@code 1 / sqrt(mean(h^2))}. */
   static float medianInverseRms(Backend backend, Tensor rows) {
     float[] values = new float[Math.toIntExact(rows.rows())];

@@ -248,7 +248,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       shareTime(backend, read);
       PruneTexts texts = read.of(search);
       tell(texts.calibrationRead());
-      texts.warnings(model).forEach(this::warn);
+      texts.warnings(model, search.fit()).forEach(this::warn);
       PruneMemory memory = new PruneMemory(model, device, backend, search, texts);
       SweepOptions sweep = memory.sweep();
       if (request.leavesTrainingOpen()

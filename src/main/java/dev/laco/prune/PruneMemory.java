@@ -68,7 +68,10 @@ record PruneMemory(
         texts.fit() == null
             ? 0
             : FittedChoice.bytes(
-                backend, model.config(), texts.fit(), Objects.requireNonNull(texts.wholeFit()));
+                backend,
+                model.config(),
+                texts.fit(),
+                Objects.requireNonNull(texts.wholeText(Objects.requireNonNull(search.fit()))));
     MemoryPlan.Beside healing = healing(residence);
     long most =
         LongStream.of(searching + blocks(), choosing(sweep), measuring, fitting, healing.buffers())

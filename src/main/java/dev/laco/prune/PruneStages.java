@@ -150,20 +150,26 @@ public final class PruneStages {
       return Optional.empty();
     }
     int target = search.depthSought(model);
-    double fitting = fitSeconds(estimate, texts.quickFits(rule), search, text, target);
+    boolean trained = texts.heal() != null;
+    double fitting = fitSeconds(estimate, texts.quickFits(rule), search, text, target, trained);
     double untrained = leavesTraining ? progress.expectedBeside(HealStage.NAME) : all;
     return Optional.of(
         new PruneEvent.QuickerRule(
             quick.label(),
             untrained
                 - fitting
-                + fitSeconds(estimate, texts.quickFits(quick), search, text, target)));
+                + fitSeconds(estimate, texts.quickFits(quick), search, text, target, trained)));
   }
 
   private static double fitSeconds(
-      JobEstimate estimate, QuickFits quick, SearchChoice search, FitText text, int target) {
+      JobEstimate estimate,
+      QuickFits quick,
+      SearchChoice search,
+      FitText text,
+      int target,
+      boolean trained) {
     return estimate.choice(quick, search.mostContenders(), text, target)
-        + estimate.fit(quick.rule(), text.tokens(), target);
+        + estimate.fit(quick.rule(), text.tokens(), target, trained);
   }
 
   /** What a stage does that changes the model, for people; null for others. */

@@ -9,6 +9,7 @@ import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.FitRule;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.fit.QuickFits;
+import dev.laco.fit.WholeText;
 import dev.laco.heal.HealSettings;
 import dev.laco.heal.HealStage;
 import dev.laco.measure.Continuations;
@@ -74,7 +75,7 @@ record PruneTexts(
             evaluation,
             fit,
             source == null || heal == null
-                ? fit
+                ? source
                 : fitBeside(source, heal.text(), request.fit().tokens()),
             choiceText(request, search, model),
             heal,
@@ -168,6 +169,17 @@ record PruneTexts(
     return fit == null || fitSource == null ? null : fitSource.limit(fit.tokens());
   }
 
+  /**
+   * The same text, with what follows of it for the norms.
+   *
+   * @param rule by which the chosen model is fitted
+   */
+  @Nullable WholeText wholeText(FitRule rule) {
+    return fit == null || fitSource == null
+        ? null
+        : WholeText.of(fitSource, fit.tokens(), rule, heal != null);
+  }
+
   /** The tokens of {@link #wholeFit}; 0 where no weights are fitted. */
   int wholeFitTokens() {
     return fit == null || fitSource == null ? 0 : Math.min(fit.tokens(), fitSource.tokens());
@@ -210,8 +222,12 @@ record PruneTexts(
         calibration.name(), sequences.sequences(), sequences.size());
   }
 
-  /** What a user should know of the texts, a sentence each. */
-  List<String> warnings(Model model) {
+  /**
+   * What a user should know of the texts, a sentence each.
+   *
+   * @param rule by which the chosen model is fitted; null where it is not
+   */
+  List<String> warnings(Model model, @Nullable FitRule rule) {
     List<String> warnings = new ArrayList<>(calibration.warnings());
     if (evaluation != null) {
       List<FitText> learnt = new ArrayList<>();
@@ -219,8 +235,9 @@ record PruneTexts(
         learnt.add(heal.text());
       }
       // A fit on the same text sees a part of it.
-      if (fit != null && (heal == null || !heal.text().name().equals(fit.name()))) {
-        learnt.add(fit);
+      WholeText whole = rule == null ? null : wholeText(rule);
+      if (whole != null && (heal == null || !heal.text().name().equals(whole.layers().name()))) {
+        learnt.add(whole.all());
       }
       warnings.addAll(evaluation.warnings(model, learnt));
     }

@@ -7,6 +7,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FittedChoice;
+import dev.laco.fit.WholeText;
 import dev.laco.heal.HealStage;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.MemoryPlan;
@@ -122,6 +123,10 @@ record SharedTime(
     return beside <= seconds() * (1 - (trained ? TRAINING_BEHIND_TRAINED : TRAINING));
   }
 
+  private boolean trains() {
+    return texts.heal() != null;
+  }
+
   /** Whether the time decides on how many tokens a model is fitted. */
   static boolean decidesTokens(PruneRequest request) {
     return request.within() != null && request.fit().tokens() == null;
@@ -167,7 +172,7 @@ record SharedTime(
     FitRule rule = search.fit();
     return rule == null
         ? 0
-        : new JobEstimate(model, backend).fit(rule, tokens, search.depthSought(model));
+        : new JobEstimate(model, backend).fit(rule, tokens, search.depthSought(model), trains());
   }
 
   /**
@@ -181,7 +186,7 @@ record SharedTime(
   FittedChoice.Whole wholeFit(JobProgress job, SearchChoice search, MemoryPlan.Beside planned) {
     return new FittedChoice.Whole() {
       @Override
-      public FitText text(CollapsePlan plan) {
+      public WholeText text(CollapsePlan plan) {
         return wholeFit(job, search, plan, planned);
       }
 
@@ -195,24 +200,30 @@ record SharedTime(
     };
   }
 
-  private FitText wholeFit(
+  private WholeText wholeFit(
       JobProgress job, SearchChoice search, CollapsePlan plan, MemoryPlan.Beside planned) {
     FitRule rule = Objects.requireNonNull(search.fit());
     JobEstimate estimate = new JobEstimate(model, backend);
     if (!decidesTokens(request)) {
-      FitText whole = Objects.requireNonNull(texts.wholeFit());
-      job.expect(FittedChoice.fitStage(""), estimate.fit(rule, whole.tokens(), plan));
+      WholeText whole = Objects.requireNonNull(texts.wholeText(rule));
+      int tokens = whole.layers().tokens();
+      job.expect(FittedChoice.fitStage(""), estimate.fit(rule, tokens, plan, trains()));
       return whole;
     }
     FitText all = Objects.requireNonNull(texts.fitSource());
     FitText compared = Objects.requireNonNull(texts.fit());
     int most = mostTokens(rule);
     while (most > texts.wholeFitTokens()
-        && FittedChoice.bytes(backend, model.config(), compared, all.limit(most))
+        && FittedChoice.bytes(backend, model.config(), compared, wholeText(all, most, rule))
             > planned.buffers() + planned.held()) {
       most = Math.max(texts.wholeFitTokens(), most - step());
     }
-    return all.limit(tokens(job, rule, most, tokens -> estimate.fit(rule, tokens, plan)));
+    int tokens = tokens(job, rule, most, some -> estimate.fit(rule, some, plan, trains()));
+    return wholeText(all, tokens, rule);
+  }
+
+  private WholeText wholeText(FitText all, int tokens, FitRule rule) {
+    return WholeText.of(all, tokens, rule, trains());
   }
 
   /**

@@ -17,6 +17,7 @@ import org.jspecify.annotations.Nullable;
  *     the fit
  * @param solver what solved the linear systems, and where
  * @param finalNorm the factor on the weight of the final norm; 1 if the weight is unchanged
+ * @param norms how the weights of the norms were trained; null where they were not
  * @param choiceSeconds seconds that the choice among contenders took
  * @param fitSeconds seconds that the fit of the chosen model took
  * @param contenders models that were compared on documents held out of the fit
@@ -31,6 +32,7 @@ public record FitReport(
     double strength,
     String solver,
     double finalNorm,
+    @Nullable Norms norms,
     double choiceSeconds,
     double fitSeconds,
     List<Contender> contenders,
@@ -94,6 +96,21 @@ public record FitReport(
     /** As of {@link Fitted#matrix}. */
     public String matrix() {
       return name(role);
+    }
+  }
+
+  /**
+   * The training of the norms behind the fit of the layers. The norms keep their weights where the
+   * loss does not become smaller.
+   *
+   * @param tokens of the training, from which the layers have learnt nothing
+   * @param lossBefore mean loss of a token on other documents that are held out, nats
+   * @param lossAfter the same after the training
+   */
+  public record Norms(int tokens, double lossBefore, double lossAfter) {
+    /** Whether the norms have new weights. */
+    public boolean kept() {
+      return lossAfter < lossBefore;
     }
   }
 

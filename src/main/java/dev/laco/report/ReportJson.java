@@ -319,6 +319,13 @@ public final class ReportJson {
     json.put("strength", fit.strength());
     json.put("solver", fit.solver());
     json.put("finalNorm", fit.finalNorm());
+    FitReport.Norms norms = fit.norms();
+    if (norms != null) {
+      json.putObject("norms")
+          .put("tokens", norms.tokens())
+          .put("lossBefore", norms.lossBefore())
+          .put("lossAfter", norms.lossAfter());
+    }
     json.put("choiceSeconds", fit.choiceSeconds());
     json.put("fitSeconds", fit.fitSeconds());
     ArrayNode contenders = json.putArray("contenders");

@@ -216,7 +216,7 @@ public final class JobEstimate {
       int tokens,
       int target) {
     job.expect(FittedChoice.choiceStage(whose), choice(quick, contenders, text, target));
-    job.expect(FittedChoice.fitStage(whose), fit(quick.rule(), tokens, target));
+    job.expect(FittedChoice.fitStage(whose), fit(quick.rule(), tokens, target, false));
   }
 
   /** Layers of a pruned model of {@code target} layers that are taken to lie behind a gap. */
@@ -241,7 +241,7 @@ public final class JobEstimate {
   /** Seconds of a fit that goes on from the hidden states in front of the first gap. */
   private double quickFit(FitRule rule, int tokens, int target) {
     if (!rule.changesGapsOnly()) {
-      return fit(rule, tokens, target);
+      return fit(rule, tokens, target, true);
     }
     int removed = config.numHiddenLayers() - target;
     return tokens * removed * (1 + CarryOver.layerPasses(rule, config, tokens)) * layer;
@@ -251,14 +251,15 @@ public final class JobEstimate {
    * Seconds of a fit on {@code tokens} tokens of a model that is not known yet.
    *
    * @param target layers that are left
+   * @param trained whether a training of all weights follows
    */
-  public double fit(FitRule rule, int tokens, int target) {
-    return fit(rule, tokens, target, BEHIND * target);
+  public double fit(FitRule rule, int tokens, int target, boolean trained) {
+    return fit(rule, tokens, target, BEHIND * target, trained);
   }
 
   /** Seconds of a fit on {@code tokens} tokens of a plan's model. */
-  public double fit(FitRule rule, int tokens, CollapsePlan plan) {
-    return fit(rule, tokens, plan.depth(), CarryOver.mostFitted(plan));
+  public double fit(FitRule rule, int tokens, CollapsePlan plan, boolean trained) {
+    return fit(rule, tokens, plan.depth(), CarryOver.mostFitted(plan), trained);
   }
 
   /**
@@ -267,12 +268,14 @@ public final class JobEstimate {
    *
    * @param behind layers behind the first gap, of which a rule may fit all
    */
-  private double fit(FitRule rule, int tokens, int target, double behind) {
+  private double fit(FitRule rule, int tokens, int target, double behind, boolean trained) {
     boolean gaps = rule.changesGapsOnly();
     double fitted =
         gaps ? config.numHiddenLayers() - target : CarryOver.share(rule, tokens) * behind;
     double run = config.numHiddenLayers() - (gaps ? 0 : behind - fitted);
     double passes = run + fitted * (1 + CarryOver.layerPasses(rule, config, tokens));
-    return tokens * passes * layer + fitted * CarryOver.steps(rule, tokens) * update;
+    return tokens * passes * layer
+        + fitted * CarryOver.steps(rule, tokens) * update
+        + CarryOver.normTime(rule, config, tokens, trained, behind, layer, head);
   }
 }

@@ -156,16 +156,6 @@ public final class JobTexts {
   }
 
   /**
-   * The text on which weights are fitted, as {@link #fit}; null where no text is named and the
-   * model has no tokenizer.
-   */
-  public static @Nullable FitText fitOrNull(
-      Model model, @Nullable Path file, @Nullable Integer tokens) {
-    FitText source = fitSourceOrNull(model, file);
-    return source == null ? null : fitOf(source, model, tokens);
-  }
-
-  /**
    * The text on which models are compared of which none is fitted: the beginning of the text of a
    * fit, in its order of chunks. Null where no text is named and the model has no tokenizer.
    *

@@ -126,7 +126,11 @@ public final class CausalLm {
   /** Applies the final norm: writes the last hidden states to {@code out [T, d]}. */
   public void finalNorm(Tensor x, Tensor out) {
     source.release();
-    Tensor weight = finalNormWeight();
+    finalNorm(finalNormWeight(), x, out);
+  }
+
+  /** The same with another weight of the norm. */
+  public void finalNorm(Tensor weight, Tensor x, Tensor out) {
     Tensor bias =
         config
             .architecture()

@@ -287,7 +287,9 @@ class CarryOverTest {
           PackedSequences.of(List.of(random.ints(100, 0, vocabulary).toArray()));
       double removed = divergence(backend, model, plan, NewWeights.NONE, others);
       try (CarryOver carryOver =
-          new CarryOver(new RunningModel(backend, model.config(), model), chunks)) {
+          new CarryOver(
+              new RunningModel(backend, model.config(), model),
+              WholeText.of(new FitText("a text", chunks)))) {
         for (FitRule rule : List.of(FitRule.MAP, FitRule.FIT)) {
           CarryOver.Result result = fit(carryOver, plan, rule, memory);
           FitReport.Fitted down = result.fitted().getFirst();
@@ -513,7 +515,7 @@ class CarryOverTest {
   }
 
   private static CarryOver carryOver(Backend backend, Checkpoint model, FitText text) {
-    return new CarryOver(new RunningModel(backend, model.config(), model), text.chunks());
+    return new CarryOver(new RunningModel(backend, model.config(), model), WholeText.of(text));
   }
 
   private static CarryOver.Result fit(

@@ -152,7 +152,7 @@ public class DamagedModelTest {
         CarryOver carryOver =
             new CarryOver(
                 new RunningModel(backend, model.config(), damaged(model, damage, copies)),
-                chunks)) {
+                WholeText.of(new FitText("a text", chunks)))) {
       return carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
     }
   }

@@ -67,7 +67,7 @@ class FitTrialsTest {
       assertEquals(0, bytes);
       long planned = FitTrials.bytes(backend, model.config(), text);
       assertTrue(most <= planned, most + " of " + planned + " bytes");
-      assertTrue(planned <= FittedChoice.bytes(backend, model.config(), text, text));
+      assertTrue(planned <= FittedChoice.bytes(backend, model.config(), text, WholeText.of(text)));
     }
   }
 

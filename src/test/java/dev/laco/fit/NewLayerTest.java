@@ -26,6 +26,7 @@ import dev.laco.text.FitText;
 import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
+import java.util.List;
 import java.util.Objects;
 import org.junit.jupiter.api.Test;
 
@@ -60,7 +61,8 @@ class NewLayerTest {
                   running.original(),
                   Fixtures.tokens("phi3_std", "calib").stream()
                       .map(ids -> new FitText.Chunk(ids, 0, "a text"))
-                      .toList());
+                      .toList(),
+                  List.of());
           Streams streams = new Streams(backend, model.config(), 4, 4);
           Ridge ridge = new Ridge(backend, 4, 4);
           Matrices matrices = new Matrices(backend, 64, 0)) {

@@ -121,7 +121,8 @@ class ReconstructionTest {
 
   private static CarryOver.Result fit(
       RunningModel running, String name, CollapsePlan plan, MemoryArena memory) {
-    try (CarryOver carryOver = new CarryOver(running, chunks(name))) {
+    try (CarryOver carryOver =
+        new CarryOver(running, WholeText.of(new FitText(name, chunks(name))))) {
       return carryOver.fit(plan, FitRule.RECONSTRUCT, 1, true, memory, (_, _) -> {});
     }
   }

@@ -26,7 +26,9 @@ final class PruneStagesTest {
       SearchChoice search = SearchChoice.of(request, model);
       PruneTexts texts = PruneTexts.read(request, search, model, 0);
       JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
-      double fit = new JobEstimate(model, backend).fit(search.fit(), texts.wholeFit().tokens(), 12);
+      double fit =
+          new JobEstimate(model, backend)
+              .fit(search.fit(), texts.wholeFit().tokens(), 12, texts.heal() != null);
       PruneStages.expect(progress, model, backend, search, texts, true, true, fit, false, null, 0);
       return new Expected(
           progress.expectedBeside(""),

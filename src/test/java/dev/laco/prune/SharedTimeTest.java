@@ -94,13 +94,13 @@ final class SharedTimeTest {
       List<Integer> expected = new ArrayList<>();
       for (double seconds = 100; seconds < 1e6; seconds *= 1.1) {
         SharedTime time = within(seconds, asked, model, backend, texts);
-        int tokens = time.wholeFit(at(1), search, memory).text(late).tokens();
+        int tokens = time.wholeFit(at(1), search, memory).text(late).layers().tokens();
         taken.add(tokens);
         expected.add(time.expectedTokens(search));
         // Where the search took twice as long as expected, the fit will, too.
-        assertTrue(time.wholeFit(at(2), search, memory).text(late).tokens() <= tokens);
+        assertTrue(time.wholeFit(at(2), search, memory).text(late).layers().tokens() <= tokens);
         // There are more layers behind an early gap.
-        assertTrue(time.wholeFit(at(1), search, memory).text(early).tokens() <= tokens);
+        assertTrue(time.wholeFit(at(1), search, memory).text(early).layers().tokens() <= tokens);
       }
       for (List<Integer> rising : List.of(taken, expected)) {
         assertEquals(rising.stream().sorted().toList(), rising);
@@ -110,15 +110,19 @@ final class SharedTimeTest {
         assertTrue(rising.stream().distinct().count() > 4, rising::toString);
       }
       SharedTime ample = within(1e7, asked, model, backend, texts);
-      assertEquals(all, ample.wholeFit(at(1), search, memory).text(late).tokens());
+      assertEquals(all, ample.wholeFit(at(1), search, memory).text(late).layers().tokens());
       int small =
-          ample.wholeFit(at(1), search, MemoryPlan.Beside.buffers(1_000_000)).text(late).tokens();
+          ample
+              .wholeFit(at(1), search, MemoryPlan.Beside.buffers(1_000_000))
+              .text(late)
+              .layers()
+              .tokens();
       assertTrue(small <= usual && small > usual / 2, small + " of " + usual);
       // A rule that trains no layers gains little by more than the usual tokens.
       SearchChoice align = SearchChoice.of(asked.withRule("align"), model);
       SharedTime least = within(1, asked, model, backend, texts);
-      assertTrue(least.wholeFit(at(1), align, memory).text(late).tokens() <= usual / 8);
-      assertEquals(usual, ample.wholeFit(at(1), align, memory).text(late).tokens());
+      assertTrue(least.wholeFit(at(1), align, memory).text(late).layers().tokens() <= usual / 8);
+      assertEquals(usual, ample.wholeFit(at(1), align, memory).text(late).layers().tokens());
       // A short text is fitted to as a whole: a part of it might hold nothing out.
       Path little = Files.writeString(folder.resolve("little.txt"), stories.substring(0, 9000));
       PruneTexts some =
@@ -129,12 +133,13 @@ final class SharedTimeTest {
           within(1, asked, model, backend, some)
               .wholeFit(at(1), search, memory)
               .text(late)
+              .layers()
               .tokens());
       // Tokens that were asked for are taken.
       PruneRequest given = asked.withFit(new FitSettings(text, 4096));
       PruneTexts few = PruneTexts.read(given, search, model, 0);
       SharedTime brief = within(1, given, model, backend, few);
-      assertEquals(4096, brief.wholeFit(at(1), search, memory).text(late).tokens());
+      assertEquals(4096, brief.wholeFit(at(1), search, memory).text(late).layers().tokens());
       assertEquals(4096, brief.expectedTokens(search));
     }
   }

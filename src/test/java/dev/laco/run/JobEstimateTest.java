@@ -62,11 +62,27 @@ class JobEstimateTest {
   void aSmallModelTakesLongerThanItsProducts() {
     DeviceInfo gpu =
         new DeviceInfo(DeviceInfo.Kind.CUDA, "cuda", new DeviceInfo.Memory(1L << 30, 3e12));
-    double layers = new JobEstimate(model, processor(RATE)).fit(FitRule.ALIGN, 10_000, 15);
-    double products = new JobEstimate(model, device(gpu, RATE)).fit(FitRule.ALIGN, 10_000, 15);
+    double layers = new JobEstimate(model, processor(RATE)).fit(FitRule.ALIGN, 10_000, 15, true);
+    double products =
+        new JobEstimate(model, device(gpu, RATE)).fit(FitRule.ALIGN, 10_000, 15, true);
     assertTrue(layers > 1.8 * products, layers + " and " + products);
     // However fast products are.
     assertTrue(new JobEstimate(model, processor(1e18)).pass(1_000_000, 16) > 10);
+  }
+
+  @Test
+  void normsAreTrainedWhereNoTrainingFollows() {
+    JobEstimate estimate = new JobEstimate(model, processor(RATE));
+    double trained = estimate.fit(FitRule.REFINE, 131_072, 12, true);
+    double alone = estimate.fit(FitRule.REFINE, 131_072, 12, false);
+    assertTrue(alone > 1.02 * trained && alone < 1.5 * trained, alone + " and " + trained);
+    // A short text is left to the layers, and other rules train nothing.
+    assertEquals(
+        estimate.fit(FitRule.REFINE, 20_000, 12, true),
+        estimate.fit(FitRule.REFINE, 20_000, 12, false));
+    assertEquals(
+        estimate.fit(FitRule.ALIGN, 131_072, 12, true),
+        estimate.fit(FitRule.ALIGN, 131_072, 12, false));
   }
 
   /** On two threads with products of f32 at that rate, choice and fit took 40 to 49 s. */
@@ -112,7 +128,7 @@ class JobEstimateTest {
       double others = 120.0 * 3 * 2048 * 768;
       // Two of three layers, each with the values of gradients, means, squares and masters.
       double least = 2 * steps * others * 4 / (2 * 2e9);
-      double seconds = estimate.fit(FitRule.RECONSTRUCT, tokens, 3);
+      double seconds = estimate.fit(FitRule.RECONSTRUCT, tokens, 3, true);
       assertTrue(seconds > least && seconds < 4 * least, seconds + " and " + least);
     }
   }

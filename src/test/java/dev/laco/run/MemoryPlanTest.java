@@ -19,6 +19,7 @@ import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.SparseCheckpoint;
 import dev.laco.fit.FittedChoice;
+import dev.laco.fit.WholeText;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
@@ -137,7 +138,7 @@ final class MemoryPlanTest {
       // A layer that is trained: weights, gradients, and two running means, all in f32.
       FitText text = new FitText("a text", List.of(new FitText.Chunk(new int[2048], 0, "a text")));
       try (Backend backend = new ReferenceBackend(Compute.F32)) {
-        long training = FittedChoice.bytes(backend, mixture.config(), text, text);
+        long training = FittedChoice.bytes(backend, mixture.config(), text, WholeText.of(text));
         assertTrue(training > 16 * parameters && training < 24 * parameters, training + " bytes");
       }
       MemoryPlan plan =

@@ -247,6 +247,18 @@ final class PruneLines implements Consumer<JobEvent> {
         fit.tokens(),
         fit.solver());
     sayChoice(fit.contenders());
+    FitReport.Norms norms = fit.norms();
+    if (norms != null) {
+      console.plain(
+          String.format(
+              Locale.ROOT,
+              "             norms from the first gap on trained on %,d tokens%s: loss %.4f → %.4f on"
+                  + " documents held out",
+              norms.tokens(),
+              norms.kept() ? "" : ", and set back",
+              norms.lossBefore(),
+              norms.lossAfter()));
+    }
     if (!fit.leftAlone().isEmpty()) {
       console.plain(
           "             tensors left as they are, since no change was found, or other text loses by"

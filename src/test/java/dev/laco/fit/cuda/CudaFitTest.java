@@ -25,6 +25,7 @@ import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.fit.CarryOver;
+import dev.laco.fit.WholeText;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
@@ -34,11 +35,14 @@ import dev.laco.prune.PruneJob;
 import dev.laco.prune.PruneRequest;
 import dev.laco.prune.TextSettings;
 import dev.laco.prune.WriteSettings;
+import dev.laco.report.FitReport;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -96,6 +100,49 @@ class CudaFitTest {
                 double distance = distance(tensor, found.tensors().get(weight));
                 assertTrue(distance < 2e-3, weight + ": " + distance);
               });
+    }
+  }
+
+  /** Norms are trained on a text of which most is judged on. */
+  @Test
+  void trainsTheNormsThatTheReferenceTrains() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
+        MemoryArena memory = new MemoryArena()) {
+      FitText text = calibration(FIXTURE, model);
+      List<FitText.Chunk> further = new ArrayList<>();
+      while (FitText.tokens(further) < 1280 + 256) {
+        further.addAll(text.chunks());
+      }
+      WholeText whole = new WholeText(text, further);
+      CollapsePlan plan = plan(model);
+      CarryOver.Result expected;
+      try (Backend backend = new ReferenceBackend(Compute.F32)) {
+        expected = fit(backend, model, plan, whole, memory);
+      }
+      CarryOver.Result found;
+      try (Backend backend = cuda(Compute.F32)) {
+        found = fit(backend, model, plan, whole, memory);
+      }
+      FitReport.Norms report = Objects.requireNonNull(expected.norms());
+      assertTrue(report.kept(), report::toString);
+      assertEquals(report.lossAfter(), Objects.requireNonNull(found.norms()).lossAfter(), 1e-3);
+      assertEquals(expected.tensors().tensors().keySet(), found.tensors().tensors().keySet());
+      expected
+          .tensors()
+          .tensors()
+          .forEach(
+              (weight, tensor) -> {
+                double distance = distance(tensor, found.tensors().tensors().get(weight));
+                assertTrue(distance < 5e-3, weight + ": " + distance);
+              });
+    }
+  }
+
+  private static CarryOver.Result fit(
+      Backend backend, Checkpoint model, CollapsePlan plan, WholeText text, MemoryArena memory) {
+    try (CarryOver carryOver =
+        new CarryOver(new RunningModel(backend, model.config(), model), text)) {
+      return carryOver.fit(plan, FitRule.RECONSTRUCT, 1, true, memory, (done, total) -> {});
     }
   }
 
@@ -245,23 +292,26 @@ class CudaFitTest {
       FitRule rule,
       MemoryArena memory,
       CarryOver.Progress progress) {
-    FitText text =
-        FitText.read(
-            Fixtures.tokens(folder, name, "calib"),
-            new CalibrationSet.Target(
-                Optional.empty(),
-                model.config().vocabSize(),
-                model.config().maxPositionEmbeddings()));
+    FitText text = calibration(name, model);
+    CollapsePlan plan = plan(model);
+    try (CarryOver carryOver =
+        new CarryOver(new RunningModel(backend, model.config(), weights), WholeText.of(text))) {
+      return carryOver.fit(plan, rule, 1, true, memory, progress).tensors();
+    }
+  }
+
+  private FitText calibration(String name, Checkpoint model) {
+    return FitText.read(
+        Fixtures.tokens(folder, name, "calib"),
+        new CalibrationSet.Target(
+            Optional.empty(), model.config().vocabSize(), model.config().maxPositionEmbeddings()));
+  }
+
+  private static CollapsePlan plan(Checkpoint model) {
     CollapsePlan plan =
         CollapsePlan.identity(PlanApplier.source(model))
             .fold(1, 1, MergeRule.DROP, NormsPolicy.BASE);
-    if (plan.depth() > 5) {
-      plan = plan.fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
-    }
-    try (CarryOver carryOver =
-        new CarryOver(new RunningModel(backend, model.config(), weights), text.chunks())) {
-      return carryOver.fit(plan, rule, 1, true, memory, progress).tensors();
-    }
+    return plan.depth() > 5 ? plan.fold(3, 2, MergeRule.DROP, NormsPolicy.BASE) : plan;
   }
 
   /** Of two tensors, relative to the length of the first. */

@@ -1,0 +1,341 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TrainingOps;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.LayerPart;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorSpec;
+import dev.laco.report.FitReport;
+import dev.laco.text.FitText;
+import dev.laco.training.LabelShare;
+import dev.laco.transformer.AdamWState;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.DecoderGradient;
+import dev.laco.transformer.LayerWeights;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RateSchedule;
+import dev.laco.transformer.TrainedTensor;
+import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.function.DoubleConsumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Trains the weights of the norms of a fitted model, from the first fitted layer on and the final
+ * norm's included, while all matrices stay as they are (Zhao et al. 2023, "Tuning LayerNorm in
+ * Attention", arXiv 2312.11420). Gradients go through all of these layers, of the loss of {@link
+ * LabelShare}: the divergence from the original's predictions with a share of the text's own next
+ * tokens. The text is one that the layers were not fitted to.
+ *
+ * <p>Steps are those of AdamW on 256 tokens each, in one pass over the text. The learning rate of a
+ * norm is in proportion to the root mean square of the factors by which the norm multiplies.
+ */
+final class NormTraining implements AutoCloseable {
+  /** The peak of the learning rate, relative to a norm's factors. */
+  private static final double RATE = 0.005;
+
+  /** Tokens on which the loss is measured before and after, and from which nothing is learnt. */
+  private static final int JUDGED = 1024;
+
+  /** Tokens of the fit text for one of the norms. */
+  private static final int FITTED = 8;
+
+  /** The fewest tokens that are worth a training. */
+  private static final int LEAST = 4096;
+
+  /** Passes of a layer behind the first gap over a token: one forward and one backward. */
+  private static final int LAYER_PASSES = 2;
+
+  /** Products of a token with the head: both models' logits, and the gradient of one. */
+  private static final int HEAD_PASSES = 3;
+
+  private final Backend backend;
+  private final TrainingOps training;
+  private final ModelConfig config;
+  private final Streams streams;
+  private final List<FitBlocks.Block> steps;
+  private final TensorArena arena;
+
+  /** The first layer of the pruned model whose norms are trained. */
+  private final int first;
+
+  /** A norm that is trained. */
+  private record Norm(TrainedTensor tensor, double size) {}
+
+  /** The norms that are trained, the final one at last. */
+  private final List<Norm> norms = new ArrayList<>();
+
+  /**
+   * Allocates memory for the weights of norms. The pruned stream of the further text holds the
+   * input of a layer.
+   *
+   * @param first that layer of the pruned model, the first whose norms are trained
+   */
+  NormTraining(Workbench bench, int first) {
+    backend = bench.backend();
+    training = backend.training();
+    config = bench.config();
+    streams = bench.streams();
+    steps = bench.blocks().furtherSteps();
+    arena = backend.arena();
+    this.first = first;
+  }
+
+  /** The tokens of the norms behind a fit on so many tokens; 0 where they are too few. */
+  static int tokens(int fitted) {
+    int tokens = fitted / FITTED;
+    return tokens < LEAST ? 0 : tokens;
+  }
+
+  /** Bytes of memory. */
+  static long bytes(Backend backend, ModelConfig config, List<FitText.Chunk> chunks) {
+    if (chunks.isEmpty() || backend.missingForTraining() != null) {
+      return 0;
+    }
+    int layers = config.numHiddenLayers();
+    int step = FitBlocks.largestFurtherStep(chunks);
+    return (layers + 3L) * step * config.hiddenSize() * DType.F32.byteSize()
+        + DecoderGradient.bytes(config, step, layers)
+        + backend.training().scratchBytes(step, config.vocabSize());
+  }
+
+  /**
+   * The time of the training, the original's passes over the further text included.
+   *
+   * @param tokens of the further text
+   * @param layers of the pruned model whose norms are trained
+   * @param layer the time of one token in one layer
+   * @param head the time of one token in the head
+   */
+  static double time(ModelConfig config, double tokens, double layers, double layer, double head) {
+    return tokens
+        * ((config.numHiddenLayers() + LAYER_PASSES * layers) * layer + HEAD_PASSES * head);
+  }
+
+  /** The same in forward passes of a layer over all tokens of the fit text. */
+  static double passes(ModelConfig config, double layers) {
+    double head =
+        (double) config.vocabSize()
+            * config.hiddenSize()
+            / config.activeParameters(config.numHiddenLayers() - 1);
+    return time(config, 1.0 / FITTED, layers, 1, head);
+  }
+
+  /**
+   * The new weights of the norms.
+   *
+   * @param tensors as they are written; none where the loss did not become smaller
+   */
+  record Result(List<HostTensor> tensors, FitReport.@Nullable Norms report) {
+    /** The norms were not trained. */
+    static final Result NOTHING = new Result(List.of(), null);
+
+    Result {
+      tensors = List.copyOf(tensors);
+    }
+  }
+
+  /**
+   * Trains the norms. The original's stream of the further text holds its last hidden states, after
+   * the final norm.
+   *
+   * @param layers the pruned model with its fitted tensors
+   * @param memory in which the new weights are allocated
+   * @param progress is told after each step which share is done
+   */
+  Result run(PlannedLayers layers, SegmentAllocator memory, DoubleConsumer progress) {
+    List<FitBlocks.Block> judged = FitBlocks.beginning(steps, JUDGED);
+    List<FitBlocks.Block> learnt = steps.subList(judged.size(), steps.size());
+    try (Model model = new Model(layers)) {
+      double before = model.loss(judged);
+      for (int number = 1; number <= learnt.size(); number++) {
+        FitBlocks.Block step = learnt.get(number - 1);
+        model.addGradients(step);
+        // In the middle of the step: no step is one of no change.
+        double rate = RATE * RateSchedule.share((number - 0.5) / learnt.size());
+        for (Norm norm : norms) {
+          norm.tensor.step(training, Reconstruction.step(number, rate * norm.size));
+        }
+        progress.accept((double) number / learnt.size());
+      }
+      double after = model.loss(judged);
+      return new Result(
+          after < before ? stored(memory) : List.of(),
+          new FitReport.Norms(FitBlocks.tokens(learnt), before, after));
+    }
+  }
+
+  private List<HostTensor> stored(SegmentAllocator memory) {
+    List<HostTensor> stored = new ArrayList<>();
+    for (Norm norm : norms) {
+      TrainedTensor tensor = norm.tensor;
+      HostTensor to =
+          HostTensor.allocate(memory, tensor.name(), tensor.weight().dtype(), tensor.shape());
+      tensor.save(backend, to);
+      stored.add(to);
+    }
+    return stored;
+  }
+
+  /** The pruned model with the norms that are trained, and buffers for one step. */
+  private final class Model implements AutoCloseable {
+    private final PlannedLayers layers;
+    private final CausalLm model;
+    private final DecoderGradient gradient;
+    private final TensorArena scratch;
+
+    /** The trained norms of each layer. */
+    private final List<Map<LayerPart, Tensor>> weights = new ArrayList<>();
+
+    private final List<LayerWeights> gradients = new ArrayList<>();
+    private final TrainedTensor finalNorm;
+
+    /** In front of each layer, and behind the last, {@code [T, d]}. */
+    private final List<Tensor> states = new ArrayList<>();
+
+    private final List<DecoderGradient.Results> results = new ArrayList<>();
+
+    private final Tensor hidden;
+    private final Tensor by;
+
+    private Model(PlannedLayers layers) {
+      this.layers = layers;
+      model = layers.model();
+      scratch = backend.arena();
+      int most = FitBlocks.most(steps);
+      gradient = new DecoderGradient(backend, config, most, layers.depth() - first);
+      hidden = scratch.allocate(DType.F32, most, config.hiddenSize());
+      by = scratch.allocate(DType.F32, most, config.hiddenSize());
+      for (int index = first; index < layers.depth(); index++) {
+        addNorms(index);
+        states.add(scratch.allocate(DType.F32, most, config.hiddenSize()));
+      }
+      states.add(scratch.allocate(DType.F32, most, config.hiddenSize()));
+      HostTensor last = layers.outside().weights().tensor(config.architecture().finalNorm());
+      finalNorm = trained(last.name(), last.shape(), model.finalNormWeight());
+    }
+
+    private void addNorms(int index) {
+      Map<LayerPart, Tensor> own = new HashMap<>();
+      Map<LayerPart, Tensor> byWeights = new HashMap<>();
+      layers.tensors(index, Integer.MAX_VALUE).entrySet().stream()
+          .sorted(Comparator.comparing(stored -> stored.getKey().suffix()))
+          .forEach(
+              stored -> {
+                TensorSpec spec = stored.getKey();
+                LayerPart part = spec.parts().getFirst().layerPart();
+                if (part.role().isNorm()) {
+                  String name = config.architecture().tensorName(index, spec);
+                  TrainedTensor norm = trained(name, spec.shape(), stored.getValue());
+                  own.put(part, norm.weight());
+                  byWeights.put(part, norm.gradient());
+                }
+              });
+      weights.add(own);
+      gradients.add(LayerWeights.ofParts(byWeights));
+    }
+
+    private TrainedTensor trained(String name, List<Long> shape, Tensor start) {
+      TrainedTensor tensor =
+          TrainedTensor.zeros(
+              arena, name, shape, start.dtype(), start.rows(), start.columns(), AdamWState.FULL);
+      tensor.set(backend, start);
+      norms.add(
+          new Norm(
+              tensor,
+              Values.rootMeanSquare(
+                  backend, Objects.requireNonNull(tensor.master()), config.norm().offset())));
+      return tensor;
+    }
+
+    private LayerWeights layer(int index, long tokens) {
+      return layers.layer(index, tokens).with(weights.get(index - first));
+    }
+
+    private Tensor state(int index, FitBlocks.Block step) {
+      return states.get(index - first).slice(0, step.tokens());
+    }
+
+    /** The mean loss of all tokens of some steps. */
+    private double loss(List<FitBlocks.Block> judged) {
+      double sum = 0;
+      for (FitBlocks.Block step : judged) {
+        sum += learn(step, 0);
+      }
+      return sum / FitBlocks.tokens(judged);
+    }
+
+    /**
+     * Runs the model, and puts the gradient by its last hidden states into {@link #by}.
+     *
+     * @return the sum of the losses
+     */
+    private double learn(FitBlocks.Block step, double scale) {
+      backend.copy(streams.pruned(step), state(first, step));
+      results.clear();
+      for (int index = first; index < layers.depth(); index++) {
+        results.add(
+            gradient.forward(
+                index - first,
+                layer(index, step.tokens()),
+                layers.attention(index),
+                state(index, step),
+                step.batch(),
+                state(index + 1, step)));
+      }
+      Tensor last = hidden.slice(0, step.tokens());
+      model.finalNorm(finalNorm.weight(), state(layers.depth(), step), last);
+      double[] losses = new double[step.tokens()];
+      training.distillationLoss(
+          last,
+          streams.dense(step),
+          model.head(),
+          step.batch(),
+          LabelShare.of(null).first(),
+          scale,
+          losses,
+          by.slice(0, step.tokens()));
+      model.release();
+      double sum = 0;
+      for (double loss : losses) {
+        sum += loss;
+      }
+      return sum;
+    }
+
+    private void addGradients(FitBlocks.Block step) {
+      learn(step, 1.0 / step.tokens());
+      Tensor change = by.slice(0, step.tokens());
+      gradient.finalNorm(
+          state(layers.depth(), step), finalNorm.weight(), change, finalNorm.gradient(), null);
+      for (int index = layers.depth() - 1; index >= first; index--) {
+        gradient.backward(
+            results.get(index - first),
+            layer(index, step.tokens()),
+            change,
+            null,
+            gradients.get(index - first));
+      }
+    }
+
+    @Override
+    public void close() {
+      scratch.close();
+      gradient.close();
+    }
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+  }
+}
