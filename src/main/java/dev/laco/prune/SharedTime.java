@@ -17,7 +17,6 @@ import java.util.List;
 import java.util.Objects;
 import java.util.function.Function;
 import java.util.function.IntToDoubleFunction;
-import org.jspecify.annotations.Nullable;
 
 /**
  * How a prune shares the time that it may take among its stages: the largest fit is taken that
@@ -36,8 +35,8 @@ record SharedTime(
   /** The share of the time that training gets at least. */
   private static final double TRAINING = 1.0 / 3;
 
-  /** The same behind a rule that trains layers itself. */
-  private static final double TRAINING_BEHIND_TRAINED = 1.0 / 2;
+  /** The same behind a fit on more tokens than usual. */
+  private static final double TRAINING_BEHIND_MORE = 1.0 / 2;
 
   /** The share of the time that a search may take. */
   private static final double SEARCH = 0.2;
@@ -99,7 +98,8 @@ record SharedTime(
               SearchChoice search = choice.apply(ruled);
               FitRule rule = search.fit();
               int tokens = rule == null ? 0 : leastTokens(rule);
-              return leavesTime(rule, estimate(search, tokens));
+              JobProgress estimate = estimate(search, tokens);
+              return leavesTime(tokens, beside(estimate));
             })
         .findFirst()
         .orElseGet(() -> tried.withRule(rules.getLast()));
@@ -113,14 +113,20 @@ record SharedTime(
     return !rule.later() || rule.reconstructs();
   }
 
-  /** Whether a job leaves time to train, at the pace at which it has come so far. */
-  private boolean leavesTime(@Nullable FitRule rule, JobProgress job) {
-    return leavesTime(rule, job.seconds() + job.leftBeside(HealStage.NAME));
+  /** The seconds of a job beside its training, at the pace at which it has come so far. */
+  private static double beside(JobProgress job) {
+    return job.seconds() + job.leftBeside(HealStage.NAME);
   }
 
-  private boolean leavesTime(@Nullable FitRule rule, double beside) {
-    boolean trained = rule != null && rule.reconstructs();
-    return beside <= seconds() * (1 - (trained ? TRAINING_BEHIND_TRAINED : TRAINING));
+  /**
+   * Whether a job leaves time to train.
+   *
+   * @param tokens of the fit
+   * @param beside seconds of the job without the training
+   */
+  private boolean leavesTime(int tokens, double beside) {
+    double training = tokens > texts.wholeFitTokens() ? TRAINING_BEHIND_MORE : TRAINING;
+    return beside <= seconds() * (1 - training);
   }
 
   private boolean trains() {
@@ -185,17 +191,21 @@ record SharedTime(
    */
   FittedChoice.Whole wholeFit(JobProgress job, SearchChoice search, MemoryPlan.Beside planned) {
     return new FittedChoice.Whole() {
+      // Of the fit that has begun.
+      private int tokens;
+
       @Override
       public WholeText text(CollapsePlan plan) {
-        return wholeFit(job, search, plan, planned);
+        WholeText text = wholeFit(job, search, plan, planned);
+        tokens = text.layers().tokens();
+        return text;
       }
 
       @Override
       public boolean fitsMore(double seconds) {
         String fit = FittedChoice.fitStage("");
         return request.within() == null
-            || leavesTime(
-                search.fit(), job.seconds() + seconds + job.leftBeside(fit, HealStage.NAME));
+            || leavesTime(tokens, job.seconds() + seconds + job.leftBeside(fit, HealStage.NAME));
       }
     };
   }
@@ -236,7 +246,7 @@ record SharedTime(
     int least = leastTokens(rule);
     int tokens = most;
     job.expect(stage, fit.applyAsDouble(tokens));
-    while (!leavesTime(rule, job) && tokens > least) {
+    while (!leavesTime(tokens, beside(job)) && tokens > least) {
       tokens = Math.max(least, tokens - step());
       job.expect(stage, fit.applyAsDouble(tokens));
     }

@@ -33,7 +33,7 @@ public record DistillationSettings(
     @Nullable Adapters adapters,
     AdamWState held) {
   /** A training that has at most so many steps usually has steps of fewer tokens. */
-  private static final int FEW_STEPS = 32;
+  private static final int FEW_STEPS = 64;
 
   /** How often the held-out text is usually measured while training, at most. */
   private static final int MEASUREMENTS = 10;

@@ -110,7 +110,11 @@ final class SharedTimeTest {
         assertTrue(rising.stream().distinct().count() > 4, rising::toString);
       }
       SharedTime ample = within(1e7, asked, model, backend, texts);
-      assertEquals(all, ample.wholeFit(at(1), search, memory).text(late).layers().tokens());
+      FittedChoice.Whole more = ample.wholeFit(at(1), search, memory);
+      assertEquals(all, more.text(late).layers().tokens());
+      // Behind a fit on more tokens than usual, half of the time is left.
+      assertTrue(more.fitsMore(4.9e6));
+      assertFalse(more.fitsMore(5.1e6));
       int small =
           ample
               .wholeFit(at(1), search, MemoryPlan.Beside.buffers(1_000_000))
@@ -155,8 +159,8 @@ final class SharedTimeTest {
       // Ten seconds are over, and nothing is left but the fit and the training.
       FittedChoice.Whole fit =
           within(90, asked, model, backend, texts).wholeFit(at(1), search, memory);
-      assertTrue(fit.fitsMore(34));
-      assertFalse(fit.fitsMore(36));
+      assertTrue(fit.fitsMore(49));
+      assertFalse(fit.fitsMore(51));
       SharedTime endless = new SharedTime(asked, model, backend, texts, true);
       assertTrue(endless.wholeFit(at(1), search, memory).fitsMore(1e9));
     }

@@ -28,10 +28,10 @@ class DistillationSettingsTest {
   @Test
   void aShortTrainingHasSmallSteps() {
     int step = HOW.stepTokens();
-    assertEquals(step / 2, HOW.stepTokens(32L * step));
-    assertEquals(step, HOW.stepTokens(33L * step));
+    assertEquals(step / 2, HOW.stepTokens(64L * step));
+    assertEquals(step, HOW.stepTokens(65L * step));
     assertEquals(8, TEXT.steps(4L * step, HOW).size());
-    assertEquals(33, TEXT.steps(33L * step, HOW).size());
+    assertEquals(65, TEXT.steps(65L * step, HOW).size());
     // A number that was asked for is that of all trainings.
     DistillationSettings given = HOW.withStepTokens(step);
     assertEquals(step, given.stepTokens(1));

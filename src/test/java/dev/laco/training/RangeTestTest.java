@@ -60,7 +60,7 @@ final class RangeTestTest {
   @Test
   void aTrainingOfFewStepsHasALowerRate() {
     List<RateTrial> trials = List.of(new RateTrial(0, 0, 0.5), new RateTrial(2, 1e-4, 0.4));
-    assertEquals(2e-4, RangeTest.of(33L * HOW.stepTokens(), HOW).suitable(trials), 1e-12);
-    assertEquals(1e-4, RangeTest.of(32L * HOW.stepTokens(), HOW).suitable(trials), 1e-12);
+    assertEquals(2e-4, RangeTest.of(65L * HOW.stepTokens(), HOW).suitable(trials), 1e-12);
+    assertEquals(1e-4, RangeTest.of(64L * HOW.stepTokens(), HOW).suitable(trials), 1e-12);
   }
 }

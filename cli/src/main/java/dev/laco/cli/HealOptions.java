@@ -38,7 +38,7 @@ final class HealOptions {
       paramLabel = "N",
       description =
           "Tokens of one step of the optimizer. Default: 1024 to 16384, by size; half of that in a"
-              + " training that would have fewer than 32 steps.")
+              + " training that would have at most 64 steps.")
   @Nullable Integer stepTokens;
 
   @Option(

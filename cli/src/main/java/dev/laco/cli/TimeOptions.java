@@ -13,7 +13,7 @@ final class TimeOptions {
       description =
           "Make the best model that the whole command can make in that time: 90s, 10m, 1.5h. The"
               + " speed of the machine is measured; the search gets a fifth of the time at most, the"
-              + " largest fit is taken that leaves a third of it, and the rest is training by"
+              + " largest fit is taken that leaves a third to half of it, and the rest is training by"
               + " distillation. Numbers of tokens are told; the same --rule, --fit-tokens and"
               + " --heal-tokens give the same model again.")
   @Nullable TimeSpan within;
