@@ -99,9 +99,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
       @Nullable ClozeSet passages) {
     /** The text on which a chosen model is fitted by a rule; null where there is no fit. */
     private @Nullable WholeText whole(FitRule rule) {
-      return fit == null || fitSource == null
-          ? null
-          : WholeText.of(fitSource, fit.tokens(), rule, false);
+      return WholeText.orNull(fitSource, fit, rule, false);
     }
 
     /** All that weights are fitted to. */

@@ -123,9 +123,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
       @Nullable FitText choice) {
     /** The text on which a chosen model is fitted by a rule; null where there is no fit. */
     private @Nullable WholeText whole(FitRule rule) {
-      return fit == null || fitSource == null
-          ? null
-          : WholeText.of(fitSource, fit.tokens(), rule, false);
+      return WholeText.orNull(fitSource, fit, rule, false);
     }
   }
 

@@ -334,8 +334,7 @@ public final class CarryOver implements AutoCloseable {
     }
 
     private Result run(double strength) {
-      // Models that are only compared keep the final norm: one factor hardly tells them apart.
-      boolean scalesNorm = rule.reconstructs() && shared == null && !trainsNorms;
+      boolean scalesNorm;
       try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE);
           Reconstruction reconstruction = rule.reconstructs() ? new Reconstruction(bench) : null) {
         List<FitBlocks.Block> solved = rule.reconstructs() ? solved() : blocks.list();
@@ -348,13 +347,15 @@ public final class CarryOver implements AutoCloseable {
                 withHeldOut,
                 shared == null,
                 reconstruction));
-        if (scalesNorm && changed) {
+        // Models that are only compared keep the final norm: one factor hardly tells them apart.
+        scalesNorm = changed && rule.reconstructs() && shared == null && !trainsNorms;
+        if (scalesNorm) {
           runOn(plan, layers, index);
         }
       }
-      double factor = scalesNorm && changed ? finalNorm.factor() : 1;
+      double factor = scalesNorm ? finalNorm.factor() : 1;
       NewWeights all = tensors.all(layer -> leaveAlone(layer, fitted, leftAlone));
-      if (scalesNorm && changed) {
+      if (scalesNorm) {
         all = all.with(finalNorm.scaled(factor, memory));
       }
       NormTraining.Result trained =
@@ -413,11 +414,9 @@ public final class CarryOver implements AutoCloseable {
         dense.finalNorm(streams.dense(block), streams.dense(block));
       }
       try (PlannedLayers layers = model.pruned(plan, all);
-          NormTraining training = new NormTraining(bench, first)) {
+          NormTraining training = new NormTraining(bench, layers, first)) {
         return training.run(
-            layers,
-            memory,
-            share -> progress.update(done + Math.round(share * behind), done + behind));
+            memory, share -> progress.update(done + Math.round(share * behind), done + behind));
       }
     }
 

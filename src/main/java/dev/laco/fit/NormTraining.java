@@ -65,6 +65,12 @@ final class NormTraining implements AutoCloseable {
   private final List<FitBlocks.Block> steps;
   private final TensorArena arena;
 
+  /** The pruned model with its fitted tensors. */
+  private final PlannedLayers layers;
+
+  private final CausalLm model;
+  private final DecoderGradient gradient;
+
   /** The first layer of the pruned model whose norms are trained. */
   private final int first;
 
@@ -74,20 +80,47 @@ final class NormTraining implements AutoCloseable {
   /** The norms that are trained, the final one at last. */
   private final List<Norm> norms = new ArrayList<>();
 
+  /** The trained norms of each layer. */
+  private final List<Map<LayerPart, Tensor>> weights = new ArrayList<>();
+
+  private final List<LayerWeights> gradients = new ArrayList<>();
+  private final TrainedTensor finalNorm;
+
+  /** In front of each layer, and behind the last, {@code [T, d]}. */
+  private final List<Tensor> states = new ArrayList<>();
+
+  private final List<DecoderGradient.Results> results = new ArrayList<>();
+  private final Tensor hidden;
+  private final Tensor by;
+
   /**
-   * Allocates memory for the weights of norms. The pruned stream of the further text holds the
-   * input of a layer.
+   * Copies the norms, and allocates buffers for one step. The pruned stream of the further text
+   * holds the input of a layer, the original's stream its last hidden states, after the final norm.
    *
-   * @param first that layer of the pruned model, the first whose norms are trained
+   * @param layers the pruned model with its fitted tensors
+   * @param first the layer whose input the pruned stream holds, the first whose norms are trained
    */
-  NormTraining(Workbench bench, int first) {
+  NormTraining(Workbench bench, PlannedLayers layers, int first) {
     backend = bench.backend();
     training = backend.training();
     config = bench.config();
     streams = bench.streams();
     steps = bench.blocks().furtherSteps();
     arena = backend.arena();
+    this.layers = layers;
     this.first = first;
+    model = layers.model();
+    int most = FitBlocks.most(steps);
+    gradient = new DecoderGradient(backend, config, most, layers.depth() - first);
+    hidden = arena.allocate(DType.F32, most, config.hiddenSize());
+    by = arena.allocate(DType.F32, most, config.hiddenSize());
+    for (int index = first; index < layers.depth(); index++) {
+      addNorms(index);
+      states.add(arena.allocate(DType.F32, most, config.hiddenSize()));
+    }
+    states.add(arena.allocate(DType.F32, most, config.hiddenSize()));
+    HostTensor last = layers.outside().weights().tensor(config.architecture().finalNorm());
+    finalNorm = trained(last.name(), last.shape(), model.finalNormWeight());
   }
 
   /** The tokens of the norms behind a fit on so many tokens; 0 where they are too few. */
@@ -145,33 +178,28 @@ final class NormTraining implements AutoCloseable {
   }
 
   /**
-   * Trains the norms. The original's stream of the further text holds its last hidden states, after
-   * the final norm.
+   * Trains the norms.
    *
-   * @param layers the pruned model with its fitted tensors
    * @param memory in which the new weights are allocated
    * @param progress is told after each step which share is done
    */
-  Result run(PlannedLayers layers, SegmentAllocator memory, DoubleConsumer progress) {
+  Result run(SegmentAllocator memory, DoubleConsumer progress) {
     List<FitBlocks.Block> judged = FitBlocks.beginning(steps, JUDGED);
     List<FitBlocks.Block> learnt = steps.subList(judged.size(), steps.size());
-    try (Model model = new Model(layers)) {
-      double before = model.loss(judged);
-      for (int number = 1; number <= learnt.size(); number++) {
-        FitBlocks.Block step = learnt.get(number - 1);
-        model.addGradients(step);
-        // In the middle of the step: no step is one of no change.
-        double rate = RATE * RateSchedule.share((number - 0.5) / learnt.size());
-        for (Norm norm : norms) {
-          norm.tensor.step(training, Reconstruction.step(number, rate * norm.size));
-        }
-        progress.accept((double) number / learnt.size());
+    double before = loss(judged);
+    for (int number = 1; number <= learnt.size(); number++) {
+      addGradients(learnt.get(number - 1));
+      // In the middle of the step: no step is one of no change.
+      double rate = RATE * RateSchedule.share((number - 0.5) / learnt.size());
+      for (Norm norm : norms) {
+        norm.tensor.step(training, Reconstruction.step(number, rate * norm.size));
       }
-      double after = model.loss(judged);
-      return new Result(
-          after < before ? stored(memory) : List.of(),
-          new FitReport.Norms(FitBlocks.tokens(learnt), before, after));
+      progress.accept((double) number / learnt.size());
     }
+    double after = loss(judged);
+    return new Result(
+        after < before ? stored(memory) : List.of(),
+        new FitReport.Norms(FitBlocks.tokens(learnt), before, after));
   }
 
   private List<HostTensor> stored(SegmentAllocator memory) {
@@ -186,156 +214,112 @@ final class NormTraining implements AutoCloseable {
     return stored;
   }
 
-  /** The pruned model with the norms that are trained, and buffers for one step. */
-  private final class Model implements AutoCloseable {
-    private final PlannedLayers layers;
-    private final CausalLm model;
-    private final DecoderGradient gradient;
-    private final TensorArena scratch;
+  private void addNorms(int index) {
+    Map<LayerPart, Tensor> own = new HashMap<>();
+    Map<LayerPart, Tensor> byWeights = new HashMap<>();
+    layers.tensors(index, Integer.MAX_VALUE).entrySet().stream()
+        .sorted(Comparator.comparing(stored -> stored.getKey().suffix()))
+        .forEach(
+            stored -> {
+              TensorSpec spec = stored.getKey();
+              LayerPart part = spec.parts().getFirst().layerPart();
+              if (part.role().isNorm()) {
+                String name = config.architecture().tensorName(index, spec);
+                TrainedTensor norm = trained(name, spec.shape(), stored.getValue());
+                own.put(part, norm.weight());
+                byWeights.put(part, norm.gradient());
+              }
+            });
+    weights.add(own);
+    gradients.add(LayerWeights.ofParts(byWeights));
+  }
 
-    /** The trained norms of each layer. */
-    private final List<Map<LayerPart, Tensor>> weights = new ArrayList<>();
+  private TrainedTensor trained(String name, List<Long> shape, Tensor start) {
+    TrainedTensor tensor =
+        TrainedTensor.zeros(
+            arena, name, shape, start.dtype(), start.rows(), start.columns(), AdamWState.FULL);
+    tensor.set(backend, start);
+    norms.add(
+        new Norm(
+            tensor,
+            Values.rootMeanSquare(
+                backend, Objects.requireNonNull(tensor.master()), config.norm().offset())));
+    return tensor;
+  }
 
-    private final List<LayerWeights> gradients = new ArrayList<>();
-    private final TrainedTensor finalNorm;
+  private LayerWeights layer(int index, long tokens) {
+    return layers.layer(index, tokens).with(weights.get(index - first));
+  }
 
-    /** In front of each layer, and behind the last, {@code [T, d]}. */
-    private final List<Tensor> states = new ArrayList<>();
+  private Tensor state(int index, FitBlocks.Block step) {
+    return states.get(index - first).slice(0, step.tokens());
+  }
 
-    private final List<DecoderGradient.Results> results = new ArrayList<>();
-
-    private final Tensor hidden;
-    private final Tensor by;
-
-    private Model(PlannedLayers layers) {
-      this.layers = layers;
-      model = layers.model();
-      scratch = backend.arena();
-      int most = FitBlocks.most(steps);
-      gradient = new DecoderGradient(backend, config, most, layers.depth() - first);
-      hidden = scratch.allocate(DType.F32, most, config.hiddenSize());
-      by = scratch.allocate(DType.F32, most, config.hiddenSize());
-      for (int index = first; index < layers.depth(); index++) {
-        addNorms(index);
-        states.add(scratch.allocate(DType.F32, most, config.hiddenSize()));
-      }
-      states.add(scratch.allocate(DType.F32, most, config.hiddenSize()));
-      HostTensor last = layers.outside().weights().tensor(config.architecture().finalNorm());
-      finalNorm = trained(last.name(), last.shape(), model.finalNormWeight());
+  /** The mean loss of all tokens of some steps. */
+  private double loss(List<FitBlocks.Block> judged) {
+    double sum = 0;
+    for (FitBlocks.Block step : judged) {
+      sum += learn(step, 0);
     }
+    return sum / FitBlocks.tokens(judged);
+  }
 
-    private void addNorms(int index) {
-      Map<LayerPart, Tensor> own = new HashMap<>();
-      Map<LayerPart, Tensor> byWeights = new HashMap<>();
-      layers.tensors(index, Integer.MAX_VALUE).entrySet().stream()
-          .sorted(Comparator.comparing(stored -> stored.getKey().suffix()))
-          .forEach(
-              stored -> {
-                TensorSpec spec = stored.getKey();
-                LayerPart part = spec.parts().getFirst().layerPart();
-                if (part.role().isNorm()) {
-                  String name = config.architecture().tensorName(index, spec);
-                  TrainedTensor norm = trained(name, spec.shape(), stored.getValue());
-                  own.put(part, norm.weight());
-                  byWeights.put(part, norm.gradient());
-                }
-              });
-      weights.add(own);
-      gradients.add(LayerWeights.ofParts(byWeights));
+  /**
+   * Runs the model, and puts the gradient by its last hidden states into {@link #by}.
+   *
+   * @return the sum of the losses
+   */
+  private double learn(FitBlocks.Block step, double scale) {
+    backend.copy(streams.pruned(step), state(first, step));
+    results.clear();
+    for (int index = first; index < layers.depth(); index++) {
+      results.add(
+          gradient.forward(
+              index - first,
+              layer(index, step.tokens()),
+              layers.attention(index),
+              state(index, step),
+              step.batch(),
+              state(index + 1, step)));
     }
-
-    private TrainedTensor trained(String name, List<Long> shape, Tensor start) {
-      TrainedTensor tensor =
-          TrainedTensor.zeros(
-              arena, name, shape, start.dtype(), start.rows(), start.columns(), AdamWState.FULL);
-      tensor.set(backend, start);
-      norms.add(
-          new Norm(
-              tensor,
-              Values.rootMeanSquare(
-                  backend, Objects.requireNonNull(tensor.master()), config.norm().offset())));
-      return tensor;
+    Tensor last = hidden.slice(0, step.tokens());
+    model.finalNorm(finalNorm.weight(), state(layers.depth(), step), last);
+    double[] losses = new double[step.tokens()];
+    training.distillationLoss(
+        last,
+        streams.dense(step),
+        model.head(),
+        step.batch(),
+        LabelShare.of(null).first(),
+        scale,
+        losses,
+        by.slice(0, step.tokens()));
+    model.release();
+    double sum = 0;
+    for (double loss : losses) {
+      sum += loss;
     }
+    return sum;
+  }
 
-    private LayerWeights layer(int index, long tokens) {
-      return layers.layer(index, tokens).with(weights.get(index - first));
-    }
-
-    private Tensor state(int index, FitBlocks.Block step) {
-      return states.get(index - first).slice(0, step.tokens());
-    }
-
-    /** The mean loss of all tokens of some steps. */
-    private double loss(List<FitBlocks.Block> judged) {
-      double sum = 0;
-      for (FitBlocks.Block step : judged) {
-        sum += learn(step, 0);
-      }
-      return sum / FitBlocks.tokens(judged);
-    }
-
-    /**
-     * Runs the model, and puts the gradient by its last hidden states into {@link #by}.
-     *
-     * @return the sum of the losses
-     */
-    private double learn(FitBlocks.Block step, double scale) {
-      backend.copy(streams.pruned(step), state(first, step));
-      results.clear();
-      for (int index = first; index < layers.depth(); index++) {
-        results.add(
-            gradient.forward(
-                index - first,
-                layer(index, step.tokens()),
-                layers.attention(index),
-                state(index, step),
-                step.batch(),
-                state(index + 1, step)));
-      }
-      Tensor last = hidden.slice(0, step.tokens());
-      model.finalNorm(finalNorm.weight(), state(layers.depth(), step), last);
-      double[] losses = new double[step.tokens()];
-      training.distillationLoss(
-          last,
-          streams.dense(step),
-          model.head(),
-          step.batch(),
-          LabelShare.of(null).first(),
-          scale,
-          losses,
-          by.slice(0, step.tokens()));
-      model.release();
-      double sum = 0;
-      for (double loss : losses) {
-        sum += loss;
-      }
-      return sum;
-    }
-
-    private void addGradients(FitBlocks.Block step) {
-      learn(step, 1.0 / step.tokens());
-      Tensor change = by.slice(0, step.tokens());
-      gradient.finalNorm(
-          state(layers.depth(), step), finalNorm.weight(), change, finalNorm.gradient(), null);
-      for (int index = layers.depth() - 1; index >= first; index--) {
-        gradient.backward(
-            results.get(index - first),
-            layer(index, step.tokens()),
-            change,
-            null,
-            gradients.get(index - first));
-      }
-    }
-
-    @Override
-    public void close() {
-      scratch.close();
-      gradient.close();
+  private void addGradients(FitBlocks.Block step) {
+    learn(step, 1.0 / step.tokens());
+    Tensor change = by.slice(0, step.tokens());
+    gradient.finalNorm(
+        state(layers.depth(), step), finalNorm.weight(), change, finalNorm.gradient(), null);
+    for (int index = layers.depth() - 1; index >= first; index--) {
+      gradient.backward(
+          results.get(index - first),
+          layer(index, step.tokens()),
+          change,
+          null,
+          gradients.get(index - first));
     }
   }
 
   @Override
   public void close() {
     arena.close();
+    gradient.close();
   }
 }

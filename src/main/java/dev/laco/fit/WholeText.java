@@ -4,6 +4,7 @@ import dev.laco.collapse.FitRule;
 import dev.laco.text.FitText;
 import java.util.List;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The text on which a chosen model is fitted.
@@ -41,6 +42,16 @@ public record WholeText(FitText layers, List<FitText.Chunk> norms) {
     return wanted == 0 || FitText.tokens(rest) < wanted
         ? of(layers)
         : new WholeText(layers, new FitText(source.name(), rest).limit(wanted).chunks());
+  }
+
+  /**
+   * The same for as many tokens as a fit text has; null where there is no fit.
+   *
+   * @param fit the beginning of the source
+   */
+  public static @Nullable WholeText orNull(
+      @Nullable FitText source, @Nullable FitText fit, FitRule rule, boolean trained) {
+    return source == null || fit == null ? null : of(source, fit.tokens(), rule, trained);
   }
 
   /** Whether norms are trained behind a fit by a rule. */

@@ -8,7 +8,6 @@ import dev.laco.collapse.FitRule;
 import dev.laco.collapse.SearchBudget;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
-import dev.laco.fit.QuickFits;
 import dev.laco.heal.HealSettings;
 import dev.laco.heal.HealStage;
 import dev.laco.measure.Continuations;
@@ -18,6 +17,7 @@ import dev.laco.run.JobEstimate;
 import dev.laco.run.ModelJob;
 import dev.laco.text.FitText;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -150,26 +150,19 @@ public final class PruneStages {
       return Optional.empty();
     }
     int target = search.depthSought(model);
-    boolean trained = texts.heal() != null;
-    double fitting = fitSeconds(estimate, texts.quickFits(rule), search, text, target, trained);
+    double fitting = fitSeconds(estimate, search, texts, rule, target);
     double untrained = leavesTraining ? progress.expectedBeside(HealStage.NAME) : all;
     return Optional.of(
         new PruneEvent.QuickerRule(
             quick.label(),
-            untrained
-                - fitting
-                + fitSeconds(estimate, texts.quickFits(quick), search, text, target, trained)));
+            untrained - fitting + fitSeconds(estimate, search, texts, quick, target)));
   }
 
   private static double fitSeconds(
-      JobEstimate estimate,
-      QuickFits quick,
-      SearchChoice search,
-      FitText text,
-      int target,
-      boolean trained) {
-    return estimate.choice(quick, search.mostContenders(), text, target)
-        + estimate.fit(quick.rule(), text.tokens(), target, trained);
+      JobEstimate estimate, SearchChoice search, PruneTexts texts, FitRule rule, int target) {
+    FitText text = Objects.requireNonNull(texts.fit());
+    return estimate.choice(texts.quickFits(rule), search.mostContenders(), text, target)
+        + estimate.fit(rule, text.tokens(), target, texts.trains());
   }
 
   /** What a stage does that changes the model, for people; null for others. */

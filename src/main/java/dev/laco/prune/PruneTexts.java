@@ -92,7 +92,12 @@ record PruneTexts(
 
   /** How pruned models are compared that are fitted by a rule. */
   QuickFits quickFits(FitRule rule) {
-    return QuickFits.of(rule, heal != null);
+    return QuickFits.of(rule, trains());
+  }
+
+  /** Whether the fitted model is trained. */
+  boolean trains() {
+    return heal != null;
   }
 
   /**
@@ -175,9 +180,7 @@ record PruneTexts(
    * @param rule by which the chosen model is fitted
    */
   @Nullable WholeText wholeText(FitRule rule) {
-    return fit == null || fitSource == null
-        ? null
-        : WholeText.of(fitSource, fit.tokens(), rule, heal != null);
+    return WholeText.orNull(fitSource, fit, rule, trains());
   }
 
   /** The tokens of {@link #wholeFit}; 0 where no weights are fitted. */

@@ -129,10 +129,6 @@ record SharedTime(
     return beside <= seconds() * (1 - training);
   }
 
-  private boolean trains() {
-    return texts.heal() != null;
-  }
-
   /** Whether the time decides on how many tokens a model is fitted. */
   static boolean decidesTokens(PruneRequest request) {
     return request.within() != null && request.fit().tokens() == null;
@@ -178,7 +174,8 @@ record SharedTime(
     FitRule rule = search.fit();
     return rule == null
         ? 0
-        : new JobEstimate(model, backend).fit(rule, tokens, search.depthSought(model), trains());
+        : new JobEstimate(model, backend)
+            .fit(rule, tokens, search.depthSought(model), texts.trains());
   }
 
   /**
@@ -217,7 +214,7 @@ record SharedTime(
     if (!decidesTokens(request)) {
       WholeText whole = Objects.requireNonNull(texts.wholeText(rule));
       int tokens = whole.layers().tokens();
-      job.expect(FittedChoice.fitStage(""), estimate.fit(rule, tokens, plan, trains()));
+      job.expect(FittedChoice.fitStage(""), estimate.fit(rule, tokens, plan, texts.trains()));
       return whole;
     }
     FitText all = Objects.requireNonNull(texts.fitSource());
@@ -228,12 +225,12 @@ record SharedTime(
             > planned.buffers() + planned.held()) {
       most = Math.max(texts.wholeFitTokens(), most - step());
     }
-    int tokens = tokens(job, rule, most, some -> estimate.fit(rule, some, plan, trains()));
+    int tokens = tokens(job, rule, most, some -> estimate.fit(rule, some, plan, texts.trains()));
     return wholeText(all, tokens, rule);
   }
 
   private WholeText wholeText(FitText all, int tokens, FitRule rule) {
-    return WholeText.of(all, tokens, rule, trains());
+    return WholeText.of(all, tokens, rule, texts.trains());
   }
 
   /**
