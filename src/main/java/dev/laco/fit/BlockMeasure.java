@@ -78,7 +78,7 @@ public final class BlockMeasure implements AutoCloseable {
   /** The root of each token's weight, on the host. */
   private final float[] weights;
 
-  /** How much larger the states of each token become inside a block, on the host. */
+  /** How much larger the states of each token held out become inside a block, on the host. */
   private final float[] growth;
 
   /** {@link #weights} on the device, {@code [T, 1]}. */
@@ -141,7 +141,7 @@ public final class BlockMeasure implements AutoCloseable {
     }
     roots = new float[states.size()][tokens];
     weights = new float[tokens];
-    growth = new float[tokens];
+    growth = new float[judged];
     scale = arena.allocate(DType.F32, tokens, 1);
     features = arena.allocate(DType.F32, tokens, channels);
     dual = arena.allocate(DType.F32, judged, channels);
@@ -283,9 +283,8 @@ public final class BlockMeasure implements AutoCloseable {
    * <p>There is no map where all features are zero, or sums overflow f32.
    */
   private void fit(int from) {
-    for (int t = 0; t < weights.length; t++) {
-      weights[t] = weight(from, t);
-    }
+    System.arraycopy(roots(from), 0, weights, 0, weights.length);
+    limit(largest(from), weights);
     backend.upload(weights, scale);
     try (TensorArena scratch = backend.arena()) {
       Tensor gram = scratch.allocate(DType.F32, features.columns(), features.columns());
@@ -319,13 +318,12 @@ public final class BlockMeasure implements AutoCloseable {
   }
 
   /**
-   * The root of a token's weight in the fit of what the layers behind {@code from} add. Most hidden
-   * states grow from layer to layer, and huge ones, of the first tokens, do not: these would weigh
-   * less behind the layers than others.
+   * The largest root of a token's weight in the fit of what the layers behind {@code from} add;
+   * that of the others is {@link #roots}. Most hidden states grow from layer to layer, and huge
+   * ones, of the first tokens, do not: these would weigh less behind the layers than others.
    */
-  private float weight(int from, int token) {
-    int behind = Math.min(from + settings.removed(), settings.highest());
-    return Math.min(roots(from)[token], predictions.scale(behind));
+  private float largest(int from) {
+    return predictions.scale(Math.min(from + settings.removed(), settings.highest()));
   }
 
   /**
@@ -337,21 +335,37 @@ public final class BlockMeasure implements AutoCloseable {
     float[] before = roots(removed.from());
     System.arraycopy(before, 0, weights, 0, weights.length);
     for (int index = removed.from() + 1; index <= removed.to(); index++) {
-      float[] other = roots(index);
-      for (int t = 0; t < weights.length; t++) {
-        weights[t] = Math.min(weights[t], other[t]);
-      }
+      limit(roots(index), weights);
     }
+    int seenTokens = heldOut.getFirst().from();
     for (int t = 0; t < growth.length; t++) {
-      growth[t] = before[t] / weights[t];
+      growth[t] = before[seenTokens + t] / weights[seenTokens + t];
     }
     Arrays.sort(growth);
     float most = HUGE * growth[growth.length / 2];
-    int seenTokens = heldOut.getFirst().from();
-    for (int t = 0; t < seenTokens; t++) {
-      weights[t] = before[t] <= most * weights[t] ? weight(removed.from(), t) : 0;
-    }
+    weighFitted(seenTokens, before, most, largest(removed.from()), weights);
     backend.upload(weights, scale);
+  }
+
+  // The JVM compiles a loop sooner where nothing is around it.
+
+  private static void limit(float most, float[] values) {
+    for (int t = 0; t < values.length; t++) {
+      values[t] = Math.min(values[t], most);
+    }
+  }
+
+  private static void limit(float[] most, float[] values) {
+    for (int t = 0; t < values.length; t++) {
+      values[t] = Math.min(values[t], most[t]);
+    }
+  }
+
+  private static void weighFitted(
+      int tokens, float[] before, float most, float largest, float[] weights) {
+    for (int t = 0; t < tokens; t++) {
+      weights[t] = before[t] <= most * weights[t] ? Math.min(before[t], largest) : 0;
+    }
   }
 
   /** What the removal of a block of layers costs, which is known once all blocks were measured. */

@@ -1,7 +1,6 @@
 package dev.laco.model;
 
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /**
  * Finds elements that are NaN or infinite. All bits of the exponent are set exactly in NaN and
@@ -10,21 +9,22 @@ import java.lang.foreign.ValueLayout;
  * type.
  */
 public final class NonFinite {
-  private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
+  /** Bytes that are tested at a time. */
+  private static final int BLOCK = 1 << 16;
 
   private NonFinite() {}
 
   /** Index of the first element that is NaN or infinite, or -1. */
   public static long first(DType dtype, MemorySegment data) {
     // Blocks are tested first, without a branch for each word; only a block that has such an
-    // element is searched.
-    long block = 1L << 16;
-    for (long offset = 0; offset < data.byteSize(); offset += block) {
-      MemorySegment slice = data.asSlice(offset, Math.min(block, data.byteSize() - offset));
-      if (holdsNonFinite(dtype, slice)) {
+    // element is searched. Words of an array are read quickly before the JVM has compiled the loop.
+    long[] words = new long[words(Math.min(BLOCK, data.byteSize()))];
+    for (long offset = 0; offset < data.byteSize(); offset += BLOCK) {
+      MemorySegment block = data.asSlice(offset, Math.min(BLOCK, data.byteSize() - offset));
+      if (holdsNonFinite(dtype, block, words)) {
         int size = dtype.byteSize();
         long i = 0;
-        while (!holdsNonFinite(dtype, slice.asSlice(i * size, size))) {
+        while (!holdsNonFinite(dtype, block.asSlice(i * size, size), words)) {
           i++;
         }
         return offset / size + i;
@@ -33,7 +33,12 @@ public final class NonFinite {
     return -1;
   }
 
-  private static boolean holdsNonFinite(DType dtype, MemorySegment data) {
+  /**
+   * Whether a block holds such an element.
+   *
+   * @param words room for the block, which is lost
+   */
+  private static boolean holdsNonFinite(DType dtype, MemorySegment block, long[] words) {
     long exponent =
         switch (dtype) {
           case F32 -> 0x7f800000_7f800000L;
@@ -44,16 +49,22 @@ public final class NonFinite {
     // In each element, the place of the sign less the bits of the exponent is the exponent's lowest
     // bit.
     long lowest = sign - exponent;
+    int count = words(block.byteSize());
+    words[count - 1] = 0; // in the middle of which the block may end
+    MemorySegment.ofArray(words).copyFrom(block);
+    return (carried(words, count, exponent, lowest) & sign) != 0;
+  }
+
+  // The JVM compiles a loop sooner where nothing is around it.
+  private static long carried(long[] words, int count, long exponent, long lowest) {
     long carried = 0;
-    long whole = data.byteSize() & -Long.BYTES;
-    for (long i = 0; i < whole; i += Long.BYTES) {
-      carried |= (data.get(LONG, i) & exponent) + lowest;
+    for (int i = 0; i < count; i++) {
+      carried |= (words[i] & exponent) + lowest;
     }
-    long tail = 0;
-    for (long i = whole; i < data.byteSize(); i++) {
-      tail |= (data.get(ValueLayout.JAVA_BYTE, i) & 0xffL) << ((i - whole) * Byte.SIZE);
-    }
-    carried |= (tail & exponent) + lowest;
-    return (carried & sign) != 0;
+    return carried;
+  }
+
+  private static int words(long bytes) {
+    return Math.toIntExact(Math.ceilDiv(bytes, Long.BYTES));
   }
 }
