@@ -33,11 +33,14 @@ import java.util.function.Supplier;
  * the fit leaves is weighed by the gradients of the original's predictions.
  */
 public final class BlockMeasure implements AutoCloseable {
-  /** Tokens that down projections, or maps, are fitted to. */
+  /** The most tokens that down projections, or maps, are fitted to. */
   private static final int SEEN = 6_144;
 
+  /** The most of these tokens for each number that is mapped. */
+  private static final int SEEN_FOR_EACH = 8;
+
   /** Chunks of documents held out, on whose beginnings they are measured. */
-  private static final int HELD_OUT = 12;
+  private static final int HELD_OUT = 8;
 
   /** Tokens of each beginning. */
   private static final int BEGINNING = 48;
@@ -118,7 +121,7 @@ public final class BlockMeasure implements AutoCloseable {
     this.settings = settings;
     backend = running.backend();
     config = running.config();
-    blocks = new FitBlocks(running.original(), seen(text), heldOut(text));
+    blocks = new FitBlocks(running.original(), seen(config, text), heldOut(text));
     lambda = CarryOver.Lambdas.DEFAULT.scaled(1, blocks.tokens()).gap();
     seen = blocks.list().stream().filter(FitBlocks.Block::seen).toList();
     heldOut = blocks.list().stream().filter(block -> !block.seen()).toList();
@@ -155,7 +158,7 @@ public final class BlockMeasure implements AutoCloseable {
   /** Bytes of buffers. */
   public static long bytes(
       Backend backend, ModelConfig config, FitText text, BlockSettings settings) {
-    List<FitText.Chunk> chunks = new ArrayList<>(seen(text));
+    List<FitText.Chunk> chunks = new ArrayList<>(seen(config, text));
     chunks.addAll(heldOut(text));
     long tokens = FitText.tokens(chunks);
     long judged = FitText.tokens(heldOut(text));
@@ -179,8 +182,8 @@ public final class BlockMeasure implements AutoCloseable {
   }
 
   /** Tokens that down projections, or maps, are fitted to. */
-  public static int tokens(FitText text) {
-    return new FitText(text.name(), seen(text)).tokens();
+  public static int tokens(ModelConfig config, FitText text) {
+    return new FitText(text.name(), seen(config, text)).tokens();
   }
 
   private static int longest(ModelConfig config, BlockSettings settings) {
@@ -192,8 +195,9 @@ public final class BlockMeasure implements AutoCloseable {
     return config.mixture() == null ? config.intermediateSize() : config.hiddenSize();
   }
 
-  private static List<FitText.Chunk> seen(FitText text) {
-    return new FitText(text.name(), FitBlocks.split(text.chunks(), false)).limit(SEEN).chunks();
+  private static List<FitText.Chunk> seen(ModelConfig config, FitText text) {
+    int most = (int) Math.min(SEEN, SEEN_FOR_EACH * features(config));
+    return new FitText(text.name(), FitBlocks.split(text.chunks(), false)).limit(most).chunks();
   }
 
   private static List<FitText.Chunk> heldOut(FitText text) {

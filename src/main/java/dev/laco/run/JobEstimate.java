@@ -195,7 +195,7 @@ public final class JobEstimate {
                 * (layers(BlockMeasure.HELD_OUT_TOKENS, layers) / 2
                     + BlockMeasure.HEADS_OF_RUN * heldOut * head)
             : GRADIENT_PASSES * pass(BlockMeasure.HELD_OUT_TOKENS, layers);
-    return depth * (BlockMeasure.tokens(text) * (layer + fit) + system) + predictions;
+    return depth * (BlockMeasure.tokens(config, text) * (layer + fit) + system) + predictions;
   }
 
   /**

@@ -87,6 +87,24 @@ class BlockMeasureTest {
     }
   }
 
+  /** Of a long text, a model sees eight tokens for each of its channels. */
+  @Test
+  void theTokensOfASmallModelGoByItsChannels() {
+    Random random = new Random(6);
+    List<FitText.Chunk> chunks = new ArrayList<>();
+    for (int i = 0; i < 80; i++) {
+      chunks.add(new FitText.Chunk(random.ints(256, 0, 64).toArray(), i, "a text"));
+    }
+    FitText text = new FitText("random", chunks);
+    try (Checkpoint small = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+        Checkpoint storyteller = Checkpoint.open(Fixtures.STORYTELLER)) {
+      for (Checkpoint model : List.of(small, storyteller)) {
+        assertEquals(
+            8 * model.config().intermediateSize(), BlockMeasure.tokens(model.config(), text));
+      }
+    }
+  }
+
   /** The only chunk of a text is held out, so that nothing is fitted. */
   @Test
   void aTextOfOneChunkMeasuresBlocksAsTheyAre() {
