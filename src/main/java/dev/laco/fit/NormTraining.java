@@ -290,7 +290,7 @@ final class NormTraining implements AutoCloseable {
         streams.dense(step),
         model.head(),
         step.batch(),
-        LabelShare.of(null).first(),
+        LabelShare.of(null).share(),
         scale,
         losses,
         by.slice(0, step.tokens()));

@@ -449,7 +449,7 @@ public record HealStage(
         training.parameters(),
         settings.lora(),
         rate,
-        how.labels().first(),
+        how.labels().share(),
         trials);
   }
 

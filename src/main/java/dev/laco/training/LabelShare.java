@@ -8,26 +8,24 @@ import org.jspecify.annotations.Nullable;
  * (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531, section
  * 2).
  *
- * @param first s where the training meets a part of its text for the first time, 0 to 1
- * @param again s where it meets that part again: next tokens are learnt by heart then, the
- *     original's predictions are not
+ * @param share s, 0 to 1
  */
-public record LabelShare(double first, double again) {
+public record LabelShare(double share) {
   /** The divergence alone. */
-  public static final LabelShare NONE = new LabelShare(0, 0);
+  public static final LabelShare NONE = new LabelShare(0);
 
   /**
    * What suits a model that lost layers; docs/benchmarks.md, "Labels", has what it was chosen by.
    */
-  private static final LabelShare USUAL = new LabelShare(0.15, 0);
+  private static final LabelShare USUAL = new LabelShare(0.15);
 
-  /** A share that is given for all of a training; null for the usual one. */
+  /** A share that is given; null for the usual one. */
   public static LabelShare of(@Nullable Double given) {
-    return given == null ? USUAL : new LabelShare(given, given);
+    return given == null ? USUAL : new LabelShare(given);
   }
 
   /** The loss by which rates and weights of a training are compared. */
   double loss(double divergence, double nll) {
-    return (1 - first) * divergence + first * nll;
+    return (1 - share) * divergence + share * nll;
   }
 }
