@@ -20,7 +20,8 @@ import org.jspecify.annotations.Nullable;
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
  * @param rate the largest learning rate; null for the one that a range test finds
  * @param labelShare share of the loss that is the language model's own, 0 to 1; null for one that
- *     suits a model which lost layers ({@link dev.laco.training.LabelShare})
+ *     suits a model which lost layers, and none behind the first passes over the text ({@link
+ *     dev.laco.training.LabelShare})
  * @param layers which layers are trained; null for {@link Layers#BEHIND}, or for {@link Layers#ALL}
  *     within a time where all of the training stays in memory
  * @param seed of the order of the text, of what adapters begin with, and of rounding at random

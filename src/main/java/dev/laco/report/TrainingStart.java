@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
  * @param lora rank of the adapters whose parameters these are; null where all tensors of the layers
  *     are trained
  * @param rate the largest learning rate
- * @param labelShare share of the loss that is the language model's own
+ * @param labelShare share of the loss that is the language model's own, in the first passes over
+ *     the text
  * @param rates that were tried one after another, the model before them first, at rate 0; empty
  *     where the rate was given
  */

@@ -306,7 +306,7 @@ public final class Distillation implements AutoCloseable {
   /** Computes the gradients of a step, and forgets them; the seconds that it took. */
   private double rehearse(List<FitText.Chunk> chunks) {
     long start = System.nanoTime();
-    gradients(chunks);
+    gradients(chunks, settings.labels().share());
     layers.forEach(TrainedLayers.Use.EVERYTHING, tensor -> tensor.forget(backend));
     return Seconds.since(start);
   }
@@ -345,7 +345,7 @@ public final class Distillation implements AutoCloseable {
       for (int i = 0; i < test.steps(); i++) {
         requireWanted.run();
         List<FitText.Chunk> chunks = steps.get(number % steps.size());
-        differentiating += step(number + 1, rate, chunks).seconds;
+        differentiating += step(number + 1, rate, settings.labels().share(), chunks).seconds;
         tokens += FitText.tokens(chunks);
         number++;
       }
@@ -515,6 +515,7 @@ public final class Distillation implements AutoCloseable {
     List<TrainingMeasurement> measurements = new ArrayList<>(from.measurements);
     TrainingMeasurement found = from.best;
     long tokens = steps.isEmpty() ? 0 : steps.getLast().tokens();
+    long once = text.tokens();
     int all = chunks.size();
     long measured = settings.measurements(tokensInAll);
     int batches = settings.measuredBatches(tokensInAll);
@@ -529,7 +530,9 @@ public final class Distillation implements AutoCloseable {
       tokens += FitText.tokens(now);
       // In the middle of the step: no step is one of no change.
       double scheduled = rate * RateSchedule.share((number - 0.5) / all);
-      Gradients gradients = step(number, scheduled, now);
+      // A step that goes beyond a pass over the text counts as one of the next pass.
+      double labels = settings.labels().in(Math.ceilDiv(tokens, once));
+      Gradients gradients = step(number, scheduled, labels, now);
       TrainingStep step = new TrainingStep(number, all, tokens, gradients.loss, gradients.norm);
       steps.add(step);
       listener.stepped(step);
@@ -602,9 +605,9 @@ public final class Distillation implements AutoCloseable {
    */
   private record Gradients(double loss, double norm, double seconds) {}
 
-  private Gradients step(int number, double rate, List<FitText.Chunk> chunks) {
+  private Gradients step(int number, double rate, double labelShare, List<FitText.Chunk> chunks) {
     long start = System.nanoTime();
-    double loss = gradients(chunks);
+    double loss = gradients(chunks, labelShare);
     double seconds = Seconds.since(start);
     TrainingOps training = backend.training();
     double norm = layers.gradientNorm();
@@ -629,14 +632,14 @@ public final class Distillation implements AutoCloseable {
   }
 
   /** Adds the gradients of the mean loss of all tokens, and returns that loss. */
-  private double gradients(List<FitText.Chunk> chunks) {
+  private double gradients(List<FitText.Chunk> chunks, double labelShare) {
     int count = FitText.tokens(chunks);
     double loss = 0;
     for (List<FitText.Chunk> together : DistillationText.parts(chunks, settings.batchTokens())) {
       try (TokenBatch batch =
           passes.batch(PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList()))) {
         teacher.bring(batch, together);
-        loss += passes.train(batch, settings.labels().share(), 1.0 / count);
+        loss += passes.train(batch, labelShare, 1.0 / count);
       }
     }
     return loss / count;

@@ -9,19 +9,26 @@ import org.jspecify.annotations.Nullable;
  * 2).
  *
  * @param share s, 0 to 1
+ * @param passes over the text in which that is s; 0 is s behind them, since next tokens of a text
+ *     that is met often are learnt by heart, and the original's predictions are not
  */
-public record LabelShare(double share) {
+public record LabelShare(double share, int passes) {
   /** The divergence alone. */
-  public static final LabelShare NONE = new LabelShare(0);
+  public static final LabelShare NONE = new LabelShare(0, 0);
 
   /**
    * What suits a model that lost layers; docs/benchmarks.md, "Labels", has what it was chosen by.
    */
-  private static final LabelShare USUAL = new LabelShare(0.15);
+  private static final LabelShare USUAL = new LabelShare(0.15, 4);
 
-  /** A share that is given; null for the usual one. */
+  /** A share that is given for all of a training; null for the usual one. */
   public static LabelShare of(@Nullable Double given) {
-    return given == null ? USUAL : new LabelShare(given);
+    return given == null ? USUAL : new LabelShare(given, Integer.MAX_VALUE);
+  }
+
+  /** s in a pass over the text, of which the first is 1. */
+  double in(long pass) {
+    return pass <= passes ? share : 0;
   }
 
   /** The loss by which rates and weights of a training are compared. */

@@ -53,8 +53,8 @@ final class HealOptions {
       paramLabel = "S",
       description =
           "Share of the loss that is the language model's own, 0 to 1; the rest is the divergence"
-              + " from the original. 0 keeps closest to the original. Default:"
-              + " 0.15.")
+              + " from the original. 0 keeps closest to the original. Default: 0.15 in the"
+              + " first four passes over the text, 0 behind them.")
   @Nullable Double labelShare;
 
   @Option(
