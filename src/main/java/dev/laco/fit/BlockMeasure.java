@@ -183,7 +183,7 @@ public final class BlockMeasure implements AutoCloseable {
 
   /** Tokens that down projections, or maps, are fitted to. */
   public static int tokens(ModelConfig config, FitText text) {
-    return new FitText(text.name(), seen(config, text)).tokens();
+    return FitText.tokens(seen(config, text));
   }
 
   private static int longest(ModelConfig config, BlockSettings settings) {
