@@ -12,6 +12,7 @@ import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,7 +22,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Generator implements AutoCloseable {
   /** The most continuations that run at a time. */
-  private static final int MOST_AT_ONCE = 16;
+  private static final int MOST_AT_ONCE = 64;
 
   /** The most bytes of a KV cache of several continuations, if keys and values were f32. */
   private static final long CACHE_BYTES = 1L << 30;
@@ -35,7 +36,7 @@ public final class Generator implements AutoCloseable {
   private final Workspace work;
   private final Tensor states;
   private final Tensor logits;
-  private final float[] row;
+  private final List<float[]> hostLogits;
   private final @Nullable Running[] slots;
 
   /** Is given the tokens of a continuation. */
@@ -84,7 +85,8 @@ public final class Generator implements AutoCloseable {
     this.work = new Workspace(model.backend(), config, rows);
     this.states = arena.allocate(DType.F32, rows, config.hiddenSize());
     this.logits = arena.allocate(DType.F32, count, config.vocabSize());
-    this.row = new float[config.vocabSize()];
+    this.hostLogits =
+        IntStream.range(0, count).mapToObj(_ -> new float[config.vocabSize()]).toList();
   }
 
   /**
@@ -121,8 +123,7 @@ public final class Generator implements AutoCloseable {
       slot = free();
     }
     cache.clear(slot);
-    run(List.of(slot), List.of(prompt));
-    take(slot, to, 0, 0);
+    take(slot, to, 0, run(List.of(slot), List.of(prompt))[0]);
   }
 
   /** Runs all continuations to their ends. */
@@ -163,16 +164,14 @@ public final class Generator implements AutoCloseable {
         tokens.add(new int[] {one.token});
       }
     }
-    run(running, tokens);
+    int[] next = run(running, tokens);
     for (int i = 0; i < before.size(); i++) {
-      take(running.get(i), before.get(i).to, before.get(i).count, i);
+      take(running.get(i), before.get(i).to, before.get(i).count, next[i]);
     }
   }
 
-  /** Chooses the next token of a slot by a row of the logits, and ends what has its last token. */
-  private void take(int slot, Continuation to, int count, int logitRow) {
-    model.backend().download(logits.slice(logitRow, logitRow + 1), row);
-    int token = sampler.choose(row);
+  /** Gives a slot its next token, and ends what has its last token. */
+  private void take(int slot, Continuation to, int count, int token) {
     boolean more = !stopTokens.contains(token) && to.add(token) && count + 1 < maxTokens;
     slots[slot] = more ? new Running(to, token, count + 1) : null;
     if (!more) {
@@ -181,10 +180,10 @@ public final class Generator implements AutoCloseable {
   }
 
   /**
-   * Runs the next tokens of some slots, one each or those of one slot, and writes the logits behind
-   * them to the first rows of {@code logits}.
+   * Runs the next tokens of some slots, one each or those of one slot, and chooses the token behind
+   * them of each slot.
    */
-  private void run(List<Integer> where, List<int[]> tokens) {
+  private int[] run(List<Integer> where, List<int[]> tokens) {
     try (TokenBatch batch = model.batch(cache.next(where, tokens))) {
       int rows = batch.sequences().size();
       Tensor x = states.slice(0, rows);
@@ -197,9 +196,14 @@ public final class Generator implements AutoCloseable {
       }
       Tensor last = states.slice(rows - where.size(), rows);
       model.finalNorm(last, last);
-      model.logits(last, logits.slice(0, where.size()));
+      Tensor behind = logits.slice(0, where.size());
+      model.logits(last, behind);
       model.release();
+      for (int i = 0; i < where.size(); i++) {
+        model.backend().download(behind.slice(i, i + 1), hostLogits.get(i));
+      }
     }
+    return sampler.choose(hostLogits.subList(0, where.size()));
   }
 
   @Override

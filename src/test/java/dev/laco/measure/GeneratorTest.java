@@ -40,7 +40,7 @@ class GeneratorTest {
   /** More prompts than run at a time, of different lengths, which end after different numbers. */
   @Test
   void manyAtOnceAreContinuedAsEachAlone() {
-    List<int[]> prompts = prompts(40);
+    List<int[]> prompts = prompts(80);
     List<int[]> together = continued(prompts, Set.of());
     for (int i = 0; i < prompts.size(); i++) {
       assertEquals(most(prompts.get(i)), together.get(i).length);
