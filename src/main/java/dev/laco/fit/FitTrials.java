@@ -25,12 +25,14 @@ final class FitTrials implements AutoCloseable {
   FitTrials(RunningModel model, FitText text, QuickFits fits) {
     this.model = model;
     heldOut = new HeldOutTokens(model, fits.judged(text).chunks());
-    quick = new CarryOver(model, WholeText.of(fits.seen(text)), CarryOver.Lambdas.DEFAULT, true);
+    quick =
+        new CarryOver(
+            model, WholeText.of(fits.seen(model.config(), text)), CarryOver.Lambdas.DEFAULT, true);
   }
 
   /** The most bytes of all buffers. */
   static long bytes(Backend backend, ModelConfig config, FitText text) {
-    FitText quick = QuickFits.LARGEST.seen(text);
+    FitText quick = QuickFits.LARGEST.seen(config, text);
     return HeldOutTokens.bytes(backend, config, QuickFits.LARGEST.judged(text).chunks())
         + CarryOver.bytes(backend, config, WholeText.of(quick))
         // The hidden states from which all fits go on.

@@ -1,6 +1,7 @@
 package dev.laco.fit;
 
 import dev.laco.collapse.FitRule;
+import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import java.util.List;
 
@@ -28,6 +29,12 @@ public record QuickFits(FitRule rule, List<Double> strengths) {
 
   /** The same of a rule that trains layers, which takes some ten passes of a layer over them. */
   private static final int TRAINED_PART = 4;
+
+  /** Models of fewer feed-forward channels are told apart by fewer tokens, in proportion. */
+  private static final int CHANNELS = 1024;
+
+  /** The fewest channels for that. */
+  private static final int LEAST_CHANNELS = 256;
 
   /** Quick fits that see the most tokens. */
   static final QuickFits LARGEST = new QuickFits(FitRule.ALIGN, STRENGTHS);
@@ -59,9 +66,11 @@ public record QuickFits(FitRule rule, List<Double> strengths) {
     return models == 1 && strengths.isEmpty();
   }
 
-  /** The part of a text that a quick fit sees. */
-  public FitText seen(FitText text) {
-    return text.limit(part(TOKENS));
+  /** The part of a text that a quick fit of a model sees. */
+  public FitText seen(ModelConfig config, FitText text) {
+    int part = part(TOKENS);
+    int channels = Math.clamp(config.intermediateSize(), LEAST_CHANNELS, CHANNELS);
+    return text.limit(strengths.isEmpty() ? part * channels / CHANNELS : part);
   }
 
   /** The part of a text that models are measured on. */

@@ -229,7 +229,7 @@ public final class JobEstimate {
     if (quick.isNeedless(contenders)) {
       return 0;
     }
-    int tokens = quick.seen(text).tokens();
+    int tokens = quick.seen(config, text).tokens();
     int models = contenders + quick.strengths().size();
     // Layers in front of the gaps run once for all models.
     return tokens * config.numHiddenLayers() * layer

@@ -27,16 +27,21 @@ final class QuickFitsTest {
   @Test
   void strengthsOfWhichModelsDifferLessAreComparedOnMoreText() {
     try (Model model = Model.open(Fixtures.STORYTELLER)) {
-      FitText text = JobTexts.fit(model, null, 1 << 17);
+      FitText text = JobTexts.fit(JobTexts.fitSource(model, null), model, 1 << 17);
       QuickFits layers = QuickFits.of(FitRule.ALIGN, true);
       QuickFits strengths = QuickFits.of(FitRule.ALIGN, false);
-      assertTrue(layers.seen(text).tokens() < 0.6 * strengths.seen(text).tokens());
+      assertTrue(
+          layers.seen(model.config(), text).tokens()
+              < 0.6 * strengths.seen(model.config(), text).tokens());
       assertTrue(layers.judged(text).tokens() < strengths.judged(text).tokens());
       QuickFits trained = QuickFits.of(FitRule.RECONSTRUCT, false);
-      assertTrue(trained.seen(text).tokens() < 0.6 * layers.seen(text).tokens());
+      assertTrue(
+          trained.seen(model.config(), text).tokens()
+              < 0.6 * layers.seen(model.config(), text).tokens());
       // Of refine, layers are told apart by what it solves at gaps.
       QuickFits refine = QuickFits.of(FitRule.REFINE, false);
-      assertEquals(layers.seen(text).tokens(), refine.seen(text).tokens());
+      assertEquals(
+          layers.seen(model.config(), text).tokens(), refine.seen(model.config(), text).tokens());
     }
   }
 }
