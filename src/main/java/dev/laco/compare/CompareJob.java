@@ -172,7 +172,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         JobTexts.requireEvaluation(
             "compare by", model, request.texts().evaluation(), request.texts().evaluationTokens());
     FitText source = JobTexts.fitSourceOrNull(model, request.fit().file());
-    FitText fit = source == null ? null : JobTexts.fitOf(source, model, request.fit().tokens());
+    FitText fit = source == null ? null : JobTexts.fit(source, model, request.fit().tokens());
     FitText choice =
         request.strategies().stream().anyMatch(this::choosesUnfitted)
             ? JobTexts.choiceOrNull(model, request.fit().file(), request.fit().tokens())

@@ -196,7 +196,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
             : request.rule() == null
                 ? JobTexts.fitSourceOrNull(model, request.fit().file())
                 : JobTexts.fitSource(model, request.fit().file());
-    FitText fit = source == null ? null : JobTexts.fitOf(source, model, request.fit().tokens());
+    FitText fit = source == null ? null : JobTexts.fit(source, model, request.fit().tokens());
     FitText choice =
         search.choosesUnfitted()
             ? JobTexts.choiceOrNull(model, request.fit().file(), request.fit().tokens())

@@ -208,7 +208,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     }
     // A model that was not made from the original is an error before the work.
     firstTrained();
-    HealStage asked = HealStage.read(settings, original);
+    HealStage asked = HealStage.read(settings, original, request.within() != null);
     EvaluationText evaluation =
         JobTexts.evaluation(original, request.evaluation(), request.evaluationTokens());
     if (evaluation != null) {

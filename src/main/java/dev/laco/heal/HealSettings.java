@@ -14,7 +14,9 @@ import org.jspecify.annotations.Nullable;
  *
  * @param texts what the model is trained on: files {@code .txt}, {@code .jsonl} or {@code .json};
  *     none for the original's own {@code fit.txt} if it has one, else the built-in text
- * @param samples tokens that the original writes itself, to be trained on beside the texts
+ * @param samples tokens that the original writes itself, to be trained on beside the texts; null
+ *     for none, or where a time is given for those without which the training would meet the texts
+ *     more than four times
  * @param tokens on which to train; the text is met again where it is shorter. Null for one pass
  *     over the text, or for as many as the time allows where a time is given
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
@@ -34,7 +36,7 @@ import org.jspecify.annotations.Nullable;
  */
 public record HealSettings(
     List<Path> texts,
-    Long samples,
+    @Nullable Long samples,
     @Nullable Long tokens,
     @Nullable Integer stepTokens,
     @Nullable Double rate,
@@ -88,7 +90,7 @@ public record HealSettings(
   }
 
   /** Token ids are held on the Java heap. */
-  private static final long MOST_SAMPLES = 16_000_000;
+  static final long MOST_SAMPLES = 16_000_000;
 
   /** The largest rank of adapters. */
   private static final int MOST_RANK = 1024;
@@ -98,11 +100,10 @@ public record HealSettings(
   /** Settings of all values; null stands for the default of each. */
   public HealSettings {
     texts = texts == null ? List.of() : List.copyOf(texts);
-    samples = Objects.requireNonNullElse(samples, 0L);
     seed = Objects.requireNonNullElse(seed, 0L);
     optimizer = Objects.requireNonNullElse(optimizer, Optimizer.ADAMW);
     masters = Objects.requireNonNullElse(masters, Masters.F32);
-    if (samples < 0 || samples > MOST_SAMPLES) {
+    if (samples != null && (samples < 0 || samples > MOST_SAMPLES)) {
       throw Setting.of("healSamples").refuse(samples, "0 to " + MOST_SAMPLES);
     }
     if (tokens != null && tokens < 1) {
@@ -143,16 +144,26 @@ public record HealSettings(
     }
   }
 
+  /** The same with so many tokens that the original writes itself. */
+  HealSettings withSamples(long others) {
+    return with(others, tokens, layers);
+  }
+
   /** The same of other layers. */
   public HealSettings withLayers(Layers others) {
-    return with(tokens, others);
+    return with(samples, tokens, others);
   }
 
   /** The same on another number of tokens, and of other layers. */
   public HealSettings with(@Nullable Long otherTokens, Layers otherLayers) {
+    return with(samples, otherTokens, otherLayers);
+  }
+
+  private HealSettings with(
+      @Nullable Long otherSamples, @Nullable Long otherTokens, @Nullable Layers otherLayers) {
     return new HealSettings(
         texts,
-        samples,
+        otherSamples,
         otherTokens,
         stepTokens,
         rate,
@@ -199,7 +210,7 @@ public record HealSettings(
   public static final HealSettings DEFAULT =
       new HealSettings(
           List.of(),
-          0L,
+          null,
           null,
           null,
           null,

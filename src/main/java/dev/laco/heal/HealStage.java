@@ -6,18 +6,13 @@ import dev.laco.ByteSize;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.ResourceException;
-import dev.laco.Seconds;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
-import dev.laco.report.RateTrial;
-import dev.laco.report.TrainingMeasurement;
 import dev.laco.report.TrainingReport;
-import dev.laco.report.TrainingStart;
-import dev.laco.report.TrainingStep;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.JobTexts;
 import dev.laco.run.MemoryPlan;
@@ -38,9 +33,8 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.SortedMap;
-import java.util.function.BooleanSupplier;
-import java.util.function.DoubleSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -49,7 +43,8 @@ import org.jspecify.annotations.Nullable;
  * @param settings how the model is trained
  * @param text what the model is trained on
  * @param parts what is learnt from that text, and what is held out to measure on
- * @param samples that the original is to write and that are not drawn yet; null for none
+ * @param samples that the original is to write, or may be if the time is worth it, and that are not
+ *     drawn yet; null for none
  */
 @SuppressWarnings("exports")
 public record HealStage(
@@ -70,29 +65,26 @@ public record HealStage(
    */
   private static final int HEADS = 3;
 
-  /** The share of the time that is left that training is planned for: machines are not steady. */
-  private static final double MARGIN = 0.97;
-
-  /** Of what later stages are expected to take, what a training leaves them of a time. */
-  private static final double RESERVE = 1.25;
-
   /**
    * Reads the text.
    *
    * @param original the model that is imitated
+   * @param timed whether it trains as long as a time allows
    * @throws dev.laco.BadInputException if the text cannot be used with the model, or is too short
    */
-  public static HealStage read(HealSettings settings, Model original) {
-    return of(settings, original, JobTexts.heal(original, settings.texts()));
+  public static HealStage read(HealSettings settings, Model original, boolean timed) {
+    return of(settings, original, JobTexts.heal(original, settings.texts()), timed);
   }
 
   /** The stage that trains on a text that has been read. */
-  public static HealStage of(HealSettings settings, Model original, FitText text) {
+  public static HealStage of(HealSettings settings, Model original, FitText text, boolean timed) {
+    Long tokens = settings.samples();
+    boolean draws = tokens == null ? timed : tokens > 0;
     return new HealStage(
         settings,
         text,
         DistillationText.of(text, JobTexts.heldOut(text)),
-        TeacherSamples.of(settings.samples(), original));
+        draws ? TeacherSamples.of(tokens, original) : null);
   }
 
   /** The same stage with other settings, of the same text and samples. */
@@ -101,22 +93,43 @@ public record HealStage(
   }
 
   /**
-   * The stage with the samples that the original writes, which it draws; this one where none are
-   * wanted.
+   * The stage with the samples that were asked for, which the original writes; this one where none
+   * were.
    *
    * @param requireWanted is called between tokens
    */
   public HealStage drawn(JobProgress job, CausalLm original, Runnable requireWanted) {
-    if (samples == null) {
+    Long tokens = askedSamples();
+    if (tokens == null) {
       return this;
     }
     try (JobProgress.Stage stage = job.begin(TeacherSamples.NAME)) {
-      List<FitText.Chunk> more =
-          samples.draw(stage, original, text, parts.learnt(), settings.seed(), requireWanted);
-      String name = String.format(Locale.ROOT, "%d samples of the original", more.size());
-      FitText all = text.with(name, more);
-      return new HealStage(settings, all, DistillationText.of(all, JobTexts.heldOut(all)), null);
+      return drawn(original, _ -> tokens, stage::update, requireWanted);
     }
+  }
+
+  /** The tokens of samples that were asked for; null for none, and where the time decides. */
+  private @Nullable Long askedSamples() {
+    return samples == null ? null : samples.tokens();
+  }
+
+  /** The stage with samples that it draws. */
+  HealStage drawn(
+      CausalLm original,
+      TeacherSamples.Wanted wanted,
+      TeacherSamples.Progress progress,
+      Runnable requireWanted) {
+    TeacherSamples.Drawn drawn =
+        Objects.requireNonNull(samples)
+            .draw(original, text, parts.learnt(), settings.seed(), wanted, progress, requireWanted);
+    List<FitText.Chunk> more = drawn.chunks();
+    String name = String.format(Locale.ROOT, "%d samples of the original", more.size());
+    FitText all = text.with(name, more);
+    return new HealStage(
+        settings.withSamples(drawn.tokens()),
+        all,
+        DistillationText.of(all, JobTexts.heldOut(all)),
+        null);
   }
 
   /**
@@ -273,21 +286,15 @@ public record HealStage(
 
   /** The tokens that were asked for, or those of the text and the samples. */
   public long wantedTokens() {
-    long once = parts.tokens() + (samples == null ? 0 : samples.tokens());
+    long once = parts.tokens() + Objects.requireNonNullElse(askedSamples(), 0L);
     return settings.tokens() == null ? once : settings.tokens();
-  }
-
-  /** The held-out chunks on which a training was measured. */
-  public List<FitText.Chunk> measured(TrainingStart training) {
-    return parts.measured(training.tokens(), how(training.parameters())).stream()
-        .flatMap(List::stream)
-        .toList();
   }
 
   /** Expects the drawing of samples, where some are wanted. */
   public void expectSamples(JobProgress job, JobEstimate estimate, int depth) {
-    if (samples != null) {
-      job.expect(TeacherSamples.NAME, samples.seconds(estimate, depth));
+    Long tokens = askedSamples();
+    if (tokens != null) {
+      job.expect(TeacherSamples.NAME, TeacherSamples.seconds(estimate, depth, tokens));
     }
   }
 
@@ -300,12 +307,12 @@ public record HealStage(
     return hash.hex();
   }
 
-  private DistillationSettings how(long parameters) {
+  DistillationSettings how(long parameters) {
     DistillationSettings usual =
         DistillationSettings.forModel(parameters, settings.adapters(), settings.held());
     return new DistillationSettings(
         settings.stepTokens() == null ? usual.stepTokens() : settings.stepTokens(),
-        settings.stepTokens() == null ? usual.fewSteps() : 0,
+        settings.stepTokens() == null,
         usual.batchTokens(),
         usual.rate(),
         usual.decay(),
@@ -340,9 +347,17 @@ public record HealStage(
    *
    * @param weights the tensors of the trained layers; none where no step made the model better
    * @param adapters by name, those that these weights hold; empty where none are trained
+   * @param measured the chunks on which the training was measured
    */
   public record Outcome(
-      NewWeights weights, SortedMap<String, HostTensor> adapters, TrainingReport report) {}
+      NewWeights weights,
+      SortedMap<String, HostTensor> adapters,
+      TrainingReport report,
+      List<FitText.Chunk> measured) {
+    public Outcome {
+      measured = List.copyOf(measured);
+    }
+  }
 
   /**
    * Trains.
@@ -362,167 +377,6 @@ public record HealStage(
       Distillation.Place place,
       Listener listener,
       @Nullable HealState state) {
-    int trained = student.layers().depth() - student.first();
-    DistillationSettings how = how(trained * original.config().layerParameters());
-    long begin = System.nanoTime();
-    try (JobProgress.Stage stage = job.begin(NAME);
-        Distillation training = new Distillation(original, student, parts, how, place);
-        HealState.@Nullable Kept kept = state == null ? null : state.read().orElse(null)) {
-      DoubleSupplier left =
-          () -> within == null ? 0 : within - job.seconds() - RESERVE * job.mostLeftBeside(NAME);
-      // A training that was interrupted goes on to the tokens that were planned.
-      Distillation.Pace pace =
-          within != null && kept == null ? training.pace(settings.rate() != null) : null;
-      TrainingStart start;
-      double before = 0;
-      if (kept == null) {
-        start = start(training, how, student, trained, pace, left, listener);
-        listener.told(new HealEvent.Started(start));
-      } else {
-        start = kept.start();
-        before = kept.seconds();
-        listener.told(new HealEvent.Resumed(start, kept.reached().steps().size()));
-      }
-      Clock clock = new Clock(begin, before);
-      int measured = parts.measured(start.tokens(), how).size();
-      // Another step must leave time for the measurement at the end.
-      BooleanSupplier timeIsUp =
-          () ->
-              pace != null
-                  && left.getAsDouble()
-                      <= how.stepTokens(start.tokens()) * pace.token() + measured * pace.batch();
-      Distillation.Listener telling =
-          new Telling(listener, stage, start, training, state, clock, timeIsUp);
-      Distillation.Result result =
-          kept == null
-              ? training.run(start.tokens(), start.rate(), telling)
-              : training.resume(
-                  kept.reached(), kept::tensor, start.tokens(), start.rate(), telling);
-      Distillation.Reached reached = result.reached();
-      return new Outcome(
-          result.weights(),
-          result.adapters(),
-          new TrainingReport(
-              start,
-              reached.steps(),
-              result.originalNll(),
-              reached.measurements(),
-              reached.best(),
-              clock.seconds()));
-    }
-  }
-
-  /**
-   * Decides on tokens and learning rate.
-   *
-   * @param pace null where no time is given
-   * @param left the seconds of that time that are left to the stage
-   */
-  private TrainingStart start(
-      Distillation training,
-      DistillationSettings how,
-      Student student,
-      int trained,
-      Distillation.@Nullable Pace pace,
-      DoubleSupplier left,
-      Listener listener) {
-    long tokens = pace == null ? wantedTokens() : tokens(pace, left.getAsDouble(), how);
-    double rate;
-    List<RateTrial> trials = List.of();
-    if (settings.rate() == null) {
-      Distillation.FoundRate found = training.findRate(tokens, listener::requireWanted);
-      rate = found.rate();
-      trials = found.trials();
-      if (pace != null) {
-        // Its last steps tell the pace better than the first step of all.
-        tokens = tokens(pace.withToken(found.token()), left.getAsDouble(), how);
-      }
-    } else {
-      rate = settings.rate();
-    }
-    return new TrainingStart(
-        text.name(),
-        tokens,
-        training.steps(tokens),
-        student.first(),
-        trained,
-        training.parameters(),
-        settings.lora(),
-        rate,
-        how.labels().share(),
-        trials);
-  }
-
-  /**
-   * The time that a training takes.
-   *
-   * @param begin a {@link System#nanoTime}
-   * @param before seconds that it took before it was interrupted
-   */
-  private record Clock(long begin, double before) {
-    double seconds() {
-      return before + Seconds.since(begin);
-    }
-  }
-
-  /** As many tokens as fit into a time with their measurements, at least those of one step. */
-  private long tokens(Distillation.Pace pace, double seconds, DistillationSettings how) {
-    long tokens = 0;
-    // More tokens have larger measurements, and more of them; this settles.
-    for (int i = 0; i < 6; i++) {
-      // The pace is that of a batch that need not be measured again before the first step.
-      int batches = (how.measurements(tokens) + 1) * parts.measured(tokens, how).size() - 1;
-      double left = (seconds - batches * pace.batch()) * MARGIN;
-      tokens = Math.max(how.stepTokens(0), (long) (left / pace.token()));
-    }
-    return tokens;
-  }
-
-  /** Tells what happens, and keeps the state. */
-  private record Telling(
-      Listener to,
-      JobProgress.Stage stage,
-      TrainingStart start,
-      Distillation training,
-      @Nullable HealState state,
-      Clock clock,
-      BooleanSupplier over)
-      implements Distillation.Listener {
-    @Override
-    public boolean timeIsUp() {
-      return over.getAsBoolean();
-    }
-
-    @Override
-    public void stepped(TrainingStep step) {
-      to.requireWanted();
-      stage.update(step.tokens(), start.tokens());
-      stage.note(
-          String.format(
-              Locale.ROOT, "step %d of %d, loss %.3f", step.number(), step.of(), step.loss()));
-      to.told(new HealEvent.Stepped(step));
-    }
-
-    @Override
-    public void measured(TrainingMeasurement measurement) {
-      to.told(new HealEvent.HeldOutMeasured(measurement));
-    }
-
-    @Override
-    public void keeping() {
-      to.keeping();
-    }
-
-    @Override
-    public void kept(NewWeights weights) {
-      to.kept(weights);
-    }
-
-    @Override
-    public void reached(Distillation.Reached reached) {
-      if (state != null) {
-        state.keep(start, training, reached, clock.seconds());
-      }
-    }
+    return new HealRun(this, job, original, student, within, place, listener, state).run();
   }
 }

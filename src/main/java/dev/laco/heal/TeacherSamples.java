@@ -1,7 +1,7 @@
 package dev.laco.heal;
 
-import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.Seconds;
 import dev.laco.backend.Device;
 import dev.laco.measure.Generator;
 import dev.laco.measure.Sampler;
@@ -11,10 +11,12 @@ import dev.laco.run.JobEstimate;
 import dev.laco.run.StopTokens;
 import dev.laco.text.FitText;
 import dev.laco.text.Tokenizer;
+import dev.laco.training.LabelShare;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalDouble;
 import java.util.OptionalInt;
 import java.util.Random;
 import java.util.Set;
@@ -26,11 +28,12 @@ import org.jspecify.annotations.Nullable;
  * from the token that begins a text, half from the first words of chunks of another text, which
  * spread over all kinds that it has.
  *
- * @param tokens of all samples together, at least; the last ones may go beyond
+ * @param tokens of all samples together, at least; the last ones may go beyond. Null for as many as
+ *     the time of a training is worth ({@link #worth})
  * @param bos the token that begins a text; empty where the model has none
  * @param stopTokens a sample ends before the first of these
  */
-record TeacherSamples(long tokens, OptionalInt bos, Set<Integer> stopTokens) {
+record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopTokens) {
   /** The domain of samples, and the stage in which they are drawn. */
   static final String NAME = "teacher samples";
 
@@ -43,10 +46,47 @@ record TeacherSamples(long tokens, OptionalInt bos, Set<Integer> stopTokens) {
   /** Rounds after which a model that writes nothing is left alone. */
   private static final int MOST_EMPTY_ROUNDS = 4;
 
-  /** Samples of so many tokens of a model; null for 0. */
-  static @Nullable TeacherSamples of(long tokens, Model original) {
+  /** The largest share of the time of a training in which samples are drawn for it. */
+  private static final double MOST_SHARE = 0.25;
+
+  /**
+   * Samples of a model.
+   *
+   * @param tokens of all samples together; null for as many as the time of a training is worth
+   */
+  static TeacherSamples of(@Nullable Long tokens, Model original) {
     OptionalInt bos = original.tokenizer().map(Tokenizer::bos).orElse(OptionalInt.empty());
-    return tokens == 0 ? null : new TeacherSamples(tokens, bos, StopTokens.of(original));
+    return new TeacherSamples(tokens, bos, StopTokens.of(original));
+  }
+
+  /**
+   * How many tokens of samples are worth their time in front of a training: those with which it
+   * meets text and samples {@value LabelShare#PASSES} times, where it would meet the text alone
+   * more often; 0 for fewer than the first round draws.
+   *
+   * @param seconds of drawing and training
+   * @param text tokens of the text
+   * @param trained seconds of training on a token
+   * @param drawn seconds in which a token is drawn; empty before one was, which is taken to cost
+   *     what training on it does
+   */
+  static long worth(
+      ModelConfig config, double seconds, long text, double trained, OptionalDouble drawn) {
+    double drawing = drawn.orElse(trained);
+    double tokens =
+        Math.min(
+            (seconds - LabelShare.PASSES * text * trained)
+                / (drawing + LabelShare.PASSES * trained),
+            MOST_SHARE * seconds / drawing);
+    long least = (long) ROUND * mostWritten(config);
+    if (tokens < least) {
+      return drawn.isEmpty() ? 0 : least;
+    }
+    return (long) Math.min(tokens, HealSettings.MOST_SAMPLES);
+  }
+
+  private static int mostWritten(ModelConfig config) {
+    return Math.max(1, length(config) - mostPrompt(config));
   }
 
   private static int length(ModelConfig config) {
@@ -63,45 +103,75 @@ record TeacherSamples(long tokens, OptionalInt bos, Set<Integer> stopTokens) {
    * @param weights the dtype of the model's matrices
    */
   static long bytes(Device device, ModelConfig config, DType weights) {
-    int prompt = mostPrompt(config);
-    int most = Math.max(1, length(config) - prompt);
-    return Generator.bytes(device, config, weights, ROUND, prompt, most);
+    return Generator.bytes(device, config, weights, ROUND, mostPrompt(config), mostWritten(config));
   }
 
-  /** Estimated seconds. */
-  double seconds(JobEstimate estimate, int depth) {
+  /** Estimated seconds in which a model of {@code depth} layers writes so many tokens. */
+  static double seconds(JobEstimate estimate, int depth, long tokens) {
     return estimate.generation(ROUND, Math.toIntExact(Math.ceilDiv(tokens, ROUND)), depth);
   }
 
+  /** How many tokens are to be drawn. */
+  @FunctionalInterface
+  interface Wanted {
+    /**
+     * Is asked before the first round, and behind it.
+     *
+     * @param seconds in which the first round drew a token
+     */
+    long tokens(OptionalDouble seconds);
+  }
+
+  /** Is told how far the drawing has come. */
+  @FunctionalInterface
+  interface Progress {
+    /** So many of some tokens are drawn. */
+    void drawn(long tokens, long of);
+  }
+
   /**
-   * Draws the samples; the same seed gives the same ones on the same device.
+   * What was drawn.
+   *
+   * @param chunks one for each sample
+   * @param tokens that were wanted in the end, by which the same samples are drawn again
+   */
+  record Drawn(List<FitText.Chunk> chunks, long tokens) {}
+
+  /**
+   * Draws the samples; the same seed and number of tokens give the same ones on the same device.
    *
    * @param text from whose chunks half of the prompts are
+   * @param prompting these chunks
+   * @param wanted how many tokens
+   * @param progress is told the tokens that are drawn
    * @param requireWanted is called between tokens
-   * @return one chunk for each sample, each a document behind those of {@code text}
+   * @return chunks whose documents are behind those of {@code text}
    */
-  List<FitText.Chunk> draw(
-      JobProgress.Stage stage,
+  Drawn draw(
       CausalLm original,
       FitText text,
       List<FitText.Chunk> prompting,
       long seed,
+      Wanted wanted,
+      Progress progress,
       Runnable requireWanted) {
     ModelConfig config = original.config();
     int prompt = mostPrompt(config);
-    int most = Math.max(1, length(config) - prompt);
+    int most = mostWritten(config);
     Random random = new Random(seed);
     int document = text.chunks().stream().mapToInt(FitText.Chunk::document).max().orElse(-1) + 1;
     List<FitText.Chunk> samples = new ArrayList<>();
     long drawn = 0;
     int prompts = 0;
     int empty = 0;
+    long tokens = wanted.tokens(OptionalDouble.empty());
     try (Generator generator =
         new Generator(original, new Sampler(1, 1, random), stopTokens, ROUND, prompt, most)) {
       while (drawn < tokens && empty < MOST_EMPTY_ROUNDS) {
+        long start = System.nanoTime();
         List<Sample> round = new ArrayList<>();
-        long wanted = Math.clamp(Math.ceilDiv(tokens - drawn, most), 1L, ROUND);
-        for (int i = 0; i < wanted; i++) {
+        long count = Math.clamp(Math.ceilDiv(tokens - drawn, most), 1L, ROUND);
+        for (int i = 0; i < count; i++) {
           Sample sample = new Sample(prompt(prompting, prompts++, prompt, random), requireWanted);
           round.add(sample);
           generator.add(sample.prompt, sample);
@@ -115,11 +185,14 @@ record TeacherSamples(long tokens, OptionalInt bos, Set<Integer> stopTokens) {
             drawn += ids.length;
           }
         }
-        stage.update(Math.min(drawn, tokens), tokens);
+        if (before == 0 && drawn > 0) {
+          tokens = wanted.tokens(OptionalDouble.of(Seconds.since(start) / drawn));
+        }
+        progress.drawn(Math.min(drawn, tokens), tokens);
         empty = drawn == before ? empty + 1 : 0;
       }
     }
-    return samples;
+    return new Drawn(samples, tokens);
   }
 
   /** Every second prompt is the token that begins a text, where there is one. */

@@ -421,7 +421,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       HealStage stage =
           texts.heal().drawn(progress(), running.original(), PruneJob.this::requireWanted);
       HealStage.Outcome healed = heal(running, plan, tensors, stage);
-      healing = new PruneReport.Healing(healed.report(), stages(running, fitted, healed, stage));
+      healing = new PruneReport.Healing(healed.report(), stages(running, fitted, healed));
       if (!healed.weights().isEmpty()) {
         tensors = new PlanTensors(healed.weights());
       }
@@ -547,15 +547,12 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
 
   /** What each stage gained and cost. */
   private List<PruneReport.Stage> stages(
-      RunningModel running, FittedModel fitted, HealStage.Outcome healed, HealStage stage) {
+      RunningModel running, FittedModel fitted, HealStage.Outcome healed) {
     List<PruneReport.Stage> stages = new ArrayList<>();
     double started = healed.report().measurements().getFirst().nll();
     boolean changed = fitted.isChanged();
     if (given == null) {
-      double nll =
-          changed
-              ? nll(running, fitted.found().plan(), stage.measured(healed.report().start()))
-              : started;
+      double nll = changed ? nll(running, fitted.found().plan(), healed.measured()) : started;
       stages.add(new PruneReport.Stage(PruneStages.SEARCH, fitted.searchSeconds(), nll));
     }
     if (changed) {

@@ -63,7 +63,7 @@ record PruneTexts(
         JobTexts.evaluation(
             model, request.texts().evaluation(), request.texts().evaluationTokens());
     FitText source = fitSource(request, search.fit(), model);
-    FitText fit = source == null ? null : JobTexts.fitOf(source, model, request.fit().tokens());
+    FitText fit = source == null ? null : JobTexts.fit(source, model, request.fit().tokens());
     HealStage heal =
         request.leavesTrainingOpen()
             ? ShortTraining.of(source, fit, search, model)
@@ -129,9 +129,10 @@ record PruneTexts(
       return null;
     }
     boolean same = settings.texts().isEmpty() && request.fit().file() == null;
+    boolean timed = request.within() != null;
     return source != null && same
-        ? HealStage.of(settings, model, source)
-        : HealStage.read(settings, model);
+        ? HealStage.of(settings, model, source, timed)
+        : HealStage.read(settings, model, timed);
   }
 
   private static FitText fitBeside(FitText source, FitText training, @Nullable Integer tokens) {

@@ -42,7 +42,7 @@ final class ShortTraining {
       return null;
     }
     HealSettings settings = HealSettings.DEFAULT.with(tokens, HealSettings.Layers.ALL);
-    HealStage stage = HealStage.of(settings, model, source);
+    HealStage stage = HealStage.of(settings, model, source, false);
     return stage.parts().tokens() < fit.tokens() + tokens ? null : stage;
   }
 }

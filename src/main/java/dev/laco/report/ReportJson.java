@@ -68,6 +68,7 @@ public final class ReportJson {
     ObjectNode json =
         object()
             .put("text", start.text())
+            .put("samples", start.samples())
             .put("tokens", start.tokens())
             .put("steps", start.steps())
             .put("firstLayer", start.firstLayer())

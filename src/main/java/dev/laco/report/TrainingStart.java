@@ -9,6 +9,7 @@ import org.jspecify.annotations.Nullable;
  * What a training is about to do.
  *
  * @param text names what is learnt from, for people
+ * @param samples tokens that the original wrote for that; 0 for none
  * @param tokens on which the model is trained
  * @param steps of the optimizer
  * @param firstLayer the first layer that is trained, counted from 0
@@ -24,6 +25,7 @@ import org.jspecify.annotations.Nullable;
  */
 public record TrainingStart(
     String text,
+    long samples,
     long tokens,
     int steps,
     int firstLayer,

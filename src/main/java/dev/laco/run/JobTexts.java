@@ -55,16 +55,11 @@ public final class JobTexts {
   /**
    * The text on which weights are fitted.
    *
-   * @param file null for the model's own {@code fit.txt} if it has one, else the built-in text
+   * @param source as of {@link #fitSource}
    * @param tokens the number of tokens that are used; null for a number that suits the model
    * @throws BadInputException if the text cannot be used with this model, or is too short
    */
-  public static FitText fit(Model model, @Nullable Path file, @Nullable Integer tokens) {
-    return fitOf(fitSource(model, file), model, tokens);
-  }
-
-  /** As {@link #fit(Model, Path, Integer)}, of a text that was read by {@link #fitSource}. */
-  public static FitText fitOf(FitText source, Model model, @Nullable Integer tokens) {
+  public static FitText fit(FitText source, Model model, @Nullable Integer tokens) {
     FitText limited = source.limit(tokens != null ? tokens : defaultTokens(model.config()));
     if (limited.chunks().size() < 2) {
       throw new BadInputException(

@@ -489,8 +489,8 @@ public final class Distillation implements AutoCloseable {
   private static final double OFTEN = 1.5;
 
   /**
-   * Bytes of the original's states of the text that a training keeps in a file: 0 where it meets
-   * the text hardly more than once.
+   * Bytes of the original's states of the text that a training keeps in a file, where the disk has
+   * room for twice as many: 0 where it meets the text hardly more than once.
    *
    * @param tokens on which to train
    * @param width columns of hidden states
@@ -503,7 +503,7 @@ public final class Distillation implements AutoCloseable {
     long stateBytes = keptStateBytes(text, tokensInAll, passes.width());
     teacher.close();
     teacher =
-        stateBytes == 0
+        stateBytes == 0 || !SwapFile.leavesRoom(folder, stateBytes)
             ? TeacherStates.computed(passes)
             : TeacherStates.kept(
                 passes,

@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
  * dev.laco.transformer.RateSchedule}.
  *
  * @param stepTokens tokens of one step, at most; a step has at least one chunk
- * @param fewSteps a training that has at most so many steps has steps of half of these tokens
+ * @param halves whether a training that would have few steps has steps of half of these tokens
  * @param batchTokens tokens that run through the models at once, at most, but at least one chunk
  * @param rate the peak of the learning rate that suits a model from which layers were removed and
  *     that was not fitted
@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
  */
 public record DistillationSettings(
     int stepTokens,
-    int fewSteps,
+    boolean halves,
     int batchTokens,
     double rate,
     double decay,
@@ -32,7 +32,7 @@ public record DistillationSettings(
     long seed,
     @Nullable Adapters adapters,
     AdamWState held) {
-  /** A training that has at most so many steps usually has steps of fewer tokens. */
+  /** A training that would have at most so many steps has few of them. */
   private static final int FEW_STEPS = 64;
 
   /** How often the held-out text is usually measured while training, at most. */
@@ -85,7 +85,7 @@ public record DistillationSettings(
     int step = size < 4 ? 1024 : size < 40 ? 4096 : 16384;
     return new DistillationSettings(
         step,
-        FEW_STEPS,
+        true,
         1024,
         adapters == null ? rate : RATE_OF_ADAPTERS * rate,
         0,
@@ -100,7 +100,7 @@ public record DistillationSettings(
   /** The same with steps of at most so many tokens, however short a training is. */
   DistillationSettings withStepTokens(int tokens) {
     return new DistillationSettings(
-        tokens, 0, batchTokens, rate, decay, clip, labels, measurements, seed, adapters, held);
+        tokens, false, batchTokens, rate, decay, clip, labels, measurements, seed, adapters, held);
   }
 
   /**
@@ -109,7 +109,7 @@ public record DistillationSettings(
    * "A short time").
    */
   public int stepTokens(long tokens) {
-    return tokens <= (long) fewSteps * stepTokens ? Math.max(1, stepTokens / 2) : stepTokens;
+    return halves && hasFewSteps(tokens) ? Math.max(1, stepTokens / 2) : stepTokens;
   }
 
   /** Whether a training on so many tokens has few steps, and no room to make up for a high rate. */

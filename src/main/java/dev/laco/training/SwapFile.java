@@ -50,8 +50,7 @@ final class SwapFile implements AutoCloseable {
    */
   static SwapFile create(Backend backend, Path folder, long bytes) {
     try {
-      Files.createDirectories(folder);
-      long free = Files.getFileStore(folder).getUsableSpace();
+      long free = free(folder);
       if (free < bytes) {
         throw new ResourceException(
             folder
@@ -65,6 +64,24 @@ final class SwapFile implements AutoCloseable {
     } catch (IOException e) {
       throw failed(folder, e);
     }
+  }
+
+  /**
+   * Whether a file leaves at least as much room on the disk as it takes.
+   *
+   * @throws ResourceException if the folder cannot be made
+   */
+  static boolean leavesRoom(Path folder, long bytes) {
+    try {
+      return free(folder) / 2 >= bytes;
+    } catch (IOException e) {
+      throw failed(folder, e);
+    }
+  }
+
+  private static long free(Path folder) throws IOException {
+    Files.createDirectories(folder);
+    return Files.getFileStore(folder).getUsableSpace();
   }
 
   /**

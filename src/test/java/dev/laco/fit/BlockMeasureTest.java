@@ -237,7 +237,7 @@ class BlockMeasureTest {
               backend,
               model.checkpoint(),
               model.checkpoint(),
-              JobTexts.fit(model, null, 2048),
+              JobTexts.fit(JobTexts.fitSource(model, null), model, 2048),
               settings);
       Map<Block, BlockCost> byBlock = new HashMap<>();
       costs.forEach(cost -> byBlock.put(cost.block(), cost));

@@ -43,7 +43,10 @@ class PredictionGradientsTest {
       CausalLm original = running.original();
       CheckpointLayers layers = new CheckpointLayers(running);
       try (FitBlocks blocks =
-              new FitBlocks(original, List.of(), JobTexts.fit(model, null, 2048).chunks());
+              new FitBlocks(
+                  original,
+                  List.of(),
+                  JobTexts.fit(JobTexts.fitSource(model, null), model, 2048).chunks());
           PredictionGradients gradients =
               new PredictionGradients(original, layers, blocks.list())) {
         gradients.compute(layer);
@@ -68,7 +71,10 @@ class PredictionGradientsTest {
       CausalLm original = running.original();
       CheckpointLayers layers = new CheckpointLayers(running);
       try (FitBlocks blocks =
-              new FitBlocks(original, List.of(), JobTexts.fit(model, null, 512).chunks());
+              new FitBlocks(
+                  original,
+                  List.of(),
+                  JobTexts.fit(JobTexts.fitSource(model, null), model, 512).chunks());
           Predictions gradients = new PredictionGradients(original, layers, blocks.list());
           Predictions runs = new PredictionRuns(original, blocks.list())) {
         gradients.compute(original.depth());
@@ -93,7 +99,10 @@ class PredictionGradientsTest {
       RunningModel running = new RunningModel(backend, model.config(), model.checkpoint());
       CausalLm original = running.original();
       try (FitBlocks blocks =
-              new FitBlocks(original, List.of(), JobTexts.fit(model, null, 700).chunks());
+              new FitBlocks(
+                  original,
+                  List.of(),
+                  JobTexts.fit(JobTexts.fitSource(model, null), model, 700).chunks());
           Workspace work = new Workspace(backend, original.config(), blocks.largest());
           PredictionRuns runs = new PredictionRuns(original, blocks.steps())) {
         assertTrue(blocks.steps().size() > 1);

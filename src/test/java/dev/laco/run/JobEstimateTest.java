@@ -89,7 +89,7 @@ class JobEstimateTest {
   @Test
   void theFirstExampleOfTheReadmeIsReckonedRight() {
     JobEstimate estimate = new JobEstimate(model, processor(0.13e12));
-    FitText text = JobTexts.fit(model, null, 1 << 17);
+    FitText text = JobTexts.fit(JobTexts.fitSource(model, null), model, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
     estimate.expectFit(job, "", QuickFits.of(FitRule.REFINE, false), 3, text, text.tokens(), 12);
     String said = job.expectation().orElseThrow();
@@ -101,7 +101,7 @@ class JobEstimateTest {
   @Test
   void oneModelIsChosenInNoTime() {
     JobEstimate estimate = new JobEstimate(model, processor(RATE));
-    FitText text = JobTexts.fit(model, null, 1 << 17);
+    FitText text = JobTexts.fit(JobTexts.fitSource(model, null), model, 1 << 17);
     assertEquals(0, estimate.choice(QuickFits.of(FitRule.REFINE, false), 1, text, 12));
     assertTrue(estimate.choice(QuickFits.of(FitRule.REFINE, false), 2, text, 12) > 0);
     assertTrue(estimate.choice(QuickFits.of(FitRule.FIT, false), 1, text, 12) > 0);
@@ -136,7 +136,7 @@ class JobEstimateTest {
   @Test
   void everyFitOfAComparisonIsCounted() {
     JobEstimate estimate = new JobEstimate(model, processor(RATE / 100));
-    FitText text = JobTexts.fit(model, null, 1 << 17);
+    FitText text = JobTexts.fit(JobTexts.fitSource(model, null), model, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
     estimate.expectFit(
         job, "laco-fit", QuickFits.of(FitRule.FIT, false), 13, text, text.tokens(), 12);

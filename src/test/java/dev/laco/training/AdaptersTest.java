@@ -178,7 +178,7 @@ class AdaptersTest {
   private static DistillationSettings settings(Kind kind) {
     return new DistillationSettings(
         4 * LENGTH,
-        0,
+        false,
         2 * LENGTH,
         kind.adapters() ? 1e-2 : 1e-3,
         0,
@@ -317,7 +317,7 @@ class AdaptersTest {
       DistillationSettings wrong =
           new DistillationSettings(
               how.stepTokens(),
-              how.fewSteps(),
+              how.halves(),
               how.batchTokens(),
               1e38,
               how.decay(),

@@ -69,7 +69,7 @@ class AutogradTest {
                   .toList());
       DistillationSettings settings =
           new DistillationSettings(
-              tokens, 0, tokens, 1e-9, 0, 1e30, LabelShare.NONE, 1, 7, null, AdamWState.FULL);
+              tokens, false, tokens, 1e-9, 0, 1e30, LabelShare.NONE, 1, 7, null, AdamWState.FULL);
       NotedSteps noted = new NotedSteps();
       try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =

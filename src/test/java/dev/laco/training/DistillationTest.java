@@ -58,7 +58,17 @@ class DistillationTest {
               chunks(2, 2, checkpoint.config().vocabSize()));
       DistillationSettings settings =
           new DistillationSettings(
-              4 * LENGTH, 0, 2 * LENGTH, 3e-3, 0, 1, LabelShare.NONE, 2, 7, null, AdamWState.FULL);
+              4 * LENGTH,
+              false,
+              2 * LENGTH,
+              3e-3,
+              0,
+              1,
+              LabelShare.NONE,
+              2,
+              7,
+              null,
+              AdamWState.FULL);
       NotedSteps noted = new NotedSteps();
       try (Distillation training = training(pruned, text, settings, memory)) {
         // Measuring the pace changes nothing.
@@ -143,7 +153,7 @@ class DistillationTest {
     DistillationSettings settings =
         new DistillationSettings(
             (int) text.tokens() / each,
-            0,
+            false,
             LENGTH,
             1e-30,
             0,
@@ -193,7 +203,17 @@ class DistillationTest {
       for (double share : new double[] {0, 1}) {
         DistillationSettings settings =
             new DistillationSettings(
-                LENGTH, 0, LENGTH, 1e-2, 0, 1, LabelShare.of(share), 4, 7, null, AdamWState.FULL);
+                LENGTH,
+                false,
+                LENGTH,
+                1e-2,
+                0,
+                1,
+                LabelShare.of(share),
+                4,
+                7,
+                null,
+                AdamWState.FULL);
         try (Distillation training = training(pruned, text, settings, memory)) {
           Distillation.Reached reached =
               training.run(text.tokens(), settings.rate(), new NotedSteps()).reached();
@@ -223,7 +243,17 @@ class DistillationTest {
           new DistillationText(chunks(1, 40, vocabulary), chunks(2, 16, vocabulary));
       DistillationSettings settings =
           new DistillationSettings(
-              4 * LENGTH, 0, 2 * LENGTH, 1e-9, 0, 1, LabelShare.NONE, 4, 7, null, AdamWState.FULL);
+              4 * LENGTH,
+              false,
+              2 * LENGTH,
+              1e-9,
+              0,
+              1,
+              LabelShare.NONE,
+              4,
+              7,
+              null,
+              AdamWState.FULL);
       CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
       Path folder = Path.of("target");
       long tokens = 40 * LENGTH;

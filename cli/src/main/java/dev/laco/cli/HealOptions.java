@@ -24,8 +24,9 @@ final class HealOptions {
       paramLabel = "N",
       description =
           "Tokens of text that the original writes itself (at temperature 1, from the begin of a"
-              + " text and from first words of the text) to train on beside the text. Default: 0.")
-  long samples;
+              + " text and from first words of the text) to train on beside the text. Default: 0;"
+              + " within a time those without which the text would be met more than four times.")
+  @Nullable Long samples;
 
   @Option(
       names = "--heal-tokens",

@@ -502,6 +502,35 @@ class HealTest {
     assertSameTraining(whole, "/training/");
   }
 
+  /**
+   * Within a time the original writes what the text is short of. The same number of samples and of
+   * tokens gives the same bytes, and so does the training that goes on after an end.
+   */
+  @Test
+  @Timeout(value = 180, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+  void aTimeThatTheTextDoesNotFillIsWorthSamplesOfTheOriginal() throws Exception {
+    Path text = Fixtures.randomTokens(folder.resolve("text.json"), 0, 16, 64);
+    List<Object> options = new ArrayList<>(List.of("heal", pruned, healed, "--teacher", MODEL));
+    options.addAll(List.of("--heal-text", text, "--eval-tokens", text, "--json"));
+    List<Object> counted = new ArrayList<>(options);
+    options.addAll(List.of("--within", "8s", "--state-every", "0.01s"));
+    assertEquals(137, endedBy("KILL", 0, options.toArray()));
+    JsonNode start = Fixtures.read(folder.resolve("healed.heal/state.json")).get("start");
+    assertTrue(start.get("samples").longValue() > 0, start.toString());
+    ProgramRun run = Laco.run(options.toArray()).succeeded();
+    assertTrue(run.err().contains("goes on behind step"), run.err());
+    assertEquals(start.get("samples"), run.json().at("/training/samples"));
+    counted.set(2, folder.resolve("whole"));
+    for (String count : List.of("samples", "tokens")) {
+      counted.addAll(List.of("--heal-" + count, start.get(count).longValue()));
+    }
+    counted.addAll(List.of("--heal-layers", "all", "--rate", start.get("rate").doubleValue()));
+    Laco.run(counted.toArray()).succeeded();
+    String weights = "model.safetensors";
+    assertEquals(
+        -1, Files.mismatch(folder.resolve("whole").resolve(weights), healed.resolve(weights)));
+  }
+
   /** What went on has the weights and the numbers of a training that nobody ended. */
   private void assertSameTraining(Path whole, String place) throws IOException {
     String weights = "model.safetensors";

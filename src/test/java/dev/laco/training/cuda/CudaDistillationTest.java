@@ -128,7 +128,7 @@ class CudaDistillationTest {
           new DistillationText(List.of(chunk(1), chunk(30)), List.of(chunk(60)));
       DistillationSettings settings =
           new DistillationSettings(
-              LENGTH, 0, LENGTH, 1e-3, 0.01, 1, LabelShare.of(0.25), 1, 0, adapters, held);
+              LENGTH, false, LENGTH, 1e-3, 0.01, 1, LabelShare.of(0.25), 1, 0, adapters, held);
       try (MemoryArena memory = new MemoryArena();
           Distillation training =
               new Distillation(
