@@ -146,28 +146,47 @@ final class OneDnn implements AutoCloseable {
     this.library = library;
     this.memorySet = library.function("dnnl_memory_set_data_handle");
     this.execute = library.function("dnnl_primitive_execute");
-    this.engine = create("dnnl_engine_create", ENGINE_CREATE, CPU_ENGINE, 0L);
-    this.stream = create("dnnl_stream_create", STREAM_CREATE, engine, IN_ORDER);
+    this.engine =
+        create(
+            "dnnl_engine_create",
+            (function, made) -> (int) ENGINE_CREATE.invokeExact(function, made, CPU_ENGINE, 0L));
+    this.stream =
+        create(
+            "dnnl_stream_create",
+            (function, made) -> (int) STREAM_CREATE.invokeExact(function, made, engine, IN_ORDER));
     this.attributes = attributes();
     this.addingAttributes = attributes();
-    MemorySegment sum = create("dnnl_post_ops_create", POST_OPS_CREATE);
+    MemorySegment sum =
+        create(
+            "dnnl_post_ops_create",
+            (function, made) -> (int) POST_OPS_CREATE.invokeExact(function, made));
     // With f32 in place of the type of the output, which is f32, oneDNN has only reference code for
     // products of bf16 whose sums have any number of terms.
-    call("dnnl_post_ops_append_sum", POST_OPS_SUM, sum, 1f, 0, TYPE_OF_OUTPUT);
-    call("dnnl_primitive_attr_set_post_ops", ATTR_POST_OPS, addingAttributes, sum);
+    call(
+        "dnnl_post_ops_append_sum",
+        function -> (int) POST_OPS_SUM.invokeExact(function, sum, 1f, 0, TYPE_OF_OUTPUT));
+    call(
+        "dnnl_primitive_attr_set_post_ops",
+        function -> (int) ATTR_POST_OPS.invokeExact(function, addingAttributes, sum));
     destroy("post_ops", sum);
   }
 
   private MemorySegment attributes() {
-    MemorySegment made = create("dnnl_primitive_attr_create", ATTR_CREATE);
-    call("dnnl_primitive_attr_set_scratchpad_mode", ATTR_SCRATCHPAD, made, USER_SCRATCHPAD);
-    return made;
+    MemorySegment attributes =
+        create(
+            "dnnl_primitive_attr_create",
+            (function, made) -> (int) ATTR_CREATE.invokeExact(function, made));
+    call(
+        "dnnl_primitive_attr_set_scratchpad_mode",
+        function -> (int) ATTR_SCRATCHPAD.invokeExact(function, attributes, USER_SCRATCHPAD));
+    return attributes;
   }
 
   /** The version of the library: {@code 3.11.0}. */
   static String version(NativeLibrary library) {
+    MemorySegment function = library.function("dnnl_version");
     MemorySegment version =
-        ((MemorySegment) invoke(VERSION, library.function("dnnl_version"))).reinterpret(12);
+        Downcalls.call(() -> (MemorySegment) VERSION.invokeExact(function)).reinterpret(12);
     return String.format(
         Locale.ROOT,
         "%d.%d.%d",
@@ -187,8 +206,10 @@ final class OneDnn implements AutoCloseable {
           case AVX2 -> 0x7; // dnnl_cpu_isa_avx2
           case AVX512 -> 0x0; // dnnl_cpu_isa_default: no limit
         };
-    String function = "dnnl_set_max_cpu_isa";
-    check(function, (int) invoke(SET_MAX_CPU_ISA, library.function(function), isa));
+    call(
+        library,
+        "dnnl_set_max_cpu_isa",
+        function -> (int) SET_MAX_CPU_ISA.invokeExact(function, isa));
   }
 
   /**
@@ -304,23 +325,7 @@ final class OneDnn implements AutoCloseable {
         operation = operation(matrices, shape.adds);
       }
       try {
-        MemorySegment scratchpad =
-            (MemorySegment)
-                invoke(
-                    QUERY_MEMORY_DESC,
-                    library.function("dnnl_primitive_desc_query_md"),
-                    operation,
-                    QUERY_SCRATCHPAD,
-                    0);
-        return new Product(
-            create("dnnl_primitive_create", PRIMITIVE_CREATE, operation),
-            memory(matrices.left),
-            memory(matrices.right),
-            memory(matrices.out),
-            memory(scratchpad),
-            (long)
-                invoke(
-                    MEMORY_DESC_SIZE, library.function("dnnl_memory_desc_get_size"), scratchpad));
+        return product(matrices, operation);
       } finally {
         destroy("primitive_desc", operation);
       }
@@ -329,23 +334,49 @@ final class OneDnn implements AutoCloseable {
     }
   }
 
+  private Product product(Matrices matrices, MemorySegment operation) {
+    MemorySegment query = library.function("dnnl_primitive_desc_query_md");
+    MemorySegment size = library.function("dnnl_memory_desc_get_size");
+    MemorySegment scratchpad =
+        Downcalls.call(
+            () ->
+                (MemorySegment)
+                    QUERY_MEMORY_DESC.invokeExact(query, operation, QUERY_SCRATCHPAD, 0));
+    return new Product(
+        create(
+            "dnnl_primitive_create",
+            (function, made) -> (int) PRIMITIVE_CREATE.invokeExact(function, made, operation)),
+        memory(matrices.left),
+        memory(matrices.right),
+        memory(matrices.out),
+        memory(scratchpad),
+        Downcalls.call(() -> (long) MEMORY_DESC_SIZE.invokeExact(size, scratchpad)));
+  }
+
   private MemorySegment operation(Matrices matrices, boolean adds) {
+    MemorySegment how = adds ? addingAttributes : attributes;
     return create(
         "dnnl_matmul_primitive_desc_create",
-        MATMUL_CREATE,
-        engine,
-        matrices.left,
-        matrices.right,
-        MemorySegment.NULL,
-        matrices.out,
-        adds ? addingAttributes : attributes);
+        (function, made) ->
+            (int)
+                MATMUL_CREATE.invokeExact(
+                    function,
+                    made,
+                    engine,
+                    matrices.left,
+                    matrices.right,
+                    MemorySegment.NULL,
+                    matrices.out,
+                    how));
   }
 
   /** Whether oneDNN would compute an operation by its reference code, which is very slow. */
   private boolean isReference(MemorySegment operation) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment name = arena.allocate(ADDRESS);
-      call("dnnl_primitive_desc_query", QUERY, operation, QUERY_IMPLEMENTATION, 0, name);
+      call(
+          "dnnl_primitive_desc_query",
+          function -> (int) QUERY.invokeExact(function, operation, QUERY_IMPLEMENTATION, 0, name));
       return name.get(ADDRESS, 0).reinterpret(Integer.MAX_VALUE).getString(0).startsWith("ref");
     }
   }
@@ -460,11 +491,10 @@ final class OneDnn implements AutoCloseable {
       MemorySegment descriptor =
           create(
               "dnnl_memory_desc_create_with_strides",
-              MEMORY_DESC_CREATE,
-              2,
-              extents,
-              code(dtype),
-              strides);
+              (function, made) ->
+                  (int)
+                      MEMORY_DESC_CREATE.invokeExact(
+                          function, made, 2, extents, code(dtype), strides));
       descriptors.add(descriptor);
       return descriptor;
     }
@@ -480,36 +510,45 @@ final class OneDnn implements AutoCloseable {
   }
 
   private MemorySegment memory(MemorySegment descriptor) {
-    return create("dnnl_memory_create", MEMORY_CREATE, descriptor, engine, MemorySegment.NULL);
+    return create(
+        "dnnl_memory_create",
+        (function, made) ->
+            (int)
+                MEMORY_CREATE.invokeExact(function, made, descriptor, engine, MemorySegment.NULL));
   }
 
-  /** Calls a function that writes a pointer to its first argument, and returns that pointer. */
-  private MemorySegment create(String function, MethodHandle handle, Object... arguments) {
+  /** A call of the function at an address, which returns its status. */
+  @FunctionalInterface
+  private interface Call {
+    int of(MemorySegment function) throws Throwable;
+  }
+
+  /** The same of a function that writes a pointer to {@code made}. */
+  @FunctionalInterface
+  private interface Creation {
+    int of(MemorySegment function, MemorySegment made) throws Throwable;
+  }
+
+  /** The pointer that a function writes. */
+  private MemorySegment create(String name, Creation creation) {
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment result = arena.allocate(ADDRESS);
-      List<Object> all = new ArrayList<>(List.of(result));
-      all.addAll(List.of(arguments));
-      call(function, handle, all.toArray());
-      return result.get(ADDRESS, 0);
+      MemorySegment made = arena.allocate(ADDRESS);
+      call(name, function -> creation.of(function, made));
+      return made.get(ADDRESS, 0);
     }
   }
 
   private void destroy(String kind, MemorySegment object) {
-    call("dnnl_" + kind + "_destroy", DESTROY, object);
+    call("dnnl_" + kind + "_destroy", function -> (int) DESTROY.invokeExact(function, object));
   }
 
-  private void call(String function, MethodHandle handle, Object... arguments) {
-    check(function, (int) invoke(handle, library.function(function), arguments));
+  private void call(String name, Call call) {
+    call(library, name, call);
   }
 
-  /**
-   * Calls a function that is not called in a loop: a method handle with any arguments is slower
-   * than one with exact types, and simpler to write.
-   */
-  private static Object invoke(MethodHandle handle, MemorySegment function, Object... arguments) {
-    List<Object> all = new ArrayList<>(List.of(function));
-    all.addAll(List.of(arguments));
-    return Downcalls.call(() -> handle.invokeWithArguments(all));
+  private static void call(NativeLibrary library, String name, Call call) {
+    MemorySegment function = library.function(name);
+    check(name, Downcalls.call(() -> call.of(function)));
   }
 
   private static void check(String function, int status) {
