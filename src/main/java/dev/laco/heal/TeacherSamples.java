@@ -11,7 +11,6 @@ import dev.laco.run.JobEstimate;
 import dev.laco.run.StopTokens;
 import dev.laco.text.FitText;
 import dev.laco.text.Tokenizer;
-import dev.laco.training.LabelShare;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -46,6 +45,9 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
   /** Rounds after which a model that writes nothing is left alone. */
   private static final int MOST_EMPTY_ROUNDS = 4;
 
+  /** How often a training meets its text, and samples, where there is time for more. */
+  private static final int PASSES = 4;
+
   /** The largest share of the time of a training in which samples are drawn for it. */
   private static final double MOST_SHARE = 0.25;
 
@@ -75,8 +77,7 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
     double drawing = drawn.orElse(trained);
     double tokens =
         Math.min(
-            (seconds - LabelShare.PASSES * text * trained)
-                / (drawing + LabelShare.PASSES * trained),
+            (seconds - PASSES * text * trained) / (drawing + PASSES * trained),
             MOST_SHARE * seconds / drawing);
     long least = (long) ROUND * mostWritten(config);
     if (tokens < least) {

@@ -13,16 +13,13 @@ import org.jspecify.annotations.Nullable;
  *     that is met often are learnt by heart, and the original's predictions are not
  */
 public record LabelShare(double share, int passes) {
-  /** Passes over a text in which its next tokens are not yet learnt by heart. */
-  public static final int PASSES = 4;
-
   /** The divergence alone. */
   public static final LabelShare NONE = new LabelShare(0, 0);
 
   /**
    * What suits a model that lost layers; docs/benchmarks.md, "Labels", has what it was chosen by.
    */
-  private static final LabelShare USUAL = new LabelShare(0.15, PASSES);
+  private static final LabelShare USUAL = new LabelShare(0.15, 9);
 
   /** A share that is given for all of a training; null for the usual one. */
   public static LabelShare of(@Nullable Double given) {

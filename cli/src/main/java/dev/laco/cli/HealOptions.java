@@ -55,7 +55,7 @@ final class HealOptions {
       description =
           "Share of the loss that is the language model's own, 0 to 1; the rest is the divergence"
               + " from the original. 0 keeps closest to the original. Default: 0.15 in the"
-              + " first four passes over the text, 0 behind them.")
+              + " first nine passes over the text, 0 behind them.")
   @Nullable Double labelShare;
 
   @Option(
