@@ -21,8 +21,9 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * Removes the files of runs that died: the folders that they were filling. A target that such a run
- * had renamed gets its name back.
+ * Removes the files of runs that died: the folders that they were filling, and the empty files by
+ * which they found out whether a folder can be written. A target that such a run had renamed gets
+ * its name back.
  *
  * <p>Other users may write into the same folder, so a lock file is checked before it is acted on.
  * It must be a regular file of the caller that holds one plain name, and the files and folders that
@@ -31,6 +32,7 @@ import java.util.stream.Stream;
  */
 final class StaleLocks {
   private static final Pattern LOCK = Pattern.compile("\\.laco-[0-9a-f]+\\.lock");
+  private static final Pattern TRIAL = Pattern.compile("\\.laco-[0-9]+\\.tmp");
   private static final Pattern PLAIN_NAME = Pattern.compile("(?!\\.{1,2}$)[^/\\p{Cc}]+");
 
   private static final String NO_NAME = "it does not hold the name of a folder or file";
@@ -55,15 +57,41 @@ final class StaleLocks {
     Path folder = ours.file().resolveSibling("");
     List<Path> files;
     try (Stream<Path> all = Files.list(folder)) {
-      files =
-          all.filter(file -> LOCK.matcher(file.getFileName().toString()).matches())
-              .sorted()
-              .toList();
+      files = all.sorted().toList();
     } catch (IOException | UncheckedIOException e) {
       warnings.accept(folder + ": cannot be searched for what runs that died left: " + reason(e));
       return;
     }
-    files.forEach(stale::remove);
+    for (Path file : files) {
+      String name = file.getFileName().toString();
+      if (LOCK.matcher(name).matches()) {
+        stale.remove(file);
+      } else if (TRIAL.matcher(name).matches()) {
+        stale.removeEmpty(file);
+      }
+    }
+  }
+
+  private void removeEmpty(Path file) {
+    try {
+      requireOurs(file, "isRegularFile", "a regular file");
+      if (Files.size(file) == 0) {
+        Files.deleteIfExists(file);
+      }
+    } catch (NoSuchFileException e) {
+      // Its run goes on, and has removed it.
+    } catch (IOException e) {
+      passOver(file, e);
+    }
+  }
+
+  private void passOver(Path file, Exception e) {
+    warnings.accept(
+        String.format(
+            Locale.ROOT,
+            "%s: what a run that died may have left is passed over: %s; it can be deleted by hand if no laco is writing there",
+            file,
+            reason(e)));
   }
 
   private void remove(Path file) {
@@ -80,12 +108,7 @@ final class StaleLocks {
     } catch (NoSuchFileException e) {
       // Another run has removed the files.
     } catch (IOException | OverlappingFileLockException e) {
-      warnings.accept(
-          String.format(
-              Locale.ROOT,
-              "%s: what a run that died may have left is passed over: %s; it can be deleted by hand if no laco is writing there",
-              file,
-              reason(e)));
+      passOver(file, e);
     }
   }
 

@@ -132,7 +132,8 @@ public final class OutputFiles {
     }
     // Permission bits do not tell: they do not bind root, and a file system may be read-only.
     try {
-      Files.delete(Files.createTempFile(folder, ".laco-", ".tmp"));
+      // Another run may remove the file as one that a run that died has left.
+      Files.deleteIfExists(Files.createTempFile(folder, ".laco-", ".tmp"));
     } catch (IOException e) {
       throw new ResourceException(
           String.format(

@@ -63,6 +63,21 @@ class StaleLocksTest {
     Files.writeString(parent.resolve(OLD).resolve("file"), "old");
   }
 
+  /** A run that is killed while it finds out whether a folder can be written leaves such a file. */
+  @Test
+  void theEmptyFileOfATrialIsRemovedAndNothingElseOfThatName() throws IOException {
+    Files.createFile(parent.resolve(".laco-123.tmp"));
+    Files.writeString(parent.resolve(".laco-124.tmp"), "not ours");
+    Files.createFile(parent.resolve(".laco-abc.tmp"));
+    assertEquals(List.of(), write());
+    assertEquals(List.of(".laco-124.tmp", ".laco-abc.tmp", "out"), TestFiles.names(parent));
+    Files.createSymbolicLink(parent.resolve(".laco-125.tmp"), folder.resolve("precious"));
+    Files.delete(parent.resolve("out"));
+    List<String> warnings = write();
+    assertTrue(
+        warnings.getFirst().contains(".laco-125.tmp is not a regular file"), warnings::toString);
+  }
+
   @ParameterizedTest
   @ValueSource(
       strings = {
