@@ -2,6 +2,7 @@ package dev.laco.apply;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.channels.OverlappingFileLockException;
@@ -32,7 +33,6 @@ import java.util.stream.Stream;
  */
 final class StaleLocks {
   private static final Pattern LOCK = Pattern.compile("\\.laco-[0-9a-f]+\\.lock");
-  private static final Pattern TRIAL = Pattern.compile("\\.laco-[0-9]+\\.tmp");
   private static final Pattern PLAIN_NAME = Pattern.compile("(?!\\.{1,2}$)[^/\\p{Cc}]+");
 
   private static final String NO_NAME = "it does not hold the name of a folder or file";
@@ -57,46 +57,27 @@ final class StaleLocks {
     Path folder = ours.file().resolveSibling("");
     List<Path> files;
     try (Stream<Path> all = Files.list(folder)) {
-      files = all.sorted().toList();
+      files = all.filter(file -> isLock(file) || OutputFiles.isTrial(file)).sorted().toList();
     } catch (IOException | UncheckedIOException e) {
       warnings.accept(folder + ": cannot be searched for what runs that died left: " + reason(e));
       return;
     }
-    for (Path file : files) {
-      String name = file.getFileName().toString();
-      if (LOCK.matcher(name).matches()) {
-        stale.remove(file);
-      } else if (TRIAL.matcher(name).matches()) {
-        stale.removeEmpty(file);
-      }
-    }
+    files.forEach(stale::remove);
   }
 
-  private void removeEmpty(Path file) {
-    try {
-      requireOurs(file, "isRegularFile", "a regular file");
-      if (Files.size(file) == 0) {
-        Files.deleteIfExists(file);
-      }
-    } catch (NoSuchFileException e) {
-      // Its run goes on, and has removed it.
-    } catch (IOException e) {
-      passOver(file, e);
-    }
-  }
-
-  private void passOver(Path file, Exception e) {
-    warnings.accept(
-        String.format(
-            Locale.ROOT,
-            "%s: what a run that died may have left is passed over: %s; it can be deleted by hand if no laco is writing there",
-            file,
-            reason(e)));
+  private static boolean isLock(Path file) {
+    return LOCK.matcher(file.getFileName().toString()).matches();
   }
 
   private void remove(Path file) {
     try {
       requireOurs(file, "isRegularFile", "a regular file");
+      if (OutputFiles.isTrial(file)) {
+        if (Files.size(file) == 0) {
+          Files.deleteIfExists(file);
+        }
+        return;
+      }
       StagingLock lock = StagingLock.tryTake(file);
       if (lock != null) {
         try {
@@ -106,9 +87,14 @@ final class StaleLocks {
         }
       }
     } catch (NoSuchFileException e) {
-      // Another run has removed the files.
+      // Another run has removed what was there.
     } catch (IOException | OverlappingFileLockException e) {
-      passOver(file, e);
+      warnings.accept(
+          String.format(
+              Locale.ROOT,
+              "%s: what a run that died may have left is passed over: %s; it can be deleted by hand if no laco is writing there",
+              file,
+              reason(e)));
     }
   }
 

@@ -13,9 +13,12 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Locale;
 import java.util.Objects;
+import java.util.regex.Pattern;
 
 /** Writes files, and forces them to the disk before anything relies on them. */
 public final class OutputFiles {
+  private static final Pattern TRIAL = Pattern.compile("\\.laco-[0-9]+\\.tmp");
+
   private OutputFiles() {}
 
   /**
@@ -144,6 +147,14 @@ public final class OutputFiles {
               e.getClass().getSimpleName()),
           e);
     }
+  }
+
+  /**
+   * Whether a file has the name of those by which {@link #requireWritable} tries a folder. A
+   * process that is killed in between leaves one, which is empty.
+   */
+  public static boolean isTrial(Path file) {
+    return TRIAL.matcher(file.getFileName().toString()).matches();
   }
 
   private static String reason(IOException e) {

@@ -91,26 +91,32 @@ final class HealRun {
   }
 
   private HealStage.Outcome begin(JobProgress.Stage progress, Clock clock) {
-    Distillation.Pace pace = null;
+    Distillation.Pace pace;
+    TeacherSamples.Wanted wanted;
     try (Distillation training = distillation(stage)) {
-      if (within != null) {
-        pace = training.pace(stage.settings().rate() != null || stage.samples() != null);
-      }
-      if (pace == null || !isWorthSamples(pace)) {
+      pace =
+          within == null
+              ? null
+              : training.pace(stage.settings().rate() != null || stage.samples() != null);
+      wanted = wanted(pace);
+      if (wanted.tokens(OptionalDouble.empty()) == 0) {
         return train(stage, training, pace, progress, clock);
       }
     }
-    double seconds = left();
-    Distillation.Pace measured = pace;
-    HealStage longer =
-        drawn(
-            drawn ->
-                TeacherSamples.worth(
-                    original.config(), seconds, stage.parts().tokens(), measured.token(), drawn),
-            progress);
+    HealStage longer = drawn(wanted, progress);
     try (Distillation training = distillation(longer)) {
       return train(longer, training, pace, progress, clock);
     }
+  }
+
+  /** The samples that the time that is left is worth; none where no time is given. */
+  private TeacherSamples.Wanted wanted(Distillation.@Nullable Pace pace) {
+    if (pace == null || stage.samples() == null) {
+      return _ -> 0;
+    }
+    double seconds = left();
+    long text = stage.parts().tokens();
+    return drawn -> TeacherSamples.worth(original.config(), seconds, text, pace.token(), drawn);
   }
 
   private HealStage.Outcome resume(JobProgress.Stage progress, Clock clock, HealState.Kept kept) {
@@ -136,17 +142,6 @@ final class HealRun {
 
   private Distillation distillation(HealStage of) {
     return new Distillation(original, student, of.parts(), how, place);
-  }
-
-  private boolean isWorthSamples(Distillation.Pace pace) {
-    return stage.samples() != null
-        && TeacherSamples.worth(
-                original.config(),
-                left(),
-                stage.parts().tokens(),
-                pace.token(),
-                OptionalDouble.empty())
-            > 0;
   }
 
   private HealStage drawn(TeacherSamples.Wanted wanted, JobProgress.Stage progress) {

@@ -63,8 +63,8 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
 
   /**
    * How many tokens of samples are worth their time in front of a training: those with which it
-   * meets text and samples {@value LabelShare#PASSES} times, where it would meet the text alone
-   * more often; 0 for fewer than the first round draws.
+   * meets text and samples {@value #PASSES} times, where it would meet the text alone more often; 0
+   * for fewer than the first round draws.
    *
    * @param seconds of drawing and training
    * @param text tokens of the text
