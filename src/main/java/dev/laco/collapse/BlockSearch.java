@@ -26,6 +26,12 @@ public final class BlockSearch {
   private static final double CLOSE = 1.15;
 
   /**
+   * What the cheapest model costs at least, in nats of divergence, where others are found beside
+   * it: fitted models that cost less are too much alike for a fit on few tokens to tell them apart.
+   */
+  private static final double TOLD_APART = 0.025;
+
+  /**
    * The share by which a model costs more for each block but the first: costs are uncertain, and a
    * fit makes up for one long block better than for several that cost the same.
    */
@@ -58,7 +64,7 @@ public final class BlockSearch {
 
   /**
    * The models whose blocks cost least together, the best first: one, and those that cost about as
-   * little.
+   * little where it costs enough for them to be told apart.
    *
    * @param costs one for every block of the settings, which must have been checked
    * @param listener told of every removal of a block that leads to one of the models
@@ -116,7 +122,7 @@ public final class BlockSearch {
     found.sort(Comparator.comparingDouble(Removal::cost));
     Removal first = found.getFirst();
     return found.stream()
-        .limit(FOUND)
+        .limit(first.cost() < TOLD_APART ? 1 : FOUND)
         .filter(removal -> removal.equals(first) || removal.cost() <= CLOSE * first.cost())
         .toList();
   }

@@ -231,6 +231,7 @@ final class HealRun {
         settings.lora(),
         rate,
         how.labels().share(),
+        how.labels().ended((double) tokens / of.parts().tokens()),
         trials);
   }
 

@@ -81,6 +81,9 @@ public final class ReportJson {
     if (start.lora() != null) {
       json.put("lora", start.lora());
     }
+    if (start.labelPasses() != null) {
+      json.put("labelPasses", start.labelPasses());
+    }
     ArrayNode rates = json.putArray("rates");
     start
         .rates()

@@ -18,8 +18,9 @@ import org.jspecify.annotations.Nullable;
  * @param lora rank of the adapters whose parameters these are; null where all tensors of the layers
  *     are trained
  * @param rate the largest learning rate
- * @param labelShare share of the loss that is the language model's own, in the first passes over
- *     the text
+ * @param labelShare share of the loss that is the language model's own
+ * @param labelPasses passes over the text behind which that is 0; null where the training ends
+ *     before
  * @param rates that were tried one after another, the model before them first, at rate 0; empty
  *     where the rate was given
  */
@@ -34,18 +35,28 @@ public record TrainingStart(
     @Nullable Integer lora,
     double rate,
     double labelShare,
+    @Nullable Integer labelPasses,
     List<RateTrial> rates) {
   public TrainingStart {
     rates = List.copyOf(rates);
   }
 
-  /** The loss of a token for people: {@code 0.85 KL + 0.15 nll}, or {@code KL}. */
+  /**
+   * The loss of a token for people: {@code 0.85 KL + 0.15 nll}, {@code KL}, or {@code 0.85 KL +
+   * 0.15 nll (KL alone behind 9 passes over the text)}.
+   */
   public String loss() {
     if (labelShare == 0) {
       return "KL";
     }
     BigDecimal labels = BigDecimal.valueOf(labelShare);
-    return BigDecimal.ONE.subtract(labels) + " KL + " + labels + " nll";
+    return BigDecimal.ONE.subtract(labels)
+        + " KL + "
+        + labels
+        + " nll"
+        + (labelPasses == null
+            ? ""
+            : " (KL alone behind " + labelPasses + " passes over the text)");
   }
 
   /** The trained parameters for people: {@code 1,024 parameters of adapters of rank 8}. */

@@ -31,6 +31,11 @@ public record LabelShare(double share, int passes) {
     return pass <= passes ? share : 0;
   }
 
+  /** The passes behind which the share is 0; null for a training that ends before. */
+  public @Nullable Integer ended(double trainedPasses) {
+    return share > 0 && trainedPasses > passes ? passes : null;
+  }
+
   /** The loss by which rates and weights of a training are compared. */
   double loss(double divergence, double nll) {
     return (1 - share) * divergence + share * nll;

@@ -1,6 +1,7 @@
 package dev.laco.training;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Compute;
@@ -134,11 +135,14 @@ class DistillationTest {
       // Steps of this rate change nothing.
       double divergence = losses(pruned, memory, text, LabelShare.NONE, 1).getFirst();
       double nll = losses(pruned, memory, text, new LabelShare(1, 1), 1).getFirst();
-      List<Double> passes = losses(pruned, memory, text, new LabelShare(0.25, 2), 3);
+      LabelShare labels = new LabelShare(0.25, 2);
+      List<Double> passes = losses(pruned, memory, text, labels, 3);
       assertEquals(0.75 * divergence + 0.25 * nll, passes.get(0), 1e-5);
       assertEquals(passes.get(0), passes.get(1), 1e-5);
       assertEquals(divergence, passes.get(2), 1e-5);
       assertTrue(nll > 1.1 * divergence);
+      assertEquals(2, labels.ended(3));
+      assertNull(labels.ended(2));
     }
   }
 

@@ -89,6 +89,10 @@ class HealTest {
     JsonNode json = run.json();
     assertEquals(json, Fixtures.read(folder.resolve("healed.report.json")));
     assertTrue(run.err().contains("held out"), run.err());
+    assertEquals(9, json.at("/training/labelPasses").intValue());
+    assertTrue(
+        run.err().contains(", loss 0.85 KL + 0.15 nll (KL alone behind 9 passes over the text),"),
+        run.err());
     String page = Files.readString(folder.resolve("healed.report.html"));
     for (JsonNode held : json.at("/training/heldOut")) {
       assertTrue(
