@@ -31,6 +31,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
@@ -39,14 +40,21 @@ import org.junit.jupiter.api.io.TempDir;
 
 /**
  * What prunes at the shapes of large models ask a GPU for: the numbers of the table in
- * docs/benchmarks.md ("What a GPU is asked for"). The models have the widths of Llama 3 8B and of
- * Llama 2 7B, eight layers, a small vocabulary, and weights that are zero. The device only counts;
- * every similarity and loss that it gives is the same.
+ * docs/benchmarks.md ("What a GPU is asked for"). Two models have the widths of Llama 3 8B and of
+ * Llama 2 7B, eight layers and a small vocabulary, and one has the shape of SmolLM2-135M; all
+ * weights are zero. The device only counts; every similarity and loss that it gives is the same.
  */
 @OnStandIn
 class CudaWorkTest {
   private static final int LAYERS = 8;
   private static final int VOCABULARY = 8192;
+
+  private static final String SMOLLM2 =
+      """
+      "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+       "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152,
+       "tie_word_embeddings": true""";
+
   private static final Path TABLE = Path.of("docs/benchmarks.md");
 
   // What an H100 is taken to reach, for the seconds that are reckoned.
@@ -58,29 +66,40 @@ class CudaWorkTest {
   @TempDir static Path folder;
   private static Path llama3;
   private static Path llama2;
+  private static Path smolLm2;
 
   @BeforeAll
   static void makeModels() throws IOException {
-    llama3 = model("llama-3-8b", 14336, 8);
-    llama2 = model("llama-2-7b", 11008, 32);
+    llama3 = model("llama-3-8b", large(14336, 8));
+    llama2 = model("llama-2-7b", large(11008, 32));
+    smolLm2 = model("smollm2-135m", SMOLLM2);
     tokens("calibration.json", 15, 32);
     tokens("fit.json", 32, 256);
     tokens("evaluation.json", 4, 256);
   }
 
-  private static Path model(String name, int channels, int keyValueHeads) throws IOException {
+  /** The shape of a model as wide as the large ones, with fewer layers and tokens. */
+  private static String large(int channels, int keyValueHeads) {
+    return String.format(
+        Locale.ROOT,
+        """
+        "hidden_size": 4096, "intermediate_size": %d, "num_hidden_layers": %d,
+         "num_attention_heads": 32, "num_key_value_heads": %d, "vocab_size": %d,
+         "tie_word_embeddings": false""",
+        channels,
+        LAYERS,
+        keyValueHeads,
+        VOCABULARY);
+  }
+
+  private static Path model(String name, String shape) throws IOException {
     String config =
         """
-        {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
-         "intermediate_size": CHANNELS, "num_hidden_layers": LAYERS, "num_attention_heads": 32,
-         "num_key_value_heads": HEADS, "vocab_size": VOCABULARY, "max_position_embeddings": 8192,
-         "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu",
-         "tie_word_embeddings": false, "torch_dtype": "bfloat16"}
+        {"architectures": ["LlamaForCausalLM"], "model_type": "llama", SHAPE,
+         "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 500000.0,
+         "hidden_act": "silu", "torch_dtype": "bfloat16"}
         """
-            .replace("CHANNELS", String.valueOf(channels))
-            .replace("HEADS", String.valueOf(keyValueHeads))
-            .replace("LAYERS", String.valueOf(LAYERS))
-            .replace("VOCABULARY", String.valueOf(VOCABULARY));
+            .replace("SHAPE", shape);
     Path model = Files.createDirectory(folder.resolve(name));
     SparseCheckpoint.write(model, config, 1);
     return model;
@@ -127,7 +146,15 @@ class CudaWorkTest {
             PruneRequest.of(Goal.layers(6))
                 .withRule("drop")
                 .withFromPlan(without(llama3, 2, 4))
-                .withHeal(training())));
+                .withHeal(training(4096, null, HealSettings.Layers.BEHIND))));
+    PruneRequest shallow =
+        PruneRequest.of(Goal.layers(23)).withRule("drop").withFromPlan(without(smolLm2, 7, 11));
+    HealSettings.Layers all = HealSettings.Layers.ALL;
+    rows.put(
+        "SmolLM2-135M at 23 layers: 4,096 tokens more of"
+            + " `--heal-tokens N --step-tokens 1024 --heal-layers all`",
+        asked(smolLm2, shallow.withHeal(training(6144, 1024, all)))
+            .less(asked(smolLm2, shallow.withHeal(training(2048, 1024, all)))));
     rows.put(
         "Llama 2 7B: `--from-plan`, `--rule refine`",
         asked(llama2, refine.withFromPlan(without(llama2, 1, 5, 2))));
@@ -219,15 +246,16 @@ class CudaWorkTest {
     return new FitSettings(folder.resolve("fit.json"), null);
   }
 
-  private static HealSettings training() {
+  private static HealSettings training(
+      long tokens, @Nullable Integer stepTokens, HealSettings.Layers layers) {
     return new HealSettings(
         List.of(folder.resolve("fit.json")),
         0L,
-        4096L,
-        null,
+        tokens,
+        stepTokens,
         1e-4,
         null,
-        null,
+        layers,
         null,
         null,
         null,
