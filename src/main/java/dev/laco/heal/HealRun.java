@@ -231,7 +231,7 @@ final class HealRun {
         settings.lora(),
         rate,
         how.labels().share(),
-        how.labels().ended((double) tokens / of.parts().tokens()),
+        how.labels().ended(Math.ceilDiv(tokens, of.parts().tokens())),
         trials);
   }
 

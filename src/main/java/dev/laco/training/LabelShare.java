@@ -31,9 +31,9 @@ public record LabelShare(double share, int passes) {
     return pass <= passes ? share : 0;
   }
 
-  /** The passes behind which the share is 0; null for a training that ends before. */
-  public @Nullable Integer ended(double trainedPasses) {
-    return share > 0 && trainedPasses > passes ? passes : null;
+  /** The passes behind which there are no labels; null for a training that ends before. */
+  public @Nullable Integer ended(long lastPass) {
+    return in(lastPass) == share ? null : passes;
   }
 
   /** The loss by which rates and weights of a training are compared. */
