@@ -1,12 +1,13 @@
-// A step of AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019) on an element, and where it
-// has the weight.
+// A step of AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019) on an element, where it has the
+// weight, and the tensors of a launch.
 #pragma once
 
 #include "common.cuh"
 
 namespace laco {
 
-// The numbers of a step, as TrainingOps.AdamW has them.
+// The numbers of a step, as TrainingOps.AdamW has them. rest1, rest2: 1 - beta1, 1 - beta2, rounded once; correction: the
+// inverse of TrainingOps.AdamW.squareCorrection; decay: rate times decay.
 struct AdamStep {
   float gradient_scale, beta1, rest1, beta2, rest2, step_size, correction, epsilon, decay;
 
@@ -85,5 +86,26 @@ struct Trained {
     store(weight + i, w);
   }
 };
+
+// A tensor that a step moves.
+struct AdamJob {
+  int64_t elements;
+  int64_t first_block;
+  float* gradient;
+  void* mean;            // float [elements], or what adam_w_8bit.cu has in the place of both running means
+  float* square;
+  float* master;         // null for none: the weight is rounded at random by the key
+  void* weight;
+  const float* damping;  // taken in place of epsilon; null for that
+  uint64_t key;
+  AdamStep step;
+  int32_t reserved;
+
+  template <class W>
+  __device__ __forceinline__ Trained<W> trained() const {
+    return {master == nullptr ? nullptr : global(master), global(static_cast<W*>(weight)), key};
+  }
+};
+static_assert(sizeof(AdamJob) == 112, "the host packs these");
 
 }  // namespace laco

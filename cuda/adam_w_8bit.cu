@@ -1,7 +1,8 @@
-// A step of AdamW with running means in 8 bits (Dettmers et al. 2022, arXiv 2110.02861): of each block of 256 elements
-// two scales and the codes of both. A warp takes a block, a lane four neighbours of each half of it.
+// A step of AdamW on many tensors with running means in 8 bits (Dettmers et al. 2022, arXiv 2110.02861): of each block of
+// 256 elements two scales and the codes of both. A warp takes a block at a time, a lane four neighbours of each half of
+// it.
 //
-//   laco_adam_w_8bit_<W>_v1    20 bytes per element and W's, without a master 12 and twice W's; some 100 operations: an
+//   laco_adam_w_8bit_<W>_v2    20 bytes per element and W's, without a master 12 and twice W's; some 100 operations: an
 //                              H100 has time for about as many
 #include "adam_w.cuh"
 
@@ -10,6 +11,7 @@ using namespace laco;
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kRounds = 4;                // in which a block of threads takes its elements
 constexpr int kBlock = 256;               // elements that share scales
 constexpr int kCodeWords = kBlock / 4;    // of the codes of one running mean
 constexpr int kRow = 2 + 2 * kCodeWords;  // words of a block: two scales, then the codes of both running means
@@ -76,21 +78,6 @@ __device__ __forceinline__ Floats<4> four(int64_t i, int64_t n, Load load_from) 
   }
 }
 
-// Calls f(Width<4>(), i), or f(Width<1>(), i + k) for each of four neighbours before n.
-template <bool kVectors, class Function>
-__device__ __forceinline__ void for_four(int64_t i, int64_t n, Function f) {
-  if constexpr (kVectors) {
-    f(Width<4>(), i);
-  } else {
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-      if (i + k < n) {
-        f(Width<1>(), i + k);
-      }
-    }
-  }
-}
-
 // Takes a block, whose first element is `first`, by a warp.
 template <bool kVectors, class W>
 __device__ __forceinline__ void take_block(float* gradient, uint32_t* row, const Trained<W>& trained, int64_t first,
@@ -119,7 +106,7 @@ __device__ __forceinline__ void take_block(float* gradient, uint32_t* row, const
       most_mean = fmaxf(most_mean, fabsf(m[q][k]));
       most_square = fmaxf(most_square, s[q][k]);
     }
-    for_four<kVectors>(i, n, [&](auto width, int64_t at) {
+    for_four(i, n, kVectors, [&](auto width, int64_t at) {
       constexpr int N = decltype(width)::value;
       store(gradient + at, Floats<N>{});
       if constexpr (N == 4) {
@@ -153,36 +140,43 @@ __device__ __forceinline__ void take_block(float* gradient, uint32_t* row, const
 }
 
 template <class W>
-__device__ __forceinline__ void adam_w_8bit(float* gradient, uint32_t* moments, const Trained<W>& trained, int64_t n,
-                                            const AdamStep& step) {
+__device__ __forceinline__ void adam_w_8bit(const AdamJob& job) {
   __shared__ float mean_values[256], square_values[256];
   mean_values[threadIdx.x] = MeanCode::value(static_cast<int>(threadIdx.x));
   square_values[threadIdx.x] = SquareCode::value(static_cast<int>(threadIdx.x));
   __syncthreads();
-  const int64_t block = static_cast<int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
-  const int64_t first = block * kBlock;
-  uint32_t* const row = moments + block * kRow;
-  if (first + kBlock <= n && aligned4(gradient) && trained.aligned4()) {
-    take_block<true>(gradient, row, trained, first, n, mean_values, square_values, step);
-  } else if (first < n) {
-    take_block<false>(gradient, row, trained, first, n, mean_values, square_values, step);
+  float* const gradient = global(job.gradient);
+  uint32_t* const moments = global(static_cast<uint32_t*>(job.mean));
+  const Trained<W> trained = job.trained<W>();
+  const AdamStep step = job.step;
+  const int64_t n = job.elements;
+  const bool vectors = aligned4(gradient) && trained.aligned4();
+  constexpr int kWarps = kThreads / kWarp;
+  const int64_t start = (blockIdx.x - job.first_block) * kWarps * kRounds + threadIdx.x / kWarp;
+#pragma unroll 1
+  for (int round = 0; round < kRounds; round++) {
+    const int64_t block = start + round * kWarps;
+    const int64_t first = block * kBlock;
+    uint32_t* const row = moments + block * kRow;
+    if (vectors && first + kBlock <= n) {
+      take_block<true>(gradient, row, trained, first, n, mean_values, square_values, step);
+    } else if (first < n) {
+      take_block<false>(gradient, row, trained, first, n, mean_values, square_values, step);
+    }
   }
 }
 
 }  // namespace
 
-// moments [ceil(n / 256), 130]: of each block of elements the largest magnitude of means, that of squares, the codes of
-// 256 means, and those of 256 squares. The rest as in adam_w.cu. grid = ceil(n / 2048).
-#define LACO_ADAM_W_8BIT(name, W)                                                                              \
-  extern "C" __global__ void __launch_bounds__(kThreads)                                                       \
-      name(float* gradient, uint32_t* moments, float* master, W* weight, int64_t n, int64_t key,               \
-           float gradient_scale, float beta1, float rest1, float beta2, float rest2, float step_size,          \
-           float correction, float epsilon, float decay) {                                                     \
-    adam_w_8bit(gradient, moments, Trained<W>{master, weight, static_cast<uint64_t>(key)}, n,                  \
-                AdamStep{gradient_scale, beta1, rest1, beta2, rest2, step_size, correction, epsilon, decay});  \
-  }                                                                                                            \
+// jobs [count], in order of their blocks, each of ceil(elements / 8192). In the place of running means a job has words
+// [ceil(elements / 256), 130]: of each block of elements the largest magnitude of means, that of squares, the codes of
+// 256 means, and those of 256 squares. No damping. grid = blocks of all jobs.
+#define LACO_ADAM_W_8BIT(name, W)                                                                           \
+  extern "C" __global__ void __launch_bounds__(kThreads) name(const AdamJob* jobs, int32_t count) {         \
+    adam_w_8bit<W>(job_of_block(jobs, count));                                                              \
+  }                                                                                                         \
   LACO_EXPORT(name)
 
-LACO_ADAM_W_8BIT(laco_adam_w_8bit_f32_v1, float)
-LACO_ADAM_W_8BIT(laco_adam_w_8bit_f16_v1, __half)
-LACO_ADAM_W_8BIT(laco_adam_w_8bit_bf16_v1, __nv_bfloat16)
+LACO_ADAM_W_8BIT(laco_adam_w_8bit_f32_v2, float)
+LACO_ADAM_W_8BIT(laco_adam_w_8bit_f16_v2, __half)
+LACO_ADAM_W_8BIT(laco_adam_w_8bit_bf16_v2, __nv_bfloat16)

@@ -264,11 +264,10 @@ struct Width {
   static constexpr int value = N;
 };
 
-// For elementwise kernels, of which a thread takes four neighbours: calls f(Width<4>, i) where they may be taken
-// as vectors and there are four, else f(Width<1>, i) for each.
+// Calls f(Width<4>, start) where four neighbours may be taken as a vector and there are four before n, else
+// f(Width<1>, i) for each of those that there are.
 template <class Function>
-__device__ __forceinline__ void for_each_of_four(int64_t n, bool vectors, Function f) {
-  const int64_t start = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
+__device__ __forceinline__ void for_four(int64_t start, int64_t n, bool vectors, Function f) {
   if (vectors && start + 4 <= n) {
     f(Width<4>(), start);
   } else {
@@ -276,6 +275,25 @@ __device__ __forceinline__ void for_each_of_four(int64_t n, bool vectors, Functi
       f(Width<1>(), i);
     }
   }
+}
+
+// For elementwise kernels, of which a thread takes four neighbours.
+template <class Function>
+__device__ __forceinline__ void for_each_of_four(int64_t n, bool vectors, Function f) {
+  for_four((static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 4, n, vectors, f);
+}
+
+// The job that this block works on, of several whose first blocks ascend from 0.
+template <class Job>
+__device__ __forceinline__ const Job& job_of_block(const Job* jobs, int32_t count) {
+  const int64_t block = blockIdx.x;
+  int32_t low = 0;
+  int32_t high = count;
+  while (high - low > 1) {
+    const int32_t middle = low + (high - low) / 2;
+    (jobs[middle].first_block <= block ? low : high) = middle;
+  }
+  return jobs[low];
 }
 
 // ---- sums, the same bits every time

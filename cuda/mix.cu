@@ -50,15 +50,8 @@ struct Part {
 };
 
 __device__ Part part_of_block(const MixJob* jobs, int32_t count) {
-  const int64_t block = blockIdx.x;
-  int32_t low = 0;
-  int32_t high = count;
-  while (high - low > 1) {
-    const int32_t middle = low + (high - low) / 2;
-    (jobs[middle].first_block <= block ? low : high) = middle;
-  }
-  const MixJob& job = jobs[low];
-  const int64_t start = (block - job.first_block) * kElements;
+  const MixJob& job = job_of_block(jobs, count);
+  const int64_t start = (blockIdx.x - job.first_block) * kElements;
   return {job, start, min(start + kElements, job.elements)};
 }
 

@@ -20,6 +20,40 @@ struct AdamStep {
   }
 };
 
+// The layouts of AdamStep and AdamJob in adam_w.cuh.
+struct AdamNumbers {
+  float gradient_scale, beta1, rest1, beta2, rest2, step_size, correction, epsilon, decay;
+};
+struct AdamJob {
+  int64_t elements;
+  int64_t first_block;
+  float* gradient;
+  void* mean;
+  float* square;
+  float* master;
+  void* weight;
+  const float* damping;
+  uint64_t key;
+  AdamNumbers step;
+  int32_t reserved;
+};
+
+inline AdamNumbers numbers(float epsilon) {
+  return {kScale, kBeta1, 1 - kBeta1, kBeta2, 1 - kBeta2, kSize, kCorrection, epsilon, kDecay};
+}
+
+// Launches a kernel of AdamW, of which a block takes so many elements, on jobs.
+inline void launch_adam(const std::string& kernel, std::vector<AdamJob> jobs, int64_t elements) {
+  int64_t blocks = 0;
+  for (AdamJob& job : jobs) {
+    job.first_block = blocks;
+    blocks += (job.elements + elements - 1) / elements;
+  }
+  Buffer<AdamJob> table(jobs);
+  launch(kernel, static_cast<unsigned>(blocks), 256, 0, static_cast<const AdamJob*>(table.data()),
+         static_cast<int32_t>(jobs.size()));
+}
+
 inline uint32_t scrambled(uint32_t x) {
   x = (x ^ (x >> 16)) * 0x85ebca6bu;
   x = (x ^ (x >> 13)) * 0xc2b2ae35u;

@@ -1,6 +1,8 @@
 // adam_w.cu against the step in f64.
 #include "adam_w_check.hpp"
 
+#include <deque>
+
 namespace {
 
 constexpr size_t kTensors = 5;  // gradient, mean, square, master and weight
@@ -8,62 +10,119 @@ constexpr size_t kTensors = 5;  // gradient, mean, square, master and weight
 // Of what is added to roots: the number of the step, or one from device memory.
 enum Damping { kOfStep, kGiven, kNotFinite };
 
+// A tensor that a step moves, as it was before the step and as it is on the device.
 template <class W>
-void run(size_t n, const size_t (&shifts)[kTensors] = {}, Damping damping = kOfStep, bool masters = true) {
-  const float epsilon = damping == kOfStep ? 1e-8f : damping == kGiven ? 0.5f : INFINITY;
-  std::vector<float> gradient = check::random<float>(n), mean = check::random<float>(n);
-  std::vector<float> square = check::random<float>(n), master = check::random<float>(n);
-  for (float& value : square) {
-    value *= value;
+struct Moved {
+  Damping damping;
+  bool masters;
+  std::vector<float> gradient, mean, square, master;
+  std::vector<W> before;
+  check::Buffer<float> device_gradient, device_mean, device_square, device_master, given;
+  check::Buffer<W> weight;
+
+  Moved(size_t n, const size_t (&shifts)[kTensors] = {}, Damping how = kOfStep, bool has_masters = true)
+      : damping(how),
+        masters(has_masters),
+        gradient(damaged(check::random<float>(n))),
+        mean(check::random<float>(n)),
+        square(squared(check::random<float>(n))),
+        master(check::random<float>(n)),
+        before(check::random<W>(n)),
+        device_gradient(gradient, shifts[0]),
+        device_mean(mean, shifts[1]),
+        device_square(square, shifts[2]),
+        device_master(master, shifts[3]),
+        given(std::vector<float>{epsilon()}, 1),
+        weight(before, shifts[4]) {}
+
+  static std::vector<float> damaged(std::vector<float> values) {
+    values[values.size() / 2] = NAN;
+    return values;
   }
-  gradient[n / 2] = NAN;
-  check::Buffer<float> device_gradient(gradient, shifts[0]), device_mean(mean, shifts[1]);
-  check::Buffer<float> device_square(square, shifts[2]), device_master(master, shifts[3]);
-  const std::vector<W> before = check::random<W>(n);
-  check::Buffer<W> weight(before, shifts[4]);
-  const std::string kernel = std::string("laco_adam_w_") + check::type_name<W>() + "_v2";
-  check::Buffer<float> given(std::vector<float>{epsilon}, 1);
-  check::launch(kernel, static_cast<unsigned>((n + 1023) / 1024), 256, 0, device_gradient.data(), device_mean.data(),
-                device_square.data(), masters ? device_master.data() : nullptr, weight.data(), static_cast<int64_t>(n),
-                check::kKey, static_cast<const float*>(damping == kOfStep ? nullptr : given.data()), check::kScale,
-                check::kBeta1, 1 - check::kBeta1, check::kBeta2, 1 - check::kBeta2, check::kSize, check::kCorrection,
-                damping == kOfStep ? epsilon : NAN, check::kDecay);
-  for (size_t i = 0; i < n; i++) {
-    const std::string what = kernel + ", element " + std::to_string(i) + " of " + std::to_string(n);
-    CHECK_CLOSE(check::wide(device_gradient[i]), 0.0, 0, what);
-    if (damping == kNotFinite) {
-      CHECK_CLOSE(check::wide(device_mean[i]), check::wide(mean[i]), 0, what);
-      CHECK_CLOSE(check::wide(device_square[i]), check::wide(square[i]), 0, what);
-      CHECK_CLOSE(check::wide(device_master[i]), check::wide(master[i]), 0, what);
-      CHECK_CLOSE(check::wide(weight[i]), check::wide(before[i]), 0, what);
-      continue;
+
+  static std::vector<float> squared(std::vector<float> values) {
+    for (float& value : values) {
+      value *= value;
     }
-    const double old_weight = masters ? check::wide(master[i]) : check::wide(before[i]);
-    const check::AdamStep step(check::wide(gradient[i]), check::wide(mean[i]), check::wide(square[i]), old_weight,
-                               check::wide(epsilon));
-    CHECK_CLOSE(check::wide(device_mean[i]), step.mean, 1e-6 * (1 + std::abs(step.mean)), what);
-    CHECK_CLOSE(check::wide(device_square[i]), step.square, 1e-6 * step.square, what);
-    if (masters) {
-      CHECK_CLOSE(check::wide(device_master[i]), step.weight, 1e-6 * (1 + std::abs(step.moved)), what);
-      CHECK_CLOSE(check::wide(weight[i]), check::wide(check::narrow<W>(check::wide(device_master[i]))), 0, what);
-    } else {
-      check::check_rounded(weight[i], step.weight, i, what);
-      CHECK_CLOSE(check::wide(device_master[i]), check::wide(master[i]), 0, what);
+    return values;
+  }
+
+  float epsilon() const { return damping == kOfStep ? 1e-8f : damping == kGiven ? 0.5f : INFINITY; }
+
+  check::AdamJob job() {
+    return {static_cast<int64_t>(gradient.size()),
+            0,
+            device_gradient.data(),
+            device_mean.data(),
+            device_square.data(),
+            masters ? device_master.data() : nullptr,
+            weight.data(),
+            damping == kOfStep ? nullptr : given.data(),
+            check::kKey,
+            check::numbers(damping == kOfStep ? epsilon() : NAN),
+            0};
+  }
+
+  void check_step() {
+    for (size_t i = 0; i < gradient.size(); i++) {
+      const std::string what = std::string("adam_w of ") + check::type_name<W>() + ", element " + std::to_string(i) +
+                               " of " + std::to_string(gradient.size());
+      CHECK_CLOSE(check::wide(device_gradient[i]), 0.0, 0, what);
+      if (damping == kNotFinite) {
+        CHECK_CLOSE(check::wide(device_mean[i]), check::wide(mean[i]), 0, what);
+        CHECK_CLOSE(check::wide(device_square[i]), check::wide(square[i]), 0, what);
+        CHECK_CLOSE(check::wide(device_master[i]), check::wide(master[i]), 0, what);
+        CHECK_CLOSE(check::wide(weight[i]), check::wide(before[i]), 0, what);
+        continue;
+      }
+      const double old_weight = masters ? check::wide(master[i]) : check::wide(before[i]);
+      const check::AdamStep step(check::wide(gradient[i]), check::wide(mean[i]), check::wide(square[i]), old_weight,
+                                 check::wide(epsilon()));
+      CHECK_CLOSE(check::wide(device_mean[i]), step.mean, 1e-6 * (1 + std::abs(step.mean)), what);
+      CHECK_CLOSE(check::wide(device_square[i]), step.square, 1e-6 * step.square, what);
+      if (masters) {
+        CHECK_CLOSE(check::wide(device_master[i]), step.weight, 1e-6 * (1 + std::abs(step.moved)), what);
+        CHECK_CLOSE(check::wide(weight[i]), check::wide(check::narrow<W>(check::wide(device_master[i]))), 0, what);
+      } else {
+        check::check_rounded(weight[i], step.weight, i, what);
+        CHECK_CLOSE(check::wide(device_master[i]), check::wide(master[i]), 0, what);
+      }
     }
+  }
+};
+
+template <class W>
+void launch(std::deque<Moved<W>>& tensors) {
+  std::vector<check::AdamJob> jobs;
+  for (Moved<W>& tensor : tensors) {
+    jobs.push_back(tensor.job());
+  }
+  check::launch_adam(std::string("laco_adam_w_") + check::type_name<W>() + "_v3", jobs, 4096);
+  for (Moved<W>& tensor : tensors) {
+    tensor.check_step();
   }
 }
+
+template <class W, class... Arguments>
+void run(size_t n, const Arguments&... arguments) {
+  std::deque<Moved<W>> one;
+  one.emplace_back(n, arguments...);
+  launch(one);
+}
+
+constexpr size_t kAligned[kTensors] = {};
 
 }  // namespace
 
 TEST(adam_w_takes_every_length_and_alignment) {
-  for (size_t n : {1, 7, 32, 1023, 1024, 1025, 3001}) {
+  for (size_t n : {1, 7, 32, 1023, 1024, 1025, 3001, 4096, 4097, 9001}) {
     run<float>(n);
     run<__half>(n);
     run<__nv_bfloat16>(n);
   }
   for (Damping damping : {kGiven, kNotFinite}) {
-    run<float>(1025, {}, damping);
-    run<__nv_bfloat16>(33, {}, damping);
+    run<float>(1025, kAligned, damping);
+    run<__nv_bfloat16>(33, kAligned, damping);
   }
   for (bool masters : {true, false}) {
     for (size_t tensor = 0; tensor < kTensors; tensor++) {
@@ -75,10 +134,22 @@ TEST(adam_w_takes_every_length_and_alignment) {
   }
 }
 
+TEST(adam_w_takes_many_tensors) {
+  for (size_t count : {2, 3, 7, 8, 9}) {
+    std::deque<Moved<__nv_bfloat16>> tensors;
+    for (size_t i = 0; i < count; i++) {
+      const size_t n = i % 3 == 0 ? 5 + i : i % 3 == 1 ? 4096 * (i + 1) : 4095 + i;
+      const size_t shifts[kTensors] = {i % 2, 0, 0, 0, i % 4};
+      tensors.emplace_back(n, shifts, i % 4 == 3 ? kNotFinite : i % 4 == 2 ? kGiven : kOfStep, i % 5 != 4);
+    }
+    launch(tensors);
+  }
+}
+
 TEST(adam_w_rounds_weights_without_masters_at_random) {
   for (size_t n : {1, 7, 1025, 3001}) {
-    run<float>(n, {}, kOfStep, false);
-    run<__half>(n, {}, kOfStep, false);
-    run<__nv_bfloat16>(n, {}, kOfStep, false);
+    run<float>(n, kAligned, kOfStep, false);
+    run<__half>(n, kAligned, kOfStep, false);
+    run<__nv_bfloat16>(n, kAligned, kOfStep, false);
   }
 }

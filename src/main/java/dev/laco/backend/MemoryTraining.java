@@ -3,7 +3,6 @@ package dev.laco.backend;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /** The {@link TrainingOps} of backends that work in the memory of this process. */
 public interface MemoryTraining extends TrainingOps {
@@ -23,35 +22,32 @@ public interface MemoryTraining extends TrainingOps {
   }
 
   @Override
-  default void adamW(
-      AdamW step,
-      @Nullable Tensor damping,
-      Tensor gradient,
-      Tensor mean,
-      Tensor square,
-      @Nullable Tensor master,
-      Tensor weight) {
-    OpChecks.adamW(damping, gradient, mean, square, master, weight);
-    double epsilon = damping == null ? step.epsilon() : MemoryTensor.of(damping).get(0);
-    if (Double.isFinite(epsilon)) {
-      adamW(step, epsilon, gradient, mean, square, master, weight);
-    } else {
-      MemoryTensor.of(gradient).data().fill((byte) 0);
+  default void adamW(List<Update> updates) {
+    OpChecks.adamW(updates);
+    for (Update update : updates) {
+      Tensor damping = update.damping();
+      double epsilon = damping == null ? update.step().epsilon() : MemoryTensor.of(damping).get(0);
+      if (Double.isFinite(epsilon)) {
+        adamW(update, epsilon);
+      } else {
+        MemoryTensor.of(update.gradient()).data().fill((byte) 0);
+      }
     }
   }
 
+  @Override
+  default void adamW8Bit(List<Update8Bit> updates) {
+    OpChecks.adamW8Bit(updates);
+    updates.forEach(this::adamW8Bit);
+  }
+
   /**
-   * {@link #adamW(AdamW, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)} of tensors that were
-   * checked.
+   * {@link #adamW(List)} of a tensor that was checked.
    *
    * @param epsilon the damping, or that of the step; finite
    */
-  void adamW(
-      AdamW step,
-      double epsilon,
-      Tensor gradient,
-      Tensor mean,
-      Tensor square,
-      @Nullable Tensor master,
-      Tensor weight);
+  void adamW(Update update, double epsilon);
+
+  /** {@link #adamW8Bit(List)} of a tensor that was checked. */
+  void adamW8Bit(Update8Bit update);
 }

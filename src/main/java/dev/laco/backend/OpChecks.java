@@ -534,30 +534,30 @@ public final class OpChecks {
   }
 
   /** See {@link TrainingOps#adamW}. */
-  public static void adamW(
-      @Nullable Tensor damping,
-      Tensor gradient,
-      Tensor mean,
-      Tensor square,
-      @Nullable Tensor master,
-      Tensor weight) {
-    if (damping != null) {
-      activation("damping", damping);
-      shape("damping", damping, 1, 1);
+  public static void adamW(List<TrainingOps.Update> updates) {
+    for (TrainingOps.Update update : updates) {
+      if (update.damping() != null) {
+        activation("damping", update.damping());
+        shape("damping", update.damping(), 1, 1);
+      }
+      Tensor gradient = update.gradient();
+      activation("gradient", gradient);
+      sameShape("mean", update.mean(), gradient);
+      sameShape("square", update.square(), gradient);
+      trained(gradient, update.master(), update.weight());
     }
-    activation("gradient", gradient);
-    sameShape("mean", mean, gradient);
-    sameShape("square", square, gradient);
-    trained(gradient, master, weight);
   }
 
   /** See {@link TrainingOps#adamW8Bit}. */
-  public static void adamW8Bit(
-      Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight) {
-    activation("gradient", gradient);
-    activation("moments", moments);
-    shape("moments", moments, EightBitMoments.blocks(gradient.elements()), EightBitMoments.ROW);
-    trained(gradient, master, weight);
+  public static void adamW8Bit(List<TrainingOps.Update8Bit> updates) {
+    for (TrainingOps.Update8Bit update : updates) {
+      Tensor gradient = update.gradient();
+      Tensor moments = update.moments();
+      activation("gradient", gradient);
+      activation("moments", moments);
+      shape("moments", moments, EightBitMoments.blocks(gradient.elements()), EightBitMoments.ROW);
+      trained(gradient, update.master(), update.weight());
+    }
   }
 
   private static void trained(Tensor gradient, @Nullable Tensor master, Tensor weight) {

@@ -211,9 +211,20 @@ public interface TrainingOps {
   void dampings(Damping step, List<Tensor> gradients, Tensor running, Tensor out);
 
   /**
-   * One step of AdamW (Loshchilov and Hutter 2019, algorithm 2) in f32, and the weight that it
-   * gives, rounded to the nearest value of its dtype. The gradient becomes 0, ready for the next
-   * sums.
+   * One step of AdamW (Loshchilov and Hutter 2019, algorithm 2) in f32 on each of several tensors,
+   * and the weights that it gives, rounded to the nearest value of their dtype. Gradients become 0,
+   * ready for the next sums.
+   */
+  void adamW(List<Update> updates);
+
+  /**
+   * One step of {@link #adamW}, with running means that have 8 bits an element between steps. The
+   * step itself is computed in f32, with the running means of this step before they are rounded.
+   */
+  void adamW8Bit(List<Update8Bit> updates);
+
+  /**
+   * A tensor that a step of {@link #adamW} moves.
    *
    * @param damping {@code [1, 1]}, taken in place of {@link AdamW#epsilon}; null for that. Where it
    *     is infinite or no number, as that of a damaged gradient is, the gradient becomes 0 and
@@ -225,18 +236,17 @@ public interface TrainingOps {
    *     place, and rounded by {@link StochasticRounding} with the {@link AdamW#key}
    * @param weight {@code [m, n]} of any dtype: {@code master}, rounded
    */
-  void adamW(
+  record Update(
       AdamW step,
       @Nullable Tensor damping,
       Tensor gradient,
       Tensor mean,
       Tensor square,
       @Nullable Tensor master,
-      Tensor weight);
+      Tensor weight) {}
 
   /**
-   * One step of {@link #adamW}, with running means that have 8 bits an element between steps. The
-   * step itself is computed in f32, with the running means of this step before they are rounded.
+   * A tensor that a step of {@link #adamW8Bit} moves.
    *
    * @param gradient {@code [m, n]}
    * @param moments {@code [ceil(m n / 256), 130]}, whose elements are no numbers: {@link
@@ -244,8 +254,8 @@ public interface TrainingOps {
    * @param master {@code [m, n]}: the weight in f32; null for none
    * @param weight {@code [m, n]} of any dtype
    */
-  void adamW8Bit(
-      AdamW step, Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight);
+  record Update8Bit(
+      AdamW step, Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight) {}
 
   /**
    * The numbers of {@link #dampings} for one step: {@code running = beta running + (1 - beta)

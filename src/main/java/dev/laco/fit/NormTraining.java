@@ -191,9 +191,12 @@ final class NormTraining implements AutoCloseable {
       addGradients(learnt.get(number - 1));
       // In the middle of the step: no step is one of no change.
       double rate = RATE * RateSchedule.share((number - 0.5) / learnt.size());
+      List<TrainedTensor.Step> taken = new ArrayList<>();
       for (Norm norm : norms) {
-        norm.tensor.step(training, Reconstruction.step(number, rate * norm.size));
+        TrainingOps.AdamW numbers = Reconstruction.step(number, rate * norm.size);
+        taken.add(new TrainedTensor.Step(norm.tensor, numbers));
       }
+      TrainedTensor.take(training, taken);
       progress.accept((double) number / learnt.size());
     }
     double after = loss(judged);

@@ -13,6 +13,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.transformer.DecoderGradient;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.RateSchedule;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -113,8 +114,8 @@ final class Reconstruction implements AutoCloseable {
           arena.allocate(DType.F32, rows, columns));
     }
 
-    void step(TrainingOps training, TrainingOps.AdamW step, Tensor damping) {
-      training.adamW(step, damping, gradient, mean, square, master, weight);
+    TrainingOps.Update update(TrainingOps.AdamW step, Tensor damping) {
+      return new TrainingOps.Update(step, damping, gradient, mean, square, master, weight);
     }
   }
 
@@ -305,13 +306,14 @@ final class Reconstruction implements AutoCloseable {
           tensors.values().stream().map(Trained::gradient).toList(),
           running,
           dampings);
-      int next = 0;
+      List<TrainingOps.Update> updates = new ArrayList<>();
       for (Map.Entry<LayerPart, Trained> entry : tensors.entrySet()) {
         double rate = share * peak * Objects.requireNonNull(sizes.get(entry.getKey()));
         // A tensor whose gradient was damaged or huge once is not trained any further.
-        entry.getValue().step(training, step(number, rate), dampings.slice(next, next + 1));
-        next++;
+        Tensor damping = dampings.slice(updates.size(), updates.size() + 1);
+        updates.add(entry.getValue().update(step(number, rate), damping));
       }
+      training.adamW(updates);
     }
     return layer;
   }

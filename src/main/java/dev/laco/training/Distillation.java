@@ -613,22 +613,38 @@ public final class Distillation implements AutoCloseable {
     double norm = layers.gradientNorm();
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
     int[] index = {0};
-    layers.forEach(
+    layers.forEachTogether(
         TrainedLayers.Use.EVERYTHING,
-        tensor ->
-            tensor.step(
+        tensors ->
+            TrainedTensor.take(
                 training,
-                new TrainingOps.AdamW(
-                    number,
-                    rate,
-                    DistillationSettings.BETA1,
-                    DistillationSettings.BETA2,
-                    DistillationSettings.EPSILON,
-                    tensor.isMatrix() ? settings.decay() : 0,
-                    scale,
-                    StochasticRounding.key(settings.seed(), number, index[0]++))));
+                tensors.stream()
+                    .map(
+                        tensor ->
+                            new TrainedTensor.Step(
+                                tensor, numbers(tensor, number, rate, scale, index[0]++)))
+                    .toList()));
     layers.changed();
     return new Gradients(loss, norm, seconds);
+  }
+
+  /**
+   * The numbers of a tensor's step.
+   *
+   * @param scale of all gradients, below 1 where their norm is clipped
+   * @param index of the tensor
+   */
+  private TrainingOps.AdamW numbers(
+      TrainedTensor tensor, int number, double rate, double scale, int index) {
+    return new TrainingOps.AdamW(
+        number,
+        rate,
+        DistillationSettings.BETA1,
+        DistillationSettings.BETA2,
+        DistillationSettings.EPSILON,
+        tensor.isMatrix() ? settings.decay() : 0,
+        scale,
+        StochasticRounding.key(settings.seed(), number, index));
   }
 
   /** Adds the gradients of the mean loss of all tokens, and returns that loss. */

@@ -8,6 +8,7 @@ import dev.laco.backend.TensorMix;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -152,14 +153,28 @@ public record TrainedTensor(
     return shape.size() > 1;
   }
 
-  /** Takes one step against the gradient, which becomes 0. */
-  public void step(TrainingOps training, TrainingOps.AdamW step) {
-    switch (moments) {
-      case WideMoments(Tensor mean, Tensor square) ->
-          training.adamW(step, null, gradient, mean, square, master, weight);
-      case NarrowMoments(Tensor blocks) ->
-          training.adamW8Bit(step, gradient, blocks, master, weight);
+  /** A step against the gradient of a tensor. */
+  public record Step(TrainedTensor tensor, TrainingOps.AdamW numbers) {}
+
+  /** Takes a step with each of several tensors, whose gradients become 0. */
+  public static void take(TrainingOps training, List<Step> steps) {
+    List<TrainingOps.Update> wide = new ArrayList<>();
+    List<TrainingOps.Update8Bit> narrow = new ArrayList<>();
+    for (Step step : steps) {
+      TrainedTensor of = step.tensor;
+      switch (of.moments) {
+        case WideMoments(Tensor mean, Tensor square) ->
+            wide.add(
+                new TrainingOps.Update(
+                    step.numbers, null, of.gradient, mean, square, of.master, of.weight));
+        case NarrowMoments(Tensor blocks) ->
+            narrow.add(
+                new TrainingOps.Update8Bit(
+                    step.numbers, of.gradient, blocks, of.master, of.weight));
+      }
     }
+    training.adamW(wide);
+    training.adamW8Bit(narrow);
   }
 
   /** Writes the weight to the host, where it has the same type. */

@@ -13,6 +13,7 @@ import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Function;
@@ -507,6 +508,63 @@ public abstract class TrainingContract extends Contract {
     return run.on.training().sumsOfSquares(List.of(run.tensor(x, 1, x.length), first));
   }
 
+  /** Tensors of many lengths and dtypes, each with numbers of its own, in any order. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void movesManyTensorsAtOnce(boolean eightBit) {
+    int[] lengths = {3, 4097, 1, 20_000, 256, 8192, 9000, 8193, 5};
+    DType[] dtypes = DType.values();
+    List<float[]> values = new ArrayList<>();
+    for (int n : lengths) {
+      values.add(normal(n));
+      values.add(normal(n));
+    }
+    sameEach(
+        eightBit ? "adamW8Bit" : "adamW",
+        Tolerance.ACCUMULATED,
+        run -> {
+          List<TrainingOps.Update> updates = new ArrayList<>();
+          List<TrainingOps.Update8Bit> narrow = new ArrayList<>();
+          List<Tensor> results = new ArrayList<>();
+          for (int i = 0; i < lengths.length; i++) {
+            int n = lengths[i];
+            Tensor gradient = run.tensor(values.get(2 * i), 1, n);
+            Tensor master = run.tensor(values.get(2 * i + 1), 1, n);
+            Tensor weight = run.arena.allocate(dtypes[i % dtypes.length], 1, n);
+            TrainingOps.AdamW step =
+                new TrainingOps.AdamW(1, 0.01 * (i + 1), 0.9, 0.95, 1e-8, 0.1, 0.5, 0);
+            if (eightBit) {
+              Tensor moments = run.result(EightBitMoments.blocks(n), EightBitMoments.ROW);
+              narrow.add(new TrainingOps.Update8Bit(step, gradient, moments, master, weight));
+            } else {
+              Tensor mean = run.result(1, n);
+              updates.add(
+                  new TrainingOps.Update(
+                      step, null, gradient, mean, run.result(1, n), master, weight));
+              results.add(mean);
+            }
+            results.addAll(List.of(gradient, master));
+          }
+          double[] squares =
+              run.on
+                  .training()
+                  .sumsOfSquares(
+                      eightBit
+                          ? narrow.stream().map(TrainingOps.Update8Bit::gradient).toList()
+                          : updates.stream().map(TrainingOps.Update::gradient).toList());
+          for (int i = 0; i < lengths.length; i++) {
+            double expected = 0;
+            for (float x : values.get(2 * i)) {
+              expected += (double) x * x;
+            }
+            assertEquals(expected, squares[i], 1e-6 * expected);
+          }
+          run.on.training().adamW(updates);
+          run.on.training().adamW8Bit(narrow);
+          return results;
+        });
+  }
+
   @ParameterizedTest
   @CsvSource({"1,F32", "15,BF16", "16,F16", "17,BF16", "257,F32", "1000,F16", "40000,BF16"})
   void takesStepsOfAdamW(int n, DType dtype) {
@@ -526,13 +584,15 @@ public abstract class TrainingContract extends Contract {
             run.on
                 .training()
                 .adamW(
-                    new TrainingOps.AdamW(step, 0.01, 0.9, 0.95, 1e-8, 0.1, 0.5, 0),
-                    null,
-                    gradient,
-                    mean,
-                    square,
-                    masters,
-                    weight);
+                    List.of(
+                        new TrainingOps.Update(
+                            new TrainingOps.AdamW(step, 0.01, 0.9, 0.95, 1e-8, 0.1, 0.5, 0),
+                            null,
+                            gradient,
+                            mean,
+                            square,
+                            masters,
+                            weight)));
           }
           // The weight is the master of this backend, rounded to the nearest: no tolerance is
           // needed for that.
@@ -582,11 +642,13 @@ public abstract class TrainingContract extends Contract {
             run.on
                 .training()
                 .adamW8Bit(
-                    new TrainingOps.AdamW(number, 0.01, 0.9, 0.95, 1e-8, 0.1, 0.5, 0),
-                    gradient,
-                    held,
-                    masters,
-                    weight);
+                    List.of(
+                        new TrainingOps.Update8Bit(
+                            new TrainingOps.AdamW(number, 0.01, 0.9, 0.95, 1e-8, 0.1, 0.5, 0),
+                            gradient,
+                            held,
+                            masters,
+                            weight)));
             assertArrayEquals(
                 rounded(dtype, run.download(masters)), run.download(run.widened(weight)));
             float[] after = run.download(held);
@@ -652,12 +714,14 @@ public abstract class TrainingContract extends Contract {
             int rows = Math.toIntExact(EightBitMoments.blocks(n));
             float[] zeros = new float[rows * EightBitMoments.ROW];
             Tensor moments = run.tensor(zeros, rows, EightBitMoments.ROW);
-            ops.adamW8Bit(step, gradient, moments, null, weight);
+            ops.adamW8Bit(
+                List.of(new TrainingOps.Update8Bit(step, gradient, moments, null, weight)));
             assertArrayEquals(zeros, run.download(moments));
           } else {
             Tensor mean = run.tensor(new float[n], 1, n);
             Tensor square = run.tensor(new float[n], 1, n);
-            ops.adamW(step, null, gradient, mean, square, null, weight);
+            ops.adamW(
+                List.of(new TrainingOps.Update(step, null, gradient, mean, square, null, weight)));
           }
           assertArrayEquals(expected, run.download(run.widened(weight)));
         }
@@ -689,13 +753,15 @@ public abstract class TrainingContract extends Contract {
                 running,
                 dampings);
             ops.adamW(
-                new TrainingOps.AdamW(step, 0.05, 0.9, 0.95, 1e-12, 0, 1, 0),
-                dampings.slice(1, 2),
-                gradient,
-                mean,
-                square,
-                masters,
-                run.arena.allocate(DType.BF16, 1, n));
+                List.of(
+                    new TrainingOps.Update(
+                        new TrainingOps.AdamW(step, 0.05, 0.9, 0.95, 1e-12, 0, 1, 0),
+                        dampings.slice(1, 2),
+                        gradient,
+                        mean,
+                        square,
+                        masters,
+                        run.arena.allocate(DType.BF16, 1, n))));
           }
           return List.of(dampings, masters, mean, square);
         });
@@ -722,13 +788,15 @@ public abstract class TrainingContract extends Contract {
         ops.dampings(
             new TrainingOps.Damping(step, 0.95, 3, 1e-12), List.of(gradient), running, damping);
         ops.adamW(
-            new TrainingOps.AdamW(step, 0.05, 0.9, 0.95, 1e-12, 0.1, 1, 0),
-            damping,
-            gradient,
-            mean,
-            square,
-            master,
-            weight);
+            List.of(
+                new TrainingOps.Update(
+                    new TrainingOps.AdamW(step, 0.05, 0.9, 0.95, 1e-12, 0.1, 1, 0),
+                    damping,
+                    gradient,
+                    mean,
+                    square,
+                    master,
+                    weight)));
         assertArrayEquals(new float[300], run.download(gradient));
       }
       for (Tensor same : List.of(mean, square, master)) {
@@ -778,10 +846,11 @@ public abstract class TrainingContract extends Contract {
       refuses(() -> ops.distillationLoss(x, x, head, three, 0, 1, new double[2], x));
       refuses(() -> ops.sumsOfSquares(List.of(x, half)));
       TrainingOps.AdamW step = new TrainingOps.AdamW(1, 1, 0, 0, 1, 0, 1, 0);
-      refuses(() -> ops.adamW(step, null, x, x, other, x, half));
-      refuses(() -> ops.adamW8Bit(step, x, x, null, x));
-      refuses(() -> ops.adamW8Bit(step, x, run.result(1, 130), other, x));
-      refuses(() -> ops.adamW(step, row, x, x, x, x, half));
+      refuses(() -> ops.adamW(List.of(new TrainingOps.Update(step, null, x, x, other, x, half))));
+      refuses(() -> ops.adamW8Bit(List.of(new TrainingOps.Update8Bit(step, x, x, null, x))));
+      Tensor moments = run.result(1, 130);
+      refuses(() -> ops.adamW8Bit(List.of(new TrainingOps.Update8Bit(step, x, moments, other, x))));
+      refuses(() -> ops.adamW(List.of(new TrainingOps.Update(step, row, x, x, x, x, half))));
       TrainingOps.Damping damping = new TrainingOps.Damping(1, 0, 1, 0);
       refuses(() -> ops.dampings(damping, List.of(x), row, run.result(1, 1)));
       refuses(() -> new TrainingOps.Damping(0, 0, 1, 0));

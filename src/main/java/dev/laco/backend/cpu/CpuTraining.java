@@ -311,42 +311,37 @@ final class CpuTraining implements MemoryTraining, AutoCloseable {
   }
 
   @Override
-  public void adamW(
-      AdamW step,
-      double epsilon,
-      Tensor gradient,
-      Tensor mean,
-      Tensor square,
-      @Nullable Tensor master,
-      Tensor weight) {
+  public void adamW(Update update, double epsilon) {
     backend
         .kernels()
         .adamW(
-            step,
+            update.step(),
             epsilon,
-            data(gradient),
-            data(mean),
-            data(square),
-            master == null ? MemorySegment.NULL : data(master),
-            data(weight),
-            weight.dtype(),
-            gradient.elements());
+            data(update.gradient()),
+            data(update.mean()),
+            data(update.square()),
+            dataOrNull(update.master()),
+            data(update.weight()),
+            update.weight().dtype(),
+            update.gradient().elements());
   }
 
   @Override
-  public void adamW8Bit(
-      AdamW step, Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight) {
-    OpChecks.adamW8Bit(gradient, moments, master, weight);
+  public void adamW8Bit(Update8Bit update) {
     backend
         .kernels()
         .adamW8Bit(
-            step,
-            data(gradient),
-            data(moments),
-            master == null ? MemorySegment.NULL : data(master),
-            data(weight),
-            weight.dtype(),
-            gradient.elements());
+            update.step(),
+            data(update.gradient()),
+            data(update.moments()),
+            dataOrNull(update.master()),
+            data(update.weight()),
+            update.weight().dtype(),
+            update.gradient().elements());
+  }
+
+  private static MemorySegment dataOrNull(@Nullable Tensor tensor) {
+    return tensor == null ? MemorySegment.NULL : data(tensor);
   }
 
   private static MemorySegment data(Tensor tensor) {

@@ -157,7 +157,9 @@ public final class CudaBackend implements Backend {
     this.rowFactors = new Scratch(context, "factors of rows");
     this.unrounded = new Scratch(context, "products before they are rounded");
     this.keyValues = new Scratch(context, "rounded keys and values");
-    this.training = new CudaTraining(this, products, staging);
+    this.training =
+        new CudaTraining(
+            this, products, staging, new CudaOptimizer(context, launcher, arguments, staging));
     this.name =
         String.format(
             Locale.ROOT,
@@ -831,66 +833,6 @@ public final class CudaBackend implements Backend {
       }
     }
     return addresses;
-  }
-
-  /** The product of each f32 tensor with itself; the host waits once. */
-  double[] squares(List<Tensor> tensors) {
-    context.enter();
-    int[] ends = partEnds(tensors);
-    double[] sums = new double[ends[ends.length - 1]];
-    staging.download(squareParts(tensors, ends), MemorySegment.ofArray(sums), stream);
-    double[] squares = new double[ends.length];
-    for (int i = 0, from = 0; i < ends.length; from = ends[i], i++) {
-      squares[i] = Arrays.stream(sums, from, ends[i]).sum();
-    }
-    return squares;
-  }
-
-  /**
-   * Parts of sums of squares in the device's memory, valid until the next op.
-   *
-   * @param partial address of the parts, in f64, tensor after tensor
-   * @param ends address of the number of parts up to the last of each tensor, in 64 bits
-   * @param elements address of the number of elements of each tensor, in 64 bits
-   */
-  record SquareParts(long partial, long ends, long elements) {}
-
-  /** Computes parts of the sum of the squares of each f32 tensor. */
-  SquareParts squareParts(List<Tensor> tensors) {
-    context.enter();
-    int[] ends = partEnds(tensors);
-    long partial = squareParts(tensors, ends);
-    // Behind the tables of the sums, which may have used all memory of tables again.
-    long column = (long) ends.length * Long.BYTES;
-    ArgumentRing.Table table = arguments.table(2 * column);
-    for (int i = 0; i < ends.length; i++) {
-      table.memory().setAtIndex(JAVA_LONG, i, ends[i]);
-      table.memory().setAtIndex(JAVA_LONG, (long) ends.length + i, tensors.get(i).elements());
-    }
-    table.send();
-    return new SquareParts(partial, table.address(), table.address() + column);
-  }
-
-  /** Of several tensors the number of parts of sums up to the last of each. */
-  private static int[] partEnds(List<Tensor> tensors) {
-    int[] ends = tensors.stream().mapToInt(x -> cosineParts(1, x.elements())).toArray();
-    Arrays.parallelPrefix(ends, Integer::sum);
-    return ends;
-  }
-
-  /** Computes parts of the sum of the squares of each f32 tensor, and returns their address. */
-  private long squareParts(List<Tensor> tensors, int[] ends) {
-    long partial = reductions.atLeast((long) ends[ends.length - 1] * Double.BYTES);
-    for (int i = 0, from = 0; i < ends.length; from = ends[i], i++) {
-      Tensor x = tensors.get(i);
-      pairs(
-          new long[] {input(x)},
-          1,
-          x.elements(),
-          ends[i] - from,
-          partial + from * (long) Double.BYTES);
-    }
-    return partial;
   }
 
   /**

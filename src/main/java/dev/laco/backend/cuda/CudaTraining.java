@@ -51,15 +51,18 @@ final class CudaTraining implements TrainingOps {
   private final CudaBackend backend;
   private final CudaProducts products;
   private final Staging staging;
+  private final CudaOptimizer optimizer;
   private final Scratch sums;
   private final Scratch logits;
   private final Scratch states;
   private final Scratch commons;
 
-  CudaTraining(CudaBackend backend, CudaProducts products, Staging staging) {
+  CudaTraining(
+      CudaBackend backend, CudaProducts products, Staging staging, CudaOptimizer optimizer) {
     this.backend = backend;
     this.products = products;
     this.staging = staging;
+    this.optimizer = optimizer;
     this.sums = new Scratch(backend.context(), "sums of columns");
     this.logits = new Scratch(backend.context(), "logits of a loss");
     this.states = new Scratch(backend.context(), "losses");
@@ -372,82 +375,27 @@ final class CudaTraining implements TrainingOps {
     staging.download(results, MemorySegment.ofArray(losses), backend.stream());
   }
 
-  /** {@inheritDoc} They are products of the tensors with themselves. */
   @Override
   public double[] sumsOfSquares(List<Tensor> tensors) {
     OpChecks.sumsOfSquares(tensors);
-    return backend.squares(tensors);
+    return optimizer.sumsOfSquares(tensors);
   }
 
   @Override
   public void dampings(Damping step, List<Tensor> gradients, Tensor running, Tensor out) {
     OpChecks.dampings(gradients, running, out);
-    CudaBackend.SquareParts parts = backend.squareParts(gradients);
-    backend
-        .begin(Kernel.DAMPINGS, DType.F32)
-        .pointer(parts.partial())
-        .pointer(parts.ends())
-        .pointer(parts.elements())
-        .pointer(output(running))
-        .pointer(output(out))
-        .float64(step.beta())
-        .float64(1 - step.beta())
-        .float64(step.factor())
-        .float64(step.correction())
-        .float64(step.least())
-        .run(gradients.size(), BLOCK);
+    optimizer.dampings(step, gradients, running, out);
   }
 
   @Override
-  public void adamW(
-      AdamW step,
-      @Nullable Tensor damping,
-      Tensor gradient,
-      Tensor mean,
-      Tensor square,
-      @Nullable Tensor master,
-      Tensor weight) {
-    OpChecks.adamW(damping, gradient, mean, square, master, weight);
-    Launcher arguments =
-        backend
-            .begin(Kernel.ADAM_W, weight.dtype())
-            .pointer(output(gradient))
-            .pointer(output(mean))
-            .pointer(output(square))
-            .pointer(master == null ? 0 : output(master))
-            .pointer(output(weight))
-            .int64(gradient.elements())
-            .int64(step.key())
-            .pointer(damping == null ? 0 : input(damping));
-    numbers(arguments, step).run(blocks(gradient.elements()), BLOCK);
+  public void adamW(List<Update> updates) {
+    OpChecks.adamW(updates);
+    optimizer.adamW(updates);
   }
 
   @Override
-  public void adamW8Bit(
-      AdamW step, Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight) {
-    OpChecks.adamW8Bit(gradient, moments, master, weight);
-    Launcher arguments =
-        backend
-            .begin(Kernel.ADAM_W_8BIT, weight.dtype())
-            .pointer(output(gradient))
-            .pointer(output(moments))
-            .pointer(master == null ? 0 : output(master))
-            .pointer(output(weight))
-            .int64(gradient.elements())
-            .int64(step.key());
-    numbers(arguments, step).run(Math.ceilDiv(moments.rows(), BLOCK / WARP), BLOCK);
-  }
-
-  private static Launcher numbers(Launcher arguments, AdamW step) {
-    return arguments
-        .float32((float) step.gradientScale())
-        .float32((float) step.beta1())
-        .float32((float) (1 - step.beta1()))
-        .float32((float) step.beta2())
-        .float32((float) (1 - step.beta2()))
-        .float32((float) step.stepSize())
-        .float32((float) (1 / step.squareCorrection()))
-        .float32((float) step.epsilon())
-        .float32((float) (step.rate() * step.decay()));
+  public void adamW8Bit(List<Update8Bit> updates) {
+    OpChecks.adamW8Bit(updates);
+    optimizer.adamW8Bit(updates);
   }
 }

@@ -229,9 +229,10 @@ enum Kernel {
       FLOAT64,
       FLOAT64,
       FLOAT64),
-  ADAM_W("adam_w", "adam_w_%s_v2", all(), adamW(5, true)),
+  SQUARES("squares", "squares_%s_v1", Set.of(F32), POINTER, INT32, POINTER),
+  ADAM_W("adam_w", "adam_w_%s_v3", all(), POINTER, INT32),
   /** Holds running means in 8 bits. */
-  ADAM_W_8BIT("adam_w_8bit", "adam_w_8bit_%s_v1", all(), adamW(4, false)),
+  ADAM_W_8BIT("adam_w_8bit", "adam_w_8bit_%s_v2", all(), POINTER, INT32),
   /** Works on f64, as the next three kernels do. */
   WIDEN_DIFFERENCE(
       "linear_system", "widen_difference_f64_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
@@ -365,22 +366,6 @@ enum Kernel {
     parameters.addAll(List.of(INT32, INT32, INT32));
     parameters.addAll(Collections.nCopies(numbers, FLOAT32));
     parameters.add(INT32);
-    return parameters.toArray(Parameter[]::new);
-  }
-
-  /**
-   * The parameters of a kernel of AdamW.
-   *
-   * @param tensors pointers to tensors
-   * @param damped whether it takes what is added to roots from the device's memory
-   */
-  private static Parameter[] adamW(int tensors, boolean damped) {
-    List<Parameter> parameters = new ArrayList<>(Collections.nCopies(tensors, POINTER));
-    parameters.addAll(List.of(INT64, INT64));
-    if (damped) {
-      parameters.add(POINTER);
-    }
-    parameters.addAll(Collections.nCopies(9, FLOAT32));
     return parameters.toArray(Parameter[]::new);
   }
 

@@ -398,18 +398,12 @@ final class ReferenceTraining implements MemoryTraining {
   }
 
   @Override
-  public void adamW(
-      AdamW step,
-      double epsilon,
-      Tensor gradient,
-      Tensor mean,
-      Tensor square,
-      @Nullable Tensor master,
-      Tensor weight) {
-    MemoryTensor means = MemoryTensor.of(mean);
-    MemoryTensor squares = MemoryTensor.of(square);
-    Trained trained = new Trained(step, gradient, master, weight);
-    for (long i = 0; i < gradient.elements(); i++) {
+  public void adamW(Update update, double epsilon) {
+    MemoryTensor means = MemoryTensor.of(update.mean());
+    MemoryTensor squares = MemoryTensor.of(update.square());
+    AdamW step = update.step();
+    Trained trained = new Trained(step, update.gradient(), update.master(), update.weight());
+    for (long i = 0; i < update.gradient().elements(); i++) {
       double g = trained.takeGradient(i);
       means.set(i, step.beta1() * means.get(i) + (1 - step.beta1()) * g);
       squares.set(i, step.beta2() * squares.get(i) + (1 - step.beta2()) * g * g);
@@ -418,12 +412,12 @@ final class ReferenceTraining implements MemoryTraining {
   }
 
   @Override
-  public void adamW8Bit(
-      AdamW step, Tensor gradient, Tensor moments, @Nullable Tensor master, Tensor weight) {
-    OpChecks.adamW8Bit(gradient, moments, master, weight);
-    Trained trained = new Trained(step, gradient, master, weight);
-    for (long block = 0; block < moments.rows(); block++) {
-      EightBitMoments held = new EightBitMoments(moments.slice(block, block + 1));
+  public void adamW8Bit(Update8Bit update) {
+    AdamW step = update.step();
+    Tensor gradient = update.gradient();
+    Trained trained = new Trained(step, gradient, update.master(), update.weight());
+    for (long block = 0; block < update.moments().rows(); block++) {
+      EightBitMoments held = new EightBitMoments(update.moments().slice(block, block + 1));
       double[] means = held.means();
       double[] squares = held.squares();
       long first = block * EightBitMoments.BLOCK;

@@ -169,13 +169,15 @@ class CpuThreadsTest {
           TrainingOps ops = on.training();
           ops.gatedGradients(Activation.SILU, gate, up, gradient);
           ops.adamW(
-              new TrainingOps.AdamW(1, 0.1, 0.9, 0.95, 1e-8, 0.1, 1, 0),
-              null,
-              gate,
-              up,
-              arena.allocate(DType.F32, TOKENS, WIDTH),
-              out,
-              arena.allocate(DType.BF16, TOKENS, WIDTH));
+              List.of(
+                  new TrainingOps.Update(
+                      new TrainingOps.AdamW(1, 0.1, 0.9, 0.95, 1e-8, 0.1, 1, 0),
+                      null,
+                      gate,
+                      up,
+                      arena.allocate(DType.F32, TOKENS, WIDTH),
+                      out,
+                      arena.allocate(DType.BF16, TOKENS, WIDTH))));
         });
   }
 

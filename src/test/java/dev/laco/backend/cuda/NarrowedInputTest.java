@@ -51,6 +51,8 @@ import org.junit.jupiter.api.Test;
 class NarrowedInputTest {
   private static final double EPS = 1e-5;
   private static final NormSpec NORM = new NormSpec(EPS, 1);
+  private static final TrainingOps.AdamW ADAM_W =
+      new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1, 0);
 
   private final Random random = new Random(7);
   private final Arena memory = Arena.ofShared();
@@ -170,12 +172,10 @@ class NarrowedInputTest {
       case "sumsOfSquares" -> new Object[] {List.of(x(), tensor(1, 6))};
       case "adamW" ->
           new Object[] {
-            new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1, 0), null, x(), x(), x(), x(), x()
+            List.of(new TrainingOps.Update(ADAM_W, tensor(1, 1), x(), x(), x(), x(), x()))
           };
       case "adamW8Bit" ->
-          new Object[] {
-            new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1, 0), x(), tensor(1, 130), x(), x()
-          };
+          new Object[] {List.of(new TrainingOps.Update8Bit(ADAM_W, x(), tensor(1, 130), x(), x()))};
       case "dampings" ->
           new Object[] {
             new TrainingOps.Damping(1, 0.9, 1, 1), List.of(x(), x()), tensor(2, 2), tensor(2, 1)
@@ -239,7 +239,13 @@ class NarrowedInputTest {
   }
 
   private static boolean holdsTensors(Parameter parameter) {
-    return Stream.of(Tensor.class, Head.class, TensorMix.class, Difference.class)
+    return Stream.of(
+            Tensor.class,
+            Head.class,
+            TensorMix.class,
+            Difference.class,
+            TrainingOps.Update.class,
+            TrainingOps.Update8Bit.class)
         .anyMatch(type -> parameter.getParameterizedType().getTypeName().contains(type.getName()));
   }
 
@@ -253,6 +259,9 @@ class NarrowedInputTest {
       case Head head -> Stream.of(head.weight());
       case Difference(Tensor all, Tensor less) -> Stream.of(all, less).filter(x -> x != null);
       case TensorMix mix -> Stream.concat(Stream.of(mix.out()), mix.sources().stream());
+      case TrainingOps.Update x ->
+          Stream.of(x.damping(), x.gradient(), x.mean(), x.square(), x.master(), x.weight());
+      case TrainingOps.Update8Bit x -> Stream.of(x.gradient(), x.moments(), x.master(), x.weight());
       case List<?> list -> list.stream().flatMap(NarrowedInputTest::tensors);
       case null, default -> Stream.empty();
     };

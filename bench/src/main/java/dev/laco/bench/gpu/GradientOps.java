@@ -10,6 +10,8 @@ import static dev.laco.bench.gpu.RowOps.bytes;
 import static dev.laco.model.DType.BF16;
 import static dev.laco.model.DType.F16;
 import static dev.laco.model.DType.F32;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.laco.backend.EightBitMoments;
 import dev.laco.backend.KernelCode;
@@ -46,7 +48,13 @@ final class GradientOps {
 
   private static final int GRADIENT_PARTS = 128;
 
-  private static final int WARP = 32;
+  /** Elements of a part of a sum of squares at least. */
+  private static final long PART_ELEMENTS = 4096;
+
+  /** Elements that a block of AdamW takes, and a block of AdamW in 8 bits. */
+  private static final long STEP_ELEMENTS = 4096;
+
+  private static final long STEP_ELEMENTS_8BIT = 8192;
 
   private static final TrainingOps.AdamW STEP =
       new TrainingOps.AdamW(1, 0.5, 0.9, 0.95, 0.5, 0.1, 0.5, 0);
@@ -92,13 +100,14 @@ final class GradientOps {
             GradientOps::distillation,
             RowOps.of("distillation", "distillation", F32)),
         new RowOp("dampings", null, GradientOps::dampings, RowOps.of("dampings", "dampings", F32)),
+        new RowOp("squares", null, GradientOps::squares, RowOps.of("squares", "squares", F32)),
         new RowOp(
-            "adam_w", null, GradientOps::adamW, Variant.of("adam_w", "laco_adam_w_%s_v2", weights)),
+            "adam_w", null, GradientOps::adamW, Variant.of("adam_w", "laco_adam_w_%s_v3", weights)),
         new RowOp(
             "adam_w_8bit",
             null,
             GradientOps::adamW8Bit,
-            RowOps.of("adam_w_8bit", "adam_w_8bit", weights)));
+            Variant.of("adam_w_8bit", "laco_adam_w_8bit_%s_v2", weights)));
   }
 
   private static Job normGradient(boolean centred, DType dtype, Sizes sizes, Lab lab) {
@@ -358,38 +367,78 @@ final class GradientOps {
         .samples(Samples.ALL);
   }
 
+  /** Of the gradients of a layer's norms and of one matrix. */
+  private static Job squares(DType dtype, Sizes sizes, Lab lab) {
+    List<Tensor> gradients =
+        List.of(
+            lab.random(F32, 1, sizes.hidden(), 1),
+            lab.random(F32, sizes.inner(), sizes.hidden(), 1),
+            lab.random(F32, 1, sizes.hidden(), 1));
+    MemorySegment table = MemorySegment.ofArray(new long[4 * gradients.size()]);
+    long[] ends = new long[gradients.size()];
+    long blocks = 0;
+    for (int i = 0; i < ends.length; i++) {
+      long elements = gradients.get(i).elements();
+      long parts = Math.min(GRADIENT_PARTS, Math.ceilDiv(elements, PART_ELEMENTS));
+      table.setAtIndex(JAVA_LONG, 4L * i, elements);
+      table.setAtIndex(JAVA_LONG, 4L * i + 1, blocks);
+      table.setAtIndex(JAVA_LONG, 4L * i + 2, BenchDevice.address(gradients.get(i)));
+      table.setAtIndex(JAVA_LONG, 4L * i + 3, parts);
+      blocks += parts;
+      ends[i] = blocks;
+    }
+    double[] partial = new double[(int) blocks];
+    long sums = lab.room(blocks * Double.BYTES);
+    return new Job(lab)
+        .launches(
+            Grid.of(blocks, BLOCK),
+            new Arguments().pointer(lab.table(table)).int32(ends.length).pointer(sums))
+        .moves(bytes(gradients.toArray(Tensor[]::new)), (double) blocks * Double.BYTES)
+        .samples(Samples.ALL)
+        .checks(
+            on -> {
+              lab.device().download(sums, MemorySegment.ofArray(partial));
+              List<Tensor> all = gradients.stream().<Tensor>map(on::of).toList();
+              double[] expected = on.backend().training().sumsOfSquares(all);
+              for (int i = 0; i < ends.length; i++) {
+                int first = i == 0 ? 0 : (int) ends[i - 1];
+                double sum = Arrays.stream(partial, first, (int) ends[i]).sum();
+                Values.requireClose("sum of squares", sum, expected[i], 1e-6 * expected[i]);
+              }
+            });
+  }
+
   private static Job adamW(DType dtype, Sizes sizes, Lab lab) {
     Tensor gradient = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
     Tensor mean = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
     Tensor square = lab.random(F32, sizes.inner(), sizes.hidden(), 0);
     Tensor master = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
     Tensor weight = lab.random(dtype, sizes.inner(), sizes.hidden(), 1);
-    Arguments arguments =
-        new Arguments()
-            .pointer(gradient)
-            .pointer(mean)
-            .pointer(square)
-            .pointer(master)
-            .pointer(weight)
-            .int64(gradient.elements())
-            .int64(STEP.key())
-            .pointer(0);
     return new Job(lab)
         .launches(
-            Grid.of(Math.ceilDiv(gradient.elements(), ELEMENTS), BLOCK), withNumbers(arguments))
+            Grid.of(Math.ceilDiv(gradient.elements(), STEP_ELEMENTS), BLOCK),
+            jobOf(
+                lab,
+                gradient,
+                BenchDevice.address(mean),
+                BenchDevice.address(square),
+                master,
+                weight))
         .moves(bytes(gradient, mean, square, master), bytes(gradient, mean, square, master, weight))
         .expects(
             on ->
                 on.backend()
                     .training()
                     .adamW(
-                        STEP,
-                        null,
-                        on.of(gradient),
-                        on.of(mean),
-                        on.of(square),
-                        on.of(master),
-                        on.of(weight)),
+                        List.of(
+                            new TrainingOps.Update(
+                                STEP,
+                                null,
+                                on.of(gradient),
+                                on.of(mean),
+                                on.of(square),
+                                on.of(master),
+                                on.of(weight)))),
             SUMS,
             mean,
             square,
@@ -407,16 +456,10 @@ final class GradientOps {
     Tensor weight = lab.random(dtype, sizes.inner(), sizes.hidden(), 1);
     long blocks = EightBitMoments.blocks(gradient.elements());
     long bytes = blocks * EightBitMoments.ROW * Float.BYTES;
-    Arguments arguments =
-        new Arguments()
-            .pointer(gradient)
-            .pointer(lab.room(bytes))
-            .pointer(master)
-            .pointer(weight)
-            .int64(gradient.elements())
-            .int64(STEP.key());
     return new Job(lab)
-        .launches(Grid.of(Math.ceilDiv(blocks, BLOCK / WARP), BLOCK), withNumbers(arguments))
+        .launches(
+            Grid.of(Math.ceilDiv(gradient.elements(), STEP_ELEMENTS_8BIT), BLOCK),
+            jobOf(lab, gradient, lab.room(bytes), 0, master, weight))
         .moves(bytes(gradient, master) + bytes, bytes(gradient, master, weight) + bytes)
         .expects(
             on -> {
@@ -427,7 +470,10 @@ final class GradientOps {
                         F32, EightBitMoments.blocks(from.elements()), EightBitMoments.ROW);
                 on.backend()
                     .training()
-                    .adamW8Bit(STEP, from, moments, on.of(master), on.of(weight));
+                    .adamW8Bit(
+                        List.of(
+                            new TrainingOps.Update8Bit(
+                                STEP, from, moments, on.of(master), on.of(weight))));
               }
             },
             SUMS,
@@ -437,16 +483,36 @@ final class GradientOps {
         .samples(new Samples().rows(Samples.of(sizes.inner()), gradient, master, weight));
   }
 
-  private static Arguments withNumbers(Arguments arguments) {
-    return arguments
-        .float32(STEP.gradientScale())
-        .float32(STEP.beta1())
-        .float32(1 - STEP.beta1())
-        .float32(STEP.beta2())
-        .float32(1 - STEP.beta2())
-        .float32(STEP.stepSize())
-        .float32(1 / STEP.squareCorrection())
-        .float32(STEP.epsilon())
-        .float32(STEP.rate() * STEP.decay());
+  /** The arguments of a kernel of AdamW: a table with one AdamJob of cuda/adam_w.cuh. */
+  private static Arguments jobOf(
+      Lab lab, Tensor gradient, long mean, long square, Tensor master, Tensor weight) {
+    long[] words = {
+      gradient.elements(),
+      0,
+      BenchDevice.address(gradient),
+      mean,
+      square,
+      BenchDevice.address(master),
+      BenchDevice.address(weight),
+      0,
+      STEP.key()
+    };
+    double[] numbers = {
+      STEP.gradientScale(),
+      STEP.beta1(),
+      1 - STEP.beta1(),
+      STEP.beta2(),
+      1 - STEP.beta2(),
+      STEP.stepSize(),
+      1 / STEP.squareCorrection(),
+      STEP.epsilon(),
+      STEP.rate() * STEP.decay()
+    };
+    MemorySegment job = MemorySegment.ofArray(new long[14]);
+    MemorySegment.copy(words, 0, job, JAVA_LONG, 0, words.length);
+    for (int i = 0; i < numbers.length; i++) {
+      job.setAtIndex(JAVA_FLOAT, 2L * words.length + i, (float) numbers[i]);
+    }
+    return new Arguments().pointer(lab.table(job)).int32(1);
   }
 }
