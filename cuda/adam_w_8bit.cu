@@ -78,6 +78,22 @@ __device__ __forceinline__ Floats<4> four(int64_t i, int64_t n, Load load_from) 
   }
 }
 
+// Calls f(Width<4>(), i), or f(Width<1>(), i + k) for each of four neighbours before n, in code of its own: values of the
+// neighbours stay in registers.
+template <bool kVectors, class Function>
+__device__ __forceinline__ void each_of_four(int64_t i, int64_t n, Function f) {
+  if constexpr (kVectors) {
+    f(Width<4>(), i);
+  } else {
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      if (i + k < n) {
+        f(Width<1>(), i + k);
+      }
+    }
+  }
+}
+
 // Takes a block, whose first element is `first`, by a warp.
 template <bool kVectors, class W>
 __device__ __forceinline__ void take_block(float* gradient, uint32_t* row, const Trained<W>& trained, int64_t first,
@@ -106,7 +122,7 @@ __device__ __forceinline__ void take_block(float* gradient, uint32_t* row, const
       most_mean = fmaxf(most_mean, fabsf(m[q][k]));
       most_square = fmaxf(most_square, s[q][k]);
     }
-    for_four(i, n, kVectors, [&](auto width, int64_t at) {
+    each_of_four<kVectors>(i, n, [&](auto width, int64_t at) {
       constexpr int N = decltype(width)::value;
       store(gradient + at, Floats<N>{});
       if constexpr (N == 4) {
