@@ -71,6 +71,8 @@ int32_t laco_watch_mappings(void*);
   int32_t laco_logits_##tier(float*, const float*, int64_t, int64_t, float, float);                \
   int32_t laco_log_probability_##tier(const float*, int64_t, int64_t, int64_t, const int32_t*,     \
                                       float*, double*, float*);                                    \
+  int32_t laco_sample_##tier(const float*, int64_t, int64_t, float, const double*, double*,        \
+                             int32_t*);                                                            \
   int32_t laco_kl_divergence_##tier(const float*, const float*, int64_t, int64_t, int64_t,         \
                                     double*);                                                      \
   int32_t laco_inverse_rms_##tier(const void*, int32_t, double, int64_t, int64_t, float*);         \
@@ -129,6 +131,7 @@ struct Kernels {
   decltype(&laco_cosine_0) cosine;
   decltype(&laco_logits_0) logits;
   decltype(&laco_log_probability_0) log_probability;
+  decltype(&laco_sample_0) sample;
   decltype(&laco_kl_divergence_0) kl_divergence;
   decltype(&laco_inverse_rms_0) inverse_rms;
   decltype(&laco_scaled_difference_0) scaled_difference;
@@ -154,7 +157,7 @@ struct Kernels {
         laco_norm_gradient_scratch_##tier, laco_norm_gradient_##tier, laco_route_##tier,           \
         laco_add_rows_##tier, laco_gather_columns_##tier, laco_add_##tier, laco_multiply_##tier,   \
         laco_mix_##tier,                                                                           \
-        laco_cosine_##tier, laco_logits_##tier, laco_log_probability_##tier,                       \
+        laco_cosine_##tier, laco_logits_##tier, laco_log_probability_##tier, laco_sample_##tier,   \
         laco_kl_divergence_##tier, laco_inverse_rms_##tier, laco_scaled_difference_##tier,         \
         laco_add_columns_##tier, laco_add_squares_##tier, laco_row_products_##tier,                \
         laco_sum_of_squares_##tier, laco_distillation_gradient_##tier, laco_adam_w_##tier,         \
@@ -734,6 +737,38 @@ void test_log_probability(const Kernels& k) {
   });
 }
 
+void test_sample(const Kernels& k) {
+  each("sample", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
+    // Some parts, of which the last has n entries.
+    const int64_t all = (n % 3) * 1024 + n;
+    Floats logits(3 * all, side, [] { return 3 * normal(); });
+    const double shares[] = {0, 0.6, 0.999999999};
+    const auto count = static_cast<size_t>((all + 1023) / 1024);
+    Guarded parts(3 * count * sizeof(double), side), tokens(3 * sizeof(int32_t), side);
+    for (float factor : {0.0f, 1.0f, 0.3f}) {
+      check(k.sample(logits.data(), 3, all, factor, shares, parts.as<double>(), tokens.as<int32_t>()) == 0, "status");
+      for (int64_t r = 0; r < 3; r++) {
+        const float* row = logits.data() + r * all;
+        const int64_t token = tokens.as<int32_t>()[r];
+        check(token >= 0 && token < all, "token");
+        if (factor == 0) {
+          check(std::max_element(row, row + all) - row == token, "largest");
+          continue;
+        }
+        double before = 0, total = 0;
+        for (int64_t i = 0; i < all; i++) {
+          const double weight = std::exp(static_cast<double>(factor) * static_cast<double>(row[i]));
+          total += weight;
+          before += i < token ? weight : 0;
+        }
+        const double weight = std::exp(static_cast<double>(factor) * static_cast<double>(row[token]));
+        check(before / total <= shares[r] + 1e-6, "share");
+        check((before + weight) / total > shares[r] - 1e-6, "share");
+      }
+    }
+  });
+}
+
 void test_kl_divergence(const Kernels& k) {
   each("kl_divergence", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
     // Two panels of n and n + 1 entries; the second panel's logits may be larger. The second row is equal in
@@ -1281,6 +1316,7 @@ int main() {
     test_add_rows(k);
     test_gather_columns(k);
     test_log_probability(k);
+    test_sample(k);
     test_kl_divergence(k);
     test_rows_and_columns(k);
     test_norm_gradient(k);

@@ -289,6 +289,21 @@ public final class OpChecks {
     length("out", out.length, hidden.rows());
   }
 
+  /** See {@link ScoringOps#sample}. */
+  public static void sample(Tensor logits, double temperature, double[] shares, int[] out) {
+    activation("logits", logits);
+    length("shares", shares.length, logits.rows());
+    length("out", out.length, logits.rows());
+    if (!(temperature >= 0 && temperature < Double.POSITIVE_INFINITY)) {
+      throw new IllegalArgumentException("temperature " + temperature);
+    }
+    for (double share : shares) {
+      if (!(share >= 0 && share < 1)) {
+        throw new IllegalArgumentException("share " + share);
+      }
+    }
+  }
+
   /**
    * See {@link SolvingOps#crossProduct}.
    *

@@ -61,4 +61,17 @@ public interface ScoringOps extends DeviceMemory {
    * @param out {@code [K * T]}
    */
   void klDivergence(Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out);
+
+  /**
+   * Chooses a token from each row of logits. At a temperature of 0 it is the most likely one, of
+   * equals the first. Above, it is the first up to which the probabilities {@code softmax(logits /
+   * temperature)}, added up in the order of the vocabulary, pass a share of their sum: a sample,
+   * where the share is a random number.
+   *
+   * @param logits {@code [R, V]}
+   * @param temperature finite, at least 0
+   * @param shares {@code [R]} of {@code [0, 1)}
+   * @param out {@code [R]}: tokens; any of the vocabulary where logits are no numbers
+   */
+  void sample(Tensor logits, double temperature, double[] shares, int[] out);
 }

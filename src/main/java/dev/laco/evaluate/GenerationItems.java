@@ -10,7 +10,6 @@ import dev.laco.transformer.CausalLm;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
-import java.util.Random;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -24,8 +23,6 @@ final class GenerationItems implements ItemMeasure {
 
   /** Tokens of what is repeated. */
   static final int GRAM = 4;
-
-  private static final Sampler GREEDY = new Sampler(0, 1, new Random(0));
 
   private final Task.Kind kind;
   private final PromptTokens prompts;
@@ -72,7 +69,7 @@ final class GenerationItems implements ItemMeasure {
   public void measure(CausalLm lm, boolean greedy, Source items, Consumer<Sample> done) {
     // A text whose repetition is measured goes on behind its end, so that all have one length.
     Set<Integer> ends = kind == Task.Kind.REPETITION ? Set.of() : stops();
-    try (Generator generator = new Generator(lm, GREEDY, ends, count, longest, maxTokens)) {
+    try (Generator generator = new Generator(lm, Sampler.GREEDY, ends, count, longest, maxTokens)) {
       InOrder inOrder = new InOrder(done);
       int[] index = {0};
       items.read(item -> generator.add(prompt(item), new Open(index[0]++, item, inOrder)));

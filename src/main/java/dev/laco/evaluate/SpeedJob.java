@@ -24,7 +24,6 @@ import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Random;
 import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.function.Consumer;
@@ -44,8 +43,6 @@ final class SpeedJob extends ModelJob<SpeedJob> {
   private static final TimedRuns RUNS = new TimedRuns(6, 15, 15);
 
   private static final String STAGE = "throughput";
-  private static final Sampler GREEDY = new Sampler(0, 1, new Random(0));
-
   private static final long SEED = 1234;
 
   /** The dtype of a key or value as servers hold it. */
@@ -161,8 +158,10 @@ final class SpeedJob extends ModelJob<SpeedJob> {
 
   /** Seconds of {@link #WRITTEN} tokens behind the first one, which reading the prompt gives. */
   private static double secondsOfWriting(CausalLm lm, int[] prompt) {
-    try (Generator generator = new Generator(lm, GREEDY, Set.of(), 1, prompt.length, WRITTEN + 1)) {
+    try (Generator generator =
+        new Generator(lm, Sampler.GREEDY, Set.of(), 1, prompt.length, WRITTEN + 1)) {
       generator.add(prompt, token -> true);
+      generator.step();
       long start = System.nanoTime();
       generator.finish();
       return Seconds.since(start);

@@ -11,7 +11,6 @@ import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Random;
 import java.util.Set;
 import java.util.function.Supplier;
 
@@ -126,9 +125,8 @@ public final class Continuations {
   private static List<List<Integer>> continued(
       CausalLm model, List<int[]> prompts, Set<Integer> stopTokens) {
     List<List<Integer>> all = new ArrayList<>();
-    Sampler greedy = new Sampler(0, 1, new Random(0));
     try (Generator generator =
-        new Generator(model, greedy, stopTokens, prompts.size(), PROMPT + 1, TOKENS)) {
+        new Generator(model, Sampler.GREEDY, stopTokens, prompts.size(), PROMPT + 1, TOKENS)) {
       for (int[] prompt : prompts) {
         List<Integer> tokens = new ArrayList<>();
         all.add(tokens);

@@ -6,19 +6,21 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.PackedSequences;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.KeyValueCache;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import java.util.Set;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Continues prompts token by token, several at a time, with a KV cache. A step gives one token to
- * every continuation that is running, so that the weights are read once for all of them. When a
- * continuation ends, the next prompt takes its place.
+ * every continuation that is running, so that the weights are read once for all of them; prompts
+ * are read in the same steps. When a continuation ends, the next prompt takes its place.
  */
 public final class Generator implements AutoCloseable {
   /** The most continuations that run at a time. */
@@ -35,8 +37,8 @@ public final class Generator implements AutoCloseable {
   private final KeyValueCache cache;
   private final Workspace work;
   private final Tensor states;
+  private final Tensor lastStates;
   private final Tensor logits;
-  private final List<float[]> hostLogits;
   private final @Nullable Running[] slots;
 
   /** Is given the tokens of a continuation. */
@@ -53,8 +55,13 @@ public final class Generator implements AutoCloseable {
     default void end() {}
   }
 
-  /** A continuation in a slot of the cache, the last token that it was given, and their number. */
-  private record Running(Continuation to, int token, int count) {}
+  /**
+   * A continuation in a slot of the cache.
+   *
+   * @param unread the tokens that the model has not read: the prompt, then the last token given
+   * @param count of tokens that it was given
+   */
+  private record Running(Continuation to, int[] unread, int count) {}
 
   /**
    * Allocates the buffers of a generation.
@@ -78,15 +85,14 @@ public final class Generator implements AutoCloseable {
     ModelConfig config = model.config();
     int capacity = Math.addExact(longest, maxTokens);
     int count = atOnce(config, prompts, capacity);
-    int rows = Math.max(longest, count);
+    int rows = rows(longest, count);
     this.slots = new Running[count];
     this.arena = model.backend().arena();
     this.cache = new KeyValueCache(model.backend(), config, model.depth(), count, capacity);
     this.work = new Workspace(model.backend(), config, rows);
     this.states = arena.allocate(DType.F32, rows, config.hiddenSize());
+    this.lastStates = arena.allocate(DType.F32, count, config.hiddenSize());
     this.logits = arena.allocate(DType.F32, count, config.vocabSize());
-    this.hostLogits =
-        IntStream.range(0, count).mapToObj(_ -> new float[config.vocabSize()]).toList();
   }
 
   /**
@@ -97,12 +103,18 @@ public final class Generator implements AutoCloseable {
   public static long bytes(
       Device device, ModelConfig config, DType weights, long prompts, int longest, int maxTokens) {
     int capacity = Math.addExact(longest, maxTokens);
-    long count = atOnce(config, prompts, capacity);
-    long rows = Math.max(longest, count);
+    int count = atOnce(config, prompts, capacity);
+    long rows = rows(longest, count);
     DType type = KeyValueCache.type(device, config, weights);
-    return KeyValueCache.bytes(config, type, count * capacity)
+    return KeyValueCache.bytes(config, type, (long) count * capacity)
         + Workspace.bytes(config, rows)
-        + (rows * config.hiddenSize() + count * config.vocabSize()) * DType.F32.byteSize();
+        + ((rows + count) * config.hiddenSize() + (long) count * config.vocabSize())
+            * DType.F32.byteSize();
+  }
+
+  /** The most tokens of a step: those of one prompt, and one of each other continuation. */
+  private static int rows(int longest, int count) {
+    return longest + count - 1;
   }
 
   /** How many continuations run at a time: as many on every device. */
@@ -112,7 +124,8 @@ public final class Generator implements AutoCloseable {
   }
 
   /**
-   * Continues a prompt. Its tokens may come in this call or in a later one.
+   * Continues a prompt. Its tokens come in later steps; where all continuations that can run at a
+   * time are running, this call takes steps until one of them ends.
    *
    * @param prompt at least one token
    */
@@ -123,12 +136,12 @@ public final class Generator implements AutoCloseable {
       slot = free();
     }
     cache.clear(slot);
-    take(slot, to, 0, run(List.of(slot), List.of(prompt))[0]);
+    slots[slot] = new Running(to, prompt.clone(), 0);
   }
 
   /** Runs all continuations to their ends. */
   public void finish() {
-    while (!running().isEmpty()) {
+    while (Arrays.stream(slots).anyMatch(Objects::nonNull)) {
       step();
     }
   }
@@ -142,51 +155,49 @@ public final class Generator implements AutoCloseable {
     return -1;
   }
 
-  private List<Integer> running() {
-    List<Integer> running = new ArrayList<>();
+  /**
+   * Gives each continuation that is running its next token; of prompts that were not read, those
+   * wait for a later step that have no room in this one.
+   */
+  public void step() {
+    List<Integer> where = new ArrayList<>();
+    List<Running> running = new ArrayList<>();
+    long room = states.rows() - ones();
     for (int slot = 0; slot < slots.length; slot++) {
-      if (slots[slot] != null) {
-        running.add(slot);
+      Running one = slots[slot];
+      if (one != null && (one.unread.length == 1 || one.unread.length <= room)) {
+        room -= one.unread.length == 1 ? 0 : one.unread.length;
+        where.add(slot);
+        running.add(one);
       }
     }
-    return running;
+    int[] next = run(where, running.stream().map(Running::unread).toList());
+    for (int i = 0; i < next.length; i++) {
+      take(where.get(i), running.get(i), next[i]);
+    }
   }
 
-  /** Gives each continuation that is running its next token. */
-  private void step() {
-    List<Integer> running = running();
-    List<int[]> tokens = new ArrayList<>();
-    List<Running> before = new ArrayList<>();
-    for (int slot : running) {
-      Running one = slots[slot];
-      if (one != null) {
-        before.add(one);
-        tokens.add(new int[] {one.token});
-      }
-    }
-    int[] next = run(running, tokens);
-    for (int i = 0; i < before.size(); i++) {
-      take(running.get(i), before.get(i).to, before.get(i).count, next[i]);
-    }
+  /** The continuations that read one token. */
+  private long ones() {
+    return Arrays.stream(slots).filter(one -> one != null && one.unread.length == 1).count();
   }
 
   /** Gives a slot its next token, and ends what has its last token. */
-  private void take(int slot, Continuation to, int count, int token) {
-    boolean more = !stopTokens.contains(token) && to.add(token) && count + 1 < maxTokens;
-    slots[slot] = more ? new Running(to, token, count + 1) : null;
+  private void take(int slot, Running one, int token) {
+    boolean more = !stopTokens.contains(token) && one.to.add(token) && one.count + 1 < maxTokens;
+    slots[slot] = more ? new Running(one.to, new int[] {token}, one.count + 1) : null;
     if (!more) {
-      to.end();
+      one.to.end();
     }
   }
 
-  /**
-   * Runs the next tokens of some slots, one each or those of one slot, and chooses the token behind
-   * them of each slot.
-   */
+  /** Runs the next tokens of some slots, and chooses the token behind them of each slot. */
   private int[] run(List<Integer> where, List<int[]> tokens) {
+    Tensor last = lastStates.slice(0, where.size());
+    Tensor behind = logits.slice(0, where.size());
     try (TokenBatch batch = model.batch(cache.next(where, tokens))) {
-      int rows = batch.sequences().size();
-      Tensor x = states.slice(0, rows);
+      PackedSequences sequences = batch.sequences();
+      Tensor x = states.slice(0, sequences.size());
       model.embed(batch, x);
       for (int index = 0; index < model.depth(); index++) {
         model.layer(index, x, batch, work, cache);
@@ -194,16 +205,14 @@ public final class Generator implements AutoCloseable {
       for (int i = 0; i < where.size(); i++) {
         cache.advance(where.get(i), tokens.get(i).length);
       }
-      Tensor last = states.slice(rows - where.size(), rows);
+      int[] ends = new int[where.size()];
+      Arrays.setAll(ends, i -> sequences.offsets()[i + 1] - 1);
+      model.backend().gather(x, ends, last);
       model.finalNorm(last, last);
-      Tensor behind = logits.slice(0, where.size());
       model.logits(last, behind);
       model.release();
-      for (int i = 0; i < where.size(); i++) {
-        model.backend().download(behind.slice(i, i + 1), hostLogits.get(i));
-      }
     }
-    return sampler.choose(hostLogits.subList(0, where.size()));
+    return sampler.choose(model.backend(), behind);
   }
 
   @Override

@@ -13,7 +13,6 @@ final class Likeliest {
 
   private final CausalLm model;
   private final Tensor logits;
-  private final float[] row;
 
   /**
    * Allocates the buffer of logits.
@@ -24,7 +23,6 @@ final class Likeliest {
     int vocabulary = model.config().vocabSize();
     this.model = model;
     this.logits = arena.allocate(DType.F32, Math.min(most, LOGIT_ROWS), vocabulary);
-    this.row = new float[vocabulary];
   }
 
   /** Bytes of the buffer of logits. */
@@ -38,10 +36,12 @@ final class Likeliest {
     for (int from = 0; from < tokens.length; from += LOGIT_ROWS) {
       int to = Math.min(from + LOGIT_ROWS, tokens.length);
       model.logits(states.slice(from, to), logits.slice(0, to - from));
-      for (int token = from; token < to; token++) {
-        model.backend().download(logits.slice(token - from, token - from + 1), row);
-        tokens[token] = Sampler.mostLikely(row);
-      }
+      System.arraycopy(
+          Sampler.GREEDY.choose(model.backend(), logits.slice(0, to - from)),
+          0,
+          tokens,
+          from,
+          to - from);
     }
     model.release();
     return tokens;

@@ -1,8 +1,10 @@
 package dev.laco.measure;
 
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
 import java.util.Comparator;
-import java.util.List;
 import java.util.PriorityQueue;
+import java.util.Random;
 import java.util.random.RandomGenerator;
 import java.util.stream.IntStream;
 
@@ -14,86 +16,47 @@ import java.util.stream.IntStream;
  *     sampling, Holtzman et al. 2020)
  */
 public record Sampler(double temperature, double topP, RandomGenerator random) {
-  /**
-   * Tokens of the vocabulary whose weights are added up first, so that the chosen one is looked for
-   * among these alone.
-   */
-  private static final int PART = 1024;
+  /** Chooses the most likely tokens, and draws no random number. */
+  public static final Sampler GREEDY = new Sampler(0, 1, new Random(0));
 
   /**
-   * The tokens chosen from some rows of logits. Rows are looked through at the same time; their
-   * random numbers are drawn in the order of the rows.
+   * The tokens chosen from some rows of logits, one for each; their random numbers are drawn in the
+   * order of the rows. Where all tokens may be chosen, the device chooses.
    *
-   * @return one token for each row
+   * @param logits {@code [R, V]}
    */
-  public int[] choose(List<float[]> rows) {
-    double[] shares = new double[rows.size()];
+  public int[] choose(Backend backend, Tensor logits) {
+    double[] shares = new double[Math.toIntExact(logits.rows())];
     if (temperature > 0) {
       for (int i = 0; i < shares.length; i++) {
         shares[i] = random.nextDouble();
       }
     }
-    return IntStream.range(0, shares.length)
-        .parallel()
-        .map(i -> temperature == 0 ? mostLikely(rows.get(i)) : sample(rows.get(i), shares[i]))
-        .toArray();
+    if (temperature > 0 && topP < 1) {
+      return IntStream.range(0, shares.length)
+          .map(i -> nucleus(row(backend, logits, i), shares[i]))
+          .toArray();
+    }
+    int[] tokens = new int[shares.length];
+    backend.sample(logits, temperature, shares, tokens);
+    return tokens;
   }
 
-  /** The index of the largest logit; of equal ones the lowest. */
-  static int mostLikely(float[] logits) {
-    int best = 0;
-    for (int i = 1; i < logits.length; i++) {
-      if (logits[i] > logits[best]) {
-        best = i;
-      }
-    }
-    return best;
-  }
-
-  /** The token at which the weights of all that may be chosen, added up, pass a share of theirs. */
-  private int sample(float[] logits, double share) {
-    int best = mostLikely(logits);
-    return topP < 1 ? nucleus(logits, best, share) : any(logits, best, share);
-  }
-
-  private double weight(float[] logits, int token, int best) {
-    return Math.exp(((double) logits[token] - logits[best]) / temperature);
-  }
-
-  /** One of all tokens, in the order of the vocabulary. */
-  private int any(float[] logits, int best, double share) {
-    double[] parts = new double[Math.ceilDiv(logits.length, PART)];
-    double total = 0;
-    for (int i = 0; i < logits.length; i++) {
-      parts[i / PART] += weight(logits, i, best);
-    }
-    for (double part : parts) {
-      total += part;
-    }
-    double left = share * total;
-    int part = 0;
-    while (part < parts.length - 1 && left >= parts[part]) {
-      left -= parts[part];
-      part++;
-    }
-    for (int i = part * PART; i < Math.min((part + 1) * PART, logits.length); i++) {
-      left -= weight(logits, i, best);
-      if (left < 0) {
-        return i;
-      }
-    }
-    // Sums were rounded.
-    return best;
+  private static float[] row(Backend backend, Tensor logits, int row) {
+    float[] values = new float[Math.toIntExact(logits.columns())];
+    backend.download(logits.slice(row, row + 1), values);
+    return values;
   }
 
   /** One of the tokens of the nucleus, the most likely ones first. */
-  private int nucleus(float[] logits, int best, double share) {
+  private int nucleus(float[] logits, double share) {
     PriorityQueue<Integer> likeliest =
         new PriorityQueue<>(
             Comparator.comparingDouble((Integer i) -> -logits[i]).thenComparing(i -> i));
+    IntStream.range(0, logits.length).forEach(likeliest::add);
+    int best = likeliest.element();
     double total = 0;
     for (int i = 0; i < logits.length; i++) {
-      likeliest.add(i);
       total += weight(logits, i, best);
     }
     int[] nucleus = new int[logits.length];
@@ -112,5 +75,9 @@ public record Sampler(double temperature, double topP, RandomGenerator random) {
       }
     }
     return nucleus[size - 1];
+  }
+
+  private double weight(float[] logits, int token, int best) {
+    return Math.exp(((double) logits[token] - logits[best]) / temperature);
   }
 }

@@ -1,5 +1,6 @@
 package dev.laco.backend;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -9,6 +10,7 @@ import dev.laco.model.LogitSpec;
 import dev.laco.model.PackedSequences;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.function.Function;
 import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
@@ -52,6 +54,85 @@ public abstract class ScoringContract extends Contract {
 
   protected ScoringContract(TestedBackend tested) {
     super(tested);
+  }
+
+  /** Up to the chosen token, but not up to the one before, probabilities pass the share. */
+  @ParameterizedTest
+  @CsvSource({"1,0", "3,1", "33,0.5", "1023,1", "1024,0.7", "1025,2", "5000,1", "40001,0.1"})
+  void samplesTokensByTheirProbabilities(int vocabulary, double temperature) {
+    double[] shares = {0, 0.5, 0.999999999, 0.123, 0.9, 0.7};
+    float[] logits = normal(shares.length * vocabulary);
+    for (int i = 0; i < logits.length; i++) {
+      logits[i] = i % 5 == 3 ? Float.NEGATIVE_INFINITY : 3 * logits[i];
+    }
+    int[] tokens = sampled(logits, vocabulary, temperature, shares);
+    for (int r = 0; r < shares.length; r++) {
+      double[] row = new double[vocabulary];
+      for (int v = 0; v < vocabulary; v++) {
+        row[v] = logits[r * vocabulary + v];
+      }
+      int token = tokens[r];
+      if (Arrays.stream(row).allMatch(Double::isInfinite)) {
+        assertEquals(0, token);
+        continue;
+      }
+      double most = Arrays.stream(row).max().orElseThrow();
+      if (temperature == 0) {
+        assertEquals(
+            IntStream.range(0, vocabulary).filter(v -> row[v] == most).min(),
+            OptionalInt.of(token));
+        continue;
+      }
+      double[] weights =
+          Arrays.stream(row).map(logit -> Math.exp((logit - most) / temperature)).toArray();
+      double total = Arrays.stream(weights).sum();
+      double before = Arrays.stream(weights, 0, token).sum() / total;
+      double share = shares[r];
+      String what = "row " + r + ", token " + token + " of " + vocabulary;
+      assertTrue(weights[token] > 0, what);
+      assertTrue(before <= share + 1e-6, what);
+      assertTrue(before + weights[token] / total > share - 1e-6, what);
+    }
+  }
+
+  @Test
+  void theMostLikelyTokenIsTheFirstOfTheLargest() {
+    float[] logits = new float[3 * 3000];
+    logits[1500] = logits[1499] = logits[2900] = 2;
+    Arrays.fill(logits, 3000, 6000, Float.NEGATIVE_INFINITY);
+    logits[6000 + 2999] = 1e30f;
+    assertArrayEquals(new int[] {1499, 0, 2999}, sampled(logits, 3000, 0, new double[3]));
+    // So large a logit leaves nothing to the others.
+    double[] shares = {0, 0.999, 0.5};
+    int[] tokens = sampled(logits, 3000, 1, shares);
+    assertEquals(0, tokens[0]);
+    assertEquals(2999, tokens[2]);
+  }
+
+  /** Logits that are no numbers give any token of the vocabulary. */
+  @ParameterizedTest
+  @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY})
+  void samplesTokensOfTheVocabularyFromDamagedLogits(float damage) {
+    for (int vocabulary : new int[] {1, 5, 1024, 2500}) {
+      for (double temperature : new double[] {0, 1}) {
+        float[] logits = normal(3 * vocabulary);
+        logits[0] = damage;
+        Arrays.fill(logits, vocabulary, 2 * vocabulary, damage);
+        logits[3 * vocabulary - 1] = damage;
+        int[] tokens = sampled(logits, vocabulary, temperature, new double[] {0, 0.5, 0.99});
+        for (int token : tokens) {
+          assertTrue(token >= 0 && token < vocabulary, () -> token + " of " + vocabulary);
+        }
+      }
+    }
+  }
+
+  private int[] sampled(float[] logits, int vocabulary, double temperature, double[] shares) {
+    try (Run run = new Run(backend)) {
+      int[] tokens = new int[shares.length];
+      run.on.sample(run.tensor(logits, shares.length, vocabulary), temperature, shares, tokens);
+      return tokens;
+    }
   }
 
   @ParameterizedTest
@@ -359,6 +440,11 @@ public abstract class ScoringContract extends Contract {
       TokenBatch three = run.batch(tokens(new int[] {1, 2, 9}));
       refuses(() -> backend.cosine(x, other, three));
       refuses(() -> backend.cosine(x, x, two));
+      refuses(() -> backend.sample(x, 1, new double[2], new int[3]));
+      refuses(() -> backend.sample(x, 1, new double[3], new int[2]));
+      refuses(() -> backend.sample(x, 1, new double[] {0, 1, 0}, new int[3]));
+      refuses(() -> backend.sample(x, -1, new double[3], new int[3]));
+      refuses(() -> backend.sample(x, Double.NaN, new double[3], new int[3]));
       refuses(() -> backend.pairProducts(List.of(x, other), 1));
       refuses(() -> backend.pairProducts(List.of(x, x), 5));
       refuses(() -> backend.logits(other, head, other));

@@ -22,7 +22,6 @@ import org.junit.jupiter.api.Test;
 
 /** Continuations do not depend on what else runs at the same time. */
 class GeneratorTest {
-  private static final Sampler GREEDY = new Sampler(0, 1, new Random(0));
   private static final int LONGEST = 30;
   private static final int MOST = 12;
 
@@ -97,7 +96,8 @@ class GeneratorTest {
   private List<int[]> continued(List<int[]> prompts, Set<Integer> stops) {
     List<List<Integer>> tokens = new ArrayList<>();
     List<Boolean> ended = new ArrayList<>();
-    try (Generator generator = new Generator(model, GREEDY, stops, prompts.size(), LONGEST, MOST)) {
+    try (Generator generator =
+        new Generator(model, Sampler.GREEDY, stops, prompts.size(), LONGEST, MOST)) {
       for (int[] prompt : prompts) {
         List<Integer> own = new ArrayList<>();
         tokens.add(own);

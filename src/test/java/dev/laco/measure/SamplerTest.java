@@ -4,9 +4,14 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.model.DType;
 import java.util.Arrays;
 import java.util.Collections;
-import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -28,13 +33,24 @@ class SamplerTest {
 
   private static int[] counts(Sampler sampler, float[] logits) {
     int[] counts = new int[logits.length];
-    List<float[]> rows = Collections.nCopies(100, logits);
-    for (int i = 0; i < DRAWS / rows.size(); i++) {
-      for (int token : sampler.choose(rows)) {
+    float[][] rows = Collections.nCopies(100, logits).toArray(float[][]::new);
+    for (int i = 0; i < DRAWS / rows.length; i++) {
+      for (int token : chosen(sampler, rows)) {
         counts[token]++;
       }
     }
     return counts;
+  }
+
+  private static int[] chosen(Sampler sampler, float[]... rows) {
+    try (Backend backend = CpuBackend.open(Compute.AUTO, 2);
+        TensorArena arena = backend.arena()) {
+      Tensor logits = arena.allocate(DType.F32, rows.length, rows[0].length);
+      for (int i = 0; i < rows.length; i++) {
+        backend.upload(rows[i], logits.slice(i, i + 1));
+      }
+      return sampler.choose(backend, logits);
+    }
   }
 
   @Test
@@ -66,11 +82,11 @@ class SamplerTest {
 
   @Test
   void rowsTogetherGiveWhatTheyGiveOneByOne() {
-    List<float[]> rows = List.of(logits(), new float[2100], logits(), new float[2100]);
+    float[][] rows = {logits(), new float[2100], logits(), new float[2100]};
     Random random = new Random(2);
     Sampler alone = new Sampler(1, 1, random);
-    int[] expected = rows.stream().mapToInt(row -> alone.choose(List.of(row))[0]).toArray();
-    assertArrayEquals(expected, new Sampler(1, 1, new Random(2)).choose(rows));
+    int[] expected = Arrays.stream(rows).mapToInt(row -> chosen(alone, row)[0]).toArray();
+    assertArrayEquals(expected, chosen(new Sampler(1, 1, new Random(2)), rows));
     assertTrue(expected[1] != expected[3], Arrays.toString(expected));
   }
 
@@ -79,7 +95,6 @@ class SamplerTest {
     float[] logits = logits();
     logits[2048] = 2;
     assertArrayEquals(
-        new int[] {1024, 0},
-        new Sampler(0, 1, new Random(0)).choose(List.of(logits, new float[9])));
+        new int[] {1024, 0}, chosen(Sampler.GREEDY, logits, new float[logits.length]));
   }
 }

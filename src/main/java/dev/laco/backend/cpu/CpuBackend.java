@@ -46,6 +46,9 @@ public final class CpuBackend extends MemoryBackend {
   /** Elements of each tensor that {@link #pairProducts} multiplies at once, in sums of f32. */
   private static final long PAIR_ELEMENTS = 16384;
 
+  /** Columns whose weights the kernel of {@link #sample} adds up. */
+  private static final long SAMPLED_PART = 1024;
+
   /** Rows that {@link #klDivergence} computes together; a panel of logits then has 1024 columns. */
   private static final int DIVERGENCE_ROWS = 1024;
 
@@ -609,6 +612,29 @@ public final class CpuBackend extends MemoryBackend {
       out[t] = scored ? logit - largest - Math.log(total.getAtIndex(JAVA_DOUBLE, t)) : 0;
     }
     return out;
+  }
+
+  @Override
+  public void sample(Tensor logits, double temperature, double[] shares, int[] out) {
+    OpChecks.sample(logits, temperature, shares, out);
+    long rows = logits.rows();
+    long parts = Math.ceilDiv(logits.columns(), SAMPLED_PART);
+    MemorySegment memory =
+        reductionScratch.atLeast(rows * ((parts + 1) * Double.BYTES + Integer.BYTES));
+    MemorySegment from = memory.asSlice(0, rows * Double.BYTES);
+    MemorySegment sums = memory.asSlice(rows * Double.BYTES, rows * parts * Double.BYTES);
+    MemorySegment tokens = memory.asSlice(rows * (parts + 1) * Double.BYTES);
+    MemorySegment.copy(shares, 0, from, JAVA_DOUBLE, 0, shares.length);
+    kernels()
+        .sample(
+            MemoryTensor.of(logits).data(),
+            rows,
+            logits.columns(),
+            temperature == 0 ? 0 : 1 / temperature,
+            from,
+            sums,
+            tokens);
+    MemorySegment.copy(tokens, JAVA_INT, 0, out, 0, out.length);
   }
 
   @Override

@@ -277,6 +277,13 @@ final class CpuKernels {
       Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
 
   /**
+   * {@code int32_t laco_sample(const float *logits, int64_t rows, int64_t columns, float factor,
+   * const double *shares, double *parts, int32_t *tokens)}.
+   */
+  private static final MethodHandle SAMPLE =
+      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_FLOAT, ADDRESS, ADDRESS, ADDRESS);
+
+  /**
    * {@code int32_t laco_kl_divergence(const float *logits, const float *reference, int64_t rows,
    * int64_t columns, int64_t first, double *state)}.
    */
@@ -415,6 +422,7 @@ final class CpuKernels {
   private final MemorySegment cosine;
   private final MemorySegment logits;
   private final MemorySegment logProbability;
+  private final MemorySegment sample;
   private final MemorySegment klDivergence;
   private final MemorySegment inverseRms;
   private final MemorySegment scaledDifference;
@@ -471,6 +479,7 @@ final class CpuKernels {
     cosine = function(library, "laco_cosine", tier);
     logits = function(library, "laco_logits", tier);
     logProbability = function(library, "laco_log_probability", tier);
+    sample = function(library, "laco_sample", tier);
     klDivergence = function(library, "laco_kl_divergence", tier);
     inverseRms = function(library, "laco_inverse_rms", tier);
     scaledDifference = function(library, "laco_scaled_difference", tier);
@@ -955,6 +964,22 @@ final class CpuKernels {
                     most,
                     total,
                     targetLogit));
+  }
+
+  void sample(
+      MemorySegment logits,
+      long rows,
+      long columns,
+      double factor,
+      MemorySegment shares,
+      MemorySegment parts,
+      MemorySegment tokens) {
+    run(
+        "laco_sample",
+        () ->
+            (int)
+                SAMPLE.invokeExact(
+                    sample, logits, rows, columns, (float) factor, shares, parts, tokens));
   }
 
   void klDivergence(

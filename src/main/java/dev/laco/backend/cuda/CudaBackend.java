@@ -1,5 +1,6 @@
 package dev.laco.backend.cuda;
 
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
@@ -76,6 +77,11 @@ public final class CudaBackend implements Backend {
   private static final long COSINE_ELEMENTS = 4096;
 
   private static final int MAX_COSINE_PARTS = 128;
+
+  /** Columns whose weights a warp of the kernel of {@link #sample} adds up. */
+  private static final long SAMPLED_PART = 1024;
+
+  private static final int SAMPLING_BLOCK = 1024;
 
   /** The largest extent of a CUDA grid in its second and third dimension. */
   private static final int MAX_SEQUENCES = 65_535;
@@ -976,6 +982,29 @@ public final class CudaBackend implements Backend {
       double logit = memory.get(JAVA_FLOAT, rows * 12L + t * 4L);
       out[t] = next[t % tokens] >= 0 ? logit - largest - Math.log(state[t]) : 0;
     }
+  }
+
+  @Override
+  public void sample(Tensor logits, double temperature, double[] shares, int[] out) {
+    OpChecks.sample(logits, temperature, shares, out);
+    context.enter();
+    long rows = logits.rows();
+    long parts = Math.ceilDiv(logits.columns(), SAMPLED_PART);
+    long sums = reductions.atLeast(rows * (parts * Double.BYTES + Integer.BYTES));
+    long tokens = sums + rows * parts * Double.BYTES;
+    ArgumentRing.Table table = arguments.table(rows * Double.BYTES);
+    MemorySegment.copy(shares, 0, table.memory(), JAVA_DOUBLE, 0, shares.length);
+    table.send();
+    launcher
+        .of(Kernel.SAMPLE, DType.F32)
+        .pointer(input(logits))
+        .pointer(table.address())
+        .pointer(sums)
+        .pointer(tokens)
+        .int64(logits.columns())
+        .float32(temperature == 0 ? 0 : (float) (1 / temperature))
+        .run(rows, SAMPLING_BLOCK);
+    staging.download(tokens, MemorySegment.ofArray(out), stream);
   }
 
   @Override

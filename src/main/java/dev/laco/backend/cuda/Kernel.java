@@ -229,6 +229,7 @@ enum Kernel {
       FLOAT64,
       FLOAT64,
       FLOAT64),
+  SAMPLE("sample", "sample_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64, FLOAT32),
   SQUARES("squares", "squares_%s_v1", Set.of(F32), POINTER, INT32, POINTER),
   ADAM_W("adam_w", "adam_w_%s_v3", all(), POINTER, INT32),
   /** Holds running means in 8 bits. */

@@ -479,6 +479,31 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public void sample(Tensor logits, double temperature, double[] shares, int[] out) {
+    OpChecks.sample(logits, temperature, shares, out);
+    MemoryTensor rows = MemoryTensor.of(logits);
+    int columns = Math.toIntExact(logits.columns());
+    for (int r = 0; r < out.length; r++) {
+      float[] row = rows.row(r);
+      int best = 0;
+      for (int c = 1; c < columns; c++) {
+        best = row[c] > row[best] || Float.isNaN(row[best]) ? c : best;
+      }
+      out[r] = best;
+      if (temperature == 0) {
+        continue;
+      }
+      double[] sums = new double[columns];
+      for (int c = 0; c < columns; c++) {
+        double weight = Math.exp(((double) row[c] - row[best]) / temperature);
+        sums[c] = (c == 0 ? 0 : sums[c - 1]) + weight;
+      }
+      double wanted = shares[r] * sums[columns - 1];
+      out[r] = IntStream.range(0, columns).filter(c -> sums[c] > wanted).findFirst().orElse(best);
+    }
+  }
+
+  @Override
   public void klDivergence(
       Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out) {
     OpChecks.klDivergence(hidden, reference, head, batch, out);

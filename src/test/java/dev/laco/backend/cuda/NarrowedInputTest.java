@@ -133,6 +133,7 @@ class NarrowedInputTest {
       case "cosine" -> new Object[] {x(), x(), batch()};
       case "pairProducts" -> new Object[] {List.of(x(), x()), 2};
       case "logits" -> new Object[] {x(), head(), tensor(2, 4)};
+      case "sample" -> new Object[] {x(), 0.5, new double[2], new int[2]};
       case "logProbability" -> new Object[] {x(), head(), batch(), new double[2]};
       case "klDivergence" -> new Object[] {x(), x(), head(), batch(), new double[2]};
       case "crossProduct" -> new Object[] {x(), x(), tensor(6, 6)};

@@ -15,6 +15,7 @@ final class Ops {
     ops.addAll(
         List.of(
             new LogProbabilityOp(),
+            new SampleOp(),
             new KlDivergenceOp(),
             new AttentionOp(),
             new AttentionGradientOp(),
