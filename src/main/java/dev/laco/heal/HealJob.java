@@ -393,7 +393,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       progress().expect(DENSE, estimate.pass(evaluation.chunks(), dense));
       progress().expect(BEFORE, pass);
     }
-    stage.expectSamples(progress(), estimate, dense);
+    stage.expectSamples(progress(), estimate, backend, original.config());
     progress().expect(HealStage.NAME, 0);
     if (evaluation != null) {
       progress().expect(AFTER, pass);

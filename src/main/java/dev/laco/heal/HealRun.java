@@ -116,7 +116,9 @@ final class HealRun {
     }
     double seconds = left();
     long text = stage.parts().tokens();
-    return drawn -> TeacherSamples.worth(original.config(), seconds, text, pace.token(), drawn);
+    return drawn ->
+        TeacherSamples.worth(
+            original.backend(), original.config(), seconds, text, pace.token(), drawn);
   }
 
   private HealStage.Outcome resume(JobProgress.Stage progress, Clock clock, HealState.Kept kept) {

@@ -7,6 +7,7 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.ResourceException;
 import dev.laco.backend.Backend;
+import dev.laco.backend.Device;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.model.HostTensor;
@@ -291,10 +292,11 @@ public record HealStage(
   }
 
   /** Expects the drawing of samples, where some are wanted. */
-  public void expectSamples(JobProgress job, JobEstimate estimate, int depth) {
+  public void expectSamples(
+      JobProgress job, JobEstimate estimate, Device device, ModelConfig original) {
     Long tokens = askedSamples();
     if (tokens != null) {
-      job.expect(TeacherSamples.NAME, TeacherSamples.seconds(estimate, depth, tokens));
+      job.expect(TeacherSamples.NAME, TeacherSamples.seconds(estimate, device, original, tokens));
     }
   }
 

@@ -39,7 +39,7 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
   private static final int MOST_PROMPT_TOKENS = 16;
   private static final int LEAST_PROMPT_TOKENS = 4;
 
-  /** The most samples that are drawn before they are counted. */
+  /** The samples that are drawn before they are counted; more where more are drawn at a time. */
   private static final int ROUND = 64;
 
   /** Rounds after which a model that writes nothing is left alone. */
@@ -66,6 +66,7 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
    * meets text and samples {@value #PASSES} times, where it would meet the text alone more often; 0
    * for fewer than the first round draws.
    *
+   * @param device that draws
    * @param seconds of drawing and training
    * @param text tokens of the text
    * @param trained seconds of training on a token
@@ -73,17 +74,27 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
    *     what training on it does
    */
   static long worth(
-      ModelConfig config, double seconds, long text, double trained, OptionalDouble drawn) {
+      Device device,
+      ModelConfig config,
+      double seconds,
+      long text,
+      double trained,
+      OptionalDouble drawn) {
     double drawing = drawn.orElse(trained);
     double tokens =
         Math.min(
             (seconds - PASSES * text * trained) / (drawing + PASSES * trained),
             MOST_SHARE * seconds / drawing);
-    long least = (long) ROUND * mostWritten(config);
+    long least = (long) round(device, config) * mostWritten(config);
     if (tokens < least) {
       return drawn.isEmpty() ? 0 : least;
     }
     return (long) Math.min(tokens, HealSettings.MOST_SAMPLES);
+  }
+
+  private static int round(Device device, ModelConfig config) {
+    int capacity = mostPrompt(config) + mostWritten(config);
+    return Math.max(ROUND, Generator.atOnce(device, config, Generator.MOST_AT_ONCE, capacity));
   }
 
   private static int mostWritten(ModelConfig config) {
@@ -104,12 +115,15 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
    * @param weights the dtype of the model's matrices
    */
   static long bytes(Device device, ModelConfig config, DType weights) {
-    return Generator.bytes(device, config, weights, ROUND, mostPrompt(config), mostWritten(config));
+    return Generator.bytes(
+        device, config, weights, round(device, config), mostPrompt(config), mostWritten(config));
   }
 
-  /** Estimated seconds in which a model of {@code depth} layers writes so many tokens. */
-  static double seconds(JobEstimate estimate, int depth, long tokens) {
-    return estimate.generation(ROUND, Math.toIntExact(Math.ceilDiv(tokens, ROUND)), depth);
+  /** Estimated seconds in which a model writes so many tokens. */
+  static double seconds(JobEstimate estimate, Device device, ModelConfig config, long tokens) {
+    int round = round(device, config);
+    int steps = Math.toIntExact(Math.ceilDiv(tokens, round));
+    return estimate.generation(round, steps, config.numHiddenLayers());
   }
 
   /** How many tokens are to be drawn. */
@@ -159,6 +173,7 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
     ModelConfig config = original.config();
     int prompt = mostPrompt(config);
     int most = mostWritten(config);
+    int together = round(original.backend(), config);
     Random random = new Random(seed);
     int document = text.chunks().stream().mapToInt(FitText.Chunk::document).max().orElse(-1) + 1;
     List<FitText.Chunk> samples = new ArrayList<>();
@@ -167,11 +182,11 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
     int empty = 0;
     long tokens = wanted.tokens(OptionalDouble.empty());
     try (Generator generator =
-        new Generator(original, new Sampler(1, 1, random), stopTokens, ROUND, prompt, most)) {
+        new Generator(original, new Sampler(1, 1, random), stopTokens, together, prompt, most)) {
       while (drawn < tokens && empty < MOST_EMPTY_ROUNDS) {
         long start = System.nanoTime();
         List<Sample> round = new ArrayList<>();
-        long count = Math.clamp(Math.ceilDiv(tokens - drawn, most), 1L, ROUND);
+        long count = Math.clamp(Math.ceilDiv(tokens - drawn, most), 1L, together);
         for (int i = 0; i < count; i++) {
           Sample sample = new Sample(prompt(prompting, prompts++, prompt, random), requireWanted);
           round.add(sample);

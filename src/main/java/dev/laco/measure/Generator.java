@@ -24,9 +24,12 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Generator implements AutoCloseable {
   /** The most continuations that run at a time. */
-  private static final int MOST_AT_ONCE = 64;
+  public static final int MOST_AT_ONCE = 256;
 
-  /** The most bytes of a KV cache of several continuations, if keys and values were f32. */
+  /** Continuations at a time that keep a processor busy. */
+  private static final int BUSY = 64;
+
+  /** The most bytes of a KV cache of so many, if keys and values were f32. */
   private static final long CACHE_BYTES = 1L << 30;
 
   private final CausalLm model;
@@ -84,7 +87,7 @@ public final class Generator implements AutoCloseable {
     this.maxTokens = maxTokens;
     ModelConfig config = model.config();
     int capacity = Math.addExact(longest, maxTokens);
-    int count = atOnce(config, prompts, capacity);
+    int count = atOnce(model.backend(), config, prompts, capacity);
     int rows = rows(longest, count);
     this.slots = new Running[count];
     this.arena = model.backend().arena();
@@ -103,7 +106,7 @@ public final class Generator implements AutoCloseable {
   public static long bytes(
       Device device, ModelConfig config, DType weights, long prompts, int longest, int maxTokens) {
     int capacity = Math.addExact(longest, maxTokens);
-    int count = atOnce(config, prompts, capacity);
+    int count = atOnce(device, config, prompts, capacity);
     long rows = rows(longest, count);
     DType type = KeyValueCache.type(device, config, weights);
     return KeyValueCache.bytes(config, type, (long) count * capacity)
@@ -117,10 +120,21 @@ public final class Generator implements AutoCloseable {
     return longest + count - 1;
   }
 
-  /** How many continuations run at a time: as many on every device. */
-  private static int atOnce(ModelConfig config, long prompts, int capacity) {
+  /**
+   * How many continuations run at a time: more where a device has the memory, and reads weights for
+   * many tokens in the time in which it reads them for one.
+   *
+   * @param capacity tokens of the longest prompt and its continuation
+   */
+  public static int atOnce(Device device, ModelConfig config, long prompts, int capacity) {
     long fit = Math.max(1, CACHE_BYTES / KeyValueCache.bytes(config, DType.F32, capacity));
-    return (int) Math.min(Math.min(prompts, MOST_AT_ONCE), fit);
+    DType type = KeyValueCache.type(device, config, DType.BF16);
+    long each =
+        KeyValueCache.bytes(config, type, capacity)
+            + Workspace.bytes(config, 1)
+            + (long) config.vocabSize() * DType.F32.byteSize();
+    int most = device.batchTokens((int) Math.min(fit, BUSY), each);
+    return (int) Math.min(prompts, Math.min(most, MOST_AT_ONCE));
   }
 
   /**

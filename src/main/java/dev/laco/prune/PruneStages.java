@@ -104,7 +104,7 @@ public final class PruneStages {
     }
     HealStage heal = texts.heal();
     if (heal != null) {
-      heal.expectSamples(progress, estimate, depth);
+      heal.expectSamples(progress, estimate, backend, model.config());
       progress.expect(HealStage.NAME, 0);
     }
     progress.expect(SIMILARITY, estimate.pass(tokens, depth + target));

@@ -2,7 +2,10 @@ package dev.laco.heal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import dev.laco.Compute;
 import dev.laco.Fixtures;
+import dev.laco.backend.Backend;
+import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import java.util.OptionalDouble;
 import org.junit.jupiter.api.AfterEach;
@@ -15,14 +18,16 @@ class TeacherSamplesTest {
   private static final long TEXT = 10_000;
 
   private final Checkpoint checkpoint = Checkpoint.open(Fixtures.STORYTELLER);
+  private final Backend device = new ReferenceBackend(Compute.AUTO);
 
   @AfterEach
   void close() {
+    device.close();
     checkpoint.close();
   }
 
   private long worth(double seconds, OptionalDouble drawn) {
-    return TeacherSamples.worth(checkpoint.config(), seconds, TEXT, TRAINED, drawn);
+    return TeacherSamples.worth(device, checkpoint.config(), seconds, TEXT, TRAINED, drawn);
   }
 
   @Test

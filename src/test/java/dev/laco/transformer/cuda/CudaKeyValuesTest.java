@@ -2,6 +2,7 @@ package dev.laco.transformer.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Compute;
 import dev.laco.CudaBinding;
@@ -38,6 +39,7 @@ import java.util.Random;
 import java.util.Set;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -96,6 +98,29 @@ class CudaKeyValuesTest {
     try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM)) {
       long planned = Generator.bytes(backend, config, type, 3, LONGEST, MOST);
       assertEquals(planned, halves.allocated);
+    }
+  }
+
+  /** The stand-in has 8 GiB, of which a fortieth is for what is written at a time. */
+  @OnStandIn
+  @Test
+  void moreTextsAreWrittenAtATimeWhereADeviceHasTheMemory() {
+    String name = "llama_tied_rope3";
+    ModelConfig config =
+        ModelConfig.parse(name, Fixtures.read(Fixtures.model(name).resolve("config.json")));
+    long each =
+        KeyValueCache.bytes(config, DType.BF16, 256)
+            + Workspace.bytes(config, 1)
+            + config.vocabSize() * 4L;
+    int longer = Math.toIntExact(256 * ((8L << 30) / 40 / each) / 100);
+    try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM)) {
+      assertEquals(256, Generator.atOnce(backend, config, 1000, 256));
+      assertEquals(10, Generator.atOnce(backend, config, 10, 256));
+      int few = Generator.atOnce(backend, config, 1000, longer);
+      assertTrue(few >= 64 && few <= 128, () -> few + " texts of " + longer + " tokens");
+    }
+    try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM, 1L << 30)) {
+      assertEquals(64, Generator.atOnce(backend, config, 1000, 256));
     }
   }
 
