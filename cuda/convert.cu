@@ -2,7 +2,7 @@
 // apart, so that every load and store of a warp is one stretch of memory.
 //
 //   laco_widen_<T>_v1     exact
-//   laco_narrow_<T>_v1    to nearest even; NaN stays NaN
+//   laco_narrow_<T>_v2    to nearest even; NaN stays NaN. Up to four tensors, so that those of one op take one launch
 //
 // 6 bytes per element, an operation or two: bound by memory.
 #include "common.cuh"
@@ -47,5 +47,27 @@ __device__ __forceinline__ void convert(const From* __restrict__ from, To* __res
 
 LACO_CONVERT(laco_widen_f16_v1, __half, float)
 LACO_CONVERT(laco_widen_bf16_v1, __nv_bfloat16, float)
-LACO_CONVERT(laco_narrow_f16_v1, float, __half)
-LACO_CONVERT(laco_narrow_bf16_v1, float, __nv_bfloat16)
+
+// grid = (ceil(n / 2048) of the largest, number of tensors); arguments of others are not used.
+#define LACO_NARROW(name, To)                                                                                   \
+  extern "C" __global__ void __launch_bounds__(kThreads)                                                        \
+      name(const float* from0, const float* from1, const float* from2, const float* from3, To* to0, To* to1,    \
+           To* to2, To* to3, int64_t n0, int64_t n1, int64_t n2, int64_t n3) {                                  \
+    switch (blockIdx.y) {                                                                                       \
+      case 0:                                                                                                   \
+        convert(from0, to0, n0);                                                                                \
+        break;                                                                                                  \
+      case 1:                                                                                                   \
+        convert(from1, to1, n1);                                                                                \
+        break;                                                                                                  \
+      case 2:                                                                                                   \
+        convert(from2, to2, n2);                                                                                \
+        break;                                                                                                  \
+      default:                                                                                                  \
+        convert(from3, to3, n3);                                                                                \
+    }                                                                                                           \
+  }                                                                                                             \
+  LACO_EXPORT(name)
+
+LACO_NARROW(laco_narrow_f16_v2, __half)
+LACO_NARROW(laco_narrow_bf16_v2, __nv_bfloat16)

@@ -1,5 +1,6 @@
 // convert.cu against conversions on the host, bit for bit.
 #include <bit>
+#include <deque>
 
 #include "check.hpp"
 
@@ -8,12 +9,8 @@ namespace {
 unsigned blocks(size_t n) { return static_cast<unsigned>((n + 2047) / 2048); }
 
 template <class From, class To>
-void run(const std::string& kernel, const std::vector<From>& from, size_t shift_from, size_t shift_to) {
+void check_converted(const std::string& kernel, const std::vector<From>& from, check::Buffer<To>& out) {
   const size_t n = from.size();
-  check::Buffer<From> in(from, shift_from);
-  check::Buffer<To> out(n, shift_to);
-  check::launch(kernel, blocks(n), 256, 0, static_cast<const From*>(in.data()), out.data(),
-                static_cast<int64_t>(n));
   for (size_t i = 0; i < n; i++) {
     const double expected = check::wide(check::narrow<To>(check::wide(from[i])));
     const double actual = check::wide(out[i]);
@@ -23,10 +20,44 @@ void run(const std::string& kernel, const std::vector<From>& from, size_t shift_
 }
 
 template <class T>
-void run(const std::vector<T>& narrow, const std::vector<float>& wide, size_t shift_narrow, size_t shift_wide) {
-  const std::string type = check::type_name<T>();
-  run<T, float>("laco_widen_" + type + "_v1", narrow, shift_narrow, shift_wide);
-  run<float, T>("laco_narrow_" + type + "_v1", wide, shift_wide, shift_narrow);
+void widen(const std::vector<T>& from, size_t shift_from, size_t shift_to) {
+  check::Buffer<T> in(from, shift_from);
+  check::Buffer<float> out(from.size(), shift_to);
+  const std::string kernel = std::string("laco_widen_") + check::type_name<T>() + "_v1";
+  check::launch(kernel, blocks(from.size()), 256, 0, static_cast<const T*>(in.data()), out.data(),
+                static_cast<int64_t>(from.size()));
+  check_converted(kernel, from, out);
+}
+
+// Narrows up to four tensors in a launch.
+template <class T>
+void narrow(const std::vector<std::vector<float>>& from, size_t shift_from, size_t shift_to) {
+  std::deque<check::Buffer<float>> ins;
+  std::deque<check::Buffer<T>> outs;
+  const float* in[4] = {};
+  T* out[4] = {};
+  int64_t n[4] = {};
+  size_t most = 0;
+  for (size_t i = 0; i < from.size(); i++) {
+    ins.emplace_back(from[i], shift_from);
+    outs.emplace_back(from[i].size(), shift_to);
+    in[i] = ins[i].data();
+    out[i] = outs[i].data();
+    n[i] = static_cast<int64_t>(from[i].size());
+    most = std::max(most, from[i].size());
+  }
+  const std::string kernel = std::string("laco_narrow_") + check::type_name<T>() + "_v2";
+  check::launch(kernel, dim3(blocks(most), static_cast<unsigned>(from.size())), 256, 0, in[0], in[1], in[2],
+                in[3], out[0], out[1], out[2], out[3], n[0], n[1], n[2], n[3]);
+  for (size_t i = 0; i < from.size(); i++) {
+    check_converted(kernel, from[i], outs[i]);
+  }
+}
+
+template <class T>
+void run(const std::vector<T>& of_16_bits, const std::vector<float>& wide, size_t shift_narrow, size_t shift_wide) {
+  widen(of_16_bits, shift_narrow, shift_wide);
+  narrow<T>({wide}, shift_wide, shift_narrow);
 }
 
 // Every value of the 16-bit type.
@@ -58,6 +89,17 @@ TEST(convert_takes_every_length_and_alignment) {
       run(check::random<__half>(n), check::random<float>(n), shift, 0);
       run(check::random<__nv_bfloat16>(n), check::random<float>(n), 0, shift);
     }
+  }
+}
+
+TEST(convert_narrows_up_to_four_tensors) {
+  for (size_t count = 1; count <= 4; count++) {
+    std::vector<std::vector<float>> tensors;
+    for (size_t i = 0; i < count; i++) {
+      tensors.push_back(check::random<float>(i % 2 == 0 ? 5000 + i : 33 * i));
+    }
+    narrow<__half>(tensors, 0, 1);
+    narrow<__nv_bfloat16>(tensors, 1, 0);
   }
 }
 

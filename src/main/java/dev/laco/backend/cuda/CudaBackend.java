@@ -579,34 +579,22 @@ public final class CudaBackend implements Backend {
       long logSums) {
     AttentionLaunch launch = AttentionLaunch.of(spec);
     context.enter();
-    long bytes = key.elements() * launch.dtype().byteSize();
     long room =
         key.dtype() == launch.dtype() && value.dtype() == launch.dtype()
             ? 0
-            : keyValues.atLeast(2 * bytes);
-    long keys = rounded(key, launch.dtype(), room);
-    long values = rounded(value, launch.dtype(), room + bytes);
+            : keyValues.atLeast(2 * CudaProducts.alignedBytes(key.elements()));
+    List<CudaTensor> cached = List.of(CudaTensor.of(key), CudaTensor.of(value));
+    long[] read = products.rounded(cached, launch.dtype(), room);
     long slopes = slopes(spec);
     long ofHeads = sinks == null ? 0 : products.wide(CudaTensor.of(sinks));
     begin(launch.kernel(), launch.dtype())
         .pointer(input(query))
-        .pointer(keys)
-        .pointer(values)
+        .pointer(read[0])
+        .pointer(read[1])
         .pointer(output(out))
         .pointer(logSums)
         .pointer(ofHeads);
     launch.run(launcher, spec, CudaBatch.of(batch), slopes);
-  }
-
-  /**
-   * The device address of a tensor in a dtype: its own, or {@code room}, to which it is rounded.
-   */
-  private long rounded(Tensor tensor, DType dtype, long room) {
-    if (tensor.dtype() == dtype) {
-      return input(tensor);
-    }
-    products.narrow(input(tensor), tensor.elements(), dtype, room);
-    return room;
   }
 
   /** The device address of the slopes of ALiBi, 0 without. */

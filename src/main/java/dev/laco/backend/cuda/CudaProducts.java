@@ -3,6 +3,8 @@ package dev.laco.backend.cuda;
 import dev.laco.Compute;
 import dev.laco.backend.GramPanels;
 import dev.laco.model.DType;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -17,6 +19,9 @@ final class CudaProducts {
 
   /** Panels begin at multiples of this number of rows, so that they are aligned for wide loads. */
   private static final long PANEL_ROWS = 64;
+
+  /** Tensors that one launch rounds. */
+  private static final int ROUNDED_TOGETHER = 4;
 
   /** Alignment of device memory. */
   private static final long ALIGNMENT = 256;
@@ -336,12 +341,28 @@ final class CudaProducts {
             .filter(factor -> factor.dtype() != DType.BF16)
             .mapToLong(factor -> alignedBytes(factor.elements()))
             .sum();
-    long room = bytes == 0 ? 0 : crossed.atLeast(bytes);
-    long[] addresses = new long[factors.size()];
+    return rounded(factors, DType.BF16, bytes == 0 ? 0 : crossed.atLeast(bytes));
+  }
+
+  /**
+   * The device addresses of tensors in a dtype of 16 bits, or f32 where they are: their own, or
+   * memory to which they are rounded in one launch.
+   *
+   * @param room memory for those that are rounded, each in {@link #alignedBytes}
+   */
+  long[] rounded(List<CudaTensor> tensors, DType dtype, long room) {
+    long[] addresses = new long[tensors.size()];
+    List<Rounding> roundings = new ArrayList<>();
     for (int i = 0; i < addresses.length; i++) {
-      addresses[i] = halves(factors.get(i), room);
-      room += addresses[i] == room ? alignedBytes(factors.get(i).elements()) : 0;
+      CudaTensor tensor = tensors.get(i);
+      addresses[i] = tensor.input();
+      if (tensor.dtype() != dtype) {
+        roundings.add(new Rounding(addresses[i], tensor.elements(), room));
+        addresses[i] = room;
+        room += alignedBytes(tensor.elements());
+      }
     }
+    narrow(roundings, dtype);
     return addresses;
   }
 
@@ -391,18 +412,38 @@ final class CudaProducts {
     return address;
   }
 
+  /** Elements of f32 that are rounded, and where they go. */
+  private record Rounding(long from, long elements, long to) {
+    static final Rounding NOTHING = new Rounding(0, 0, 0);
+  }
+
   /** Rounds elements of f32 to a dtype of 16 bits. */
   void narrow(long from, long elements, DType dtype, long to) {
-    launcher
-        .of(Kernel.NARROW, dtype)
-        .pointer(from)
-        .pointer(to)
-        .int64(elements)
-        .run(blocks(elements), BLOCK);
+    narrow(List.of(new Rounding(from, elements, to)), dtype);
+  }
+
+  private void narrow(List<Rounding> all, DType dtype) {
+    for (int first = 0; first < all.size(); first += ROUNDED_TOGETHER) {
+      List<Rounding> together = all.subList(first, Math.min(first + ROUNDED_TOGETHER, all.size()));
+      Rounding[] four = Arrays.copyOf(together.toArray(Rounding[]::new), ROUNDED_TOGETHER);
+      Arrays.fill(four, together.size(), ROUNDED_TOGETHER, Rounding.NOTHING);
+      Launcher arguments = launcher.of(Kernel.NARROW, dtype);
+      for (Rounding one : four) {
+        arguments.pointer(one.from);
+      }
+      for (Rounding one : four) {
+        arguments.pointer(one.to);
+      }
+      for (Rounding one : four) {
+        arguments.int64(one.elements);
+      }
+      long most = together.stream().mapToLong(Rounding::elements).max().orElseThrow();
+      arguments.run(blocks(most), together.size(), 1, BLOCK, 0);
+    }
   }
 
   /** Bytes of elements of 16 bits, up to where other elements may begin. */
-  private static long alignedBytes(long elements) {
+  static long alignedBytes(long elements) {
     return Math.ceilDiv(elements * DType.BF16.byteSize(), ALIGNMENT) * ALIGNMENT;
   }
 

@@ -92,7 +92,8 @@ final class RowOps {
         rowwise("scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
         new RowOp("add_squares", null, RowOps::addSquares, of("column_sums", "add_squares", F32)),
         rowwise("widen", null, RowOps::widen, of("convert", "widen", F16, BF16)),
-        rowwise("narrow", null, RowOps::narrow, of("convert", "narrow", F16, BF16)));
+        rowwise(
+            "narrow", null, RowOps::narrow, Variant.of("convert", "laco_narrow_%s_v2", F16, BF16)));
   }
 
   /** One whose rows are made of the rows at the same place. */
@@ -690,7 +691,7 @@ final class RowOps {
     return new Job(lab)
         .launches(
             Grid.of(Math.ceilDiv(x.elements(), CONVERTED), BLOCK),
-            new Arguments().pointer(x).pointer(out).int64(x.elements()))
+            from == F32 ? firstOfFour(x, out) : converted(x, out))
         .moves(bytes(x), bytes(out))
         .expects(
             reference -> {
@@ -700,6 +701,27 @@ final class RowOps {
             },
             EXACT,
             out);
+  }
+
+  private static Arguments converted(Tensor x, Tensor out) {
+    return new Arguments().pointer(x).pointer(out).int64(x.elements());
+  }
+
+  /** The arguments of a kernel that takes up to four tensors. */
+  private static Arguments firstOfFour(Tensor x, Tensor out) {
+    return new Arguments()
+        .pointer(x)
+        .pointer(0)
+        .pointer(0)
+        .pointer(0)
+        .pointer(out)
+        .pointer(0)
+        .pointer(0)
+        .pointer(0)
+        .int64(x.elements())
+        .int64(0)
+        .int64(0)
+        .int64(0);
   }
 
   static double bytes(Tensor... tensors) {
