@@ -1,8 +1,6 @@
 // adam_w_8bit.cu against the step in f64.
 #include "adam_w_check.hpp"
 
-#include <deque>
-
 namespace {
 
 constexpr size_t kBlock = 256, kRow = 130;
@@ -137,14 +135,7 @@ struct Moved {
 
 template <class W>
 void launch(std::deque<Moved<W>>& tensors) {
-  std::vector<check::AdamJob> jobs;
-  for (Moved<W>& tensor : tensors) {
-    jobs.push_back(tensor.job());
-  }
-  check::launch_adam(std::string("laco_adam_w_8bit_") + check::type_name<W>() + "_v2", jobs, 8192);
-  for (Moved<W>& tensor : tensors) {
-    tensor.check_step();
-  }
+  check::take_step(std::string("laco_adam_w_8bit_") + check::type_name<W>() + "_v2", tensors, 8192);
 }
 
 template <class W, class... Arguments>

@@ -1,6 +1,8 @@
 // The numbers of a step of AdamW, and rounding at random, in f64: for the tests of adam_w.cu and adam_w_8bit.cu.
 #pragma once
 
+#include <deque>
+
 #include "check.hpp"
 
 namespace check {
@@ -42,16 +44,22 @@ inline AdamNumbers numbers(float epsilon) {
   return {kScale, kBeta1, 1 - kBeta1, kBeta2, 1 - kBeta2, kSize, kCorrection, epsilon, kDecay};
 }
 
-// Launches a kernel of AdamW, of which a block takes so many elements, on jobs.
-inline void launch_adam(const std::string& kernel, std::vector<AdamJob> jobs, int64_t elements) {
+// Takes a step with tensors by one launch of a kernel, of which a block takes so many elements, and checks each.
+template <class Moved>
+void take_step(const std::string& kernel, std::deque<Moved>& tensors, int64_t elements) {
+  std::vector<AdamJob> jobs;
   int64_t blocks = 0;
-  for (AdamJob& job : jobs) {
-    job.first_block = blocks;
-    blocks += (job.elements + elements - 1) / elements;
+  for (Moved& tensor : tensors) {
+    jobs.push_back(tensor.job());
+    jobs.back().first_block = blocks;
+    blocks += (jobs.back().elements + elements - 1) / elements;
   }
   Buffer<AdamJob> table(jobs);
   launch(kernel, static_cast<unsigned>(blocks), 256, 0, static_cast<const AdamJob*>(table.data()),
          static_cast<int32_t>(jobs.size()));
+  for (Moved& tensor : tensors) {
+    tensor.check_step();
+  }
 }
 
 inline uint32_t scrambled(uint32_t x) {

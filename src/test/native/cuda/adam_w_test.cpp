@@ -1,8 +1,6 @@
 // adam_w.cu against the step in f64.
 #include "adam_w_check.hpp"
 
-#include <deque>
-
 namespace {
 
 constexpr size_t kTensors = 5;  // gradient, mean, square, master and weight
@@ -93,14 +91,7 @@ struct Moved {
 
 template <class W>
 void launch(std::deque<Moved<W>>& tensors) {
-  std::vector<check::AdamJob> jobs;
-  for (Moved<W>& tensor : tensors) {
-    jobs.push_back(tensor.job());
-  }
-  check::launch_adam(std::string("laco_adam_w_") + check::type_name<W>() + "_v3", jobs, 4096);
-  for (Moved<W>& tensor : tensors) {
-    tensor.check_step();
-  }
+  check::take_step(std::string("laco_adam_w_") + check::type_name<W>() + "_v3", tensors, 4096);
 }
 
 template <class W, class... Arguments>

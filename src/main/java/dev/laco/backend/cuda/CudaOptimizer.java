@@ -12,11 +12,8 @@ import dev.laco.backend.TrainingOps.Update;
 import dev.laco.backend.TrainingOps.Update8Bit;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.EnumMap;
 import java.util.List;
-import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -154,44 +151,12 @@ final class CudaOptimizer {
 
   /** See {@link dev.laco.backend.TrainingOps#adamW}. */
   void adamW(List<Update> updates) {
-    Map<DType, List<Job>> jobs = new EnumMap<>(DType.class);
-    for (Update update : updates) {
-      add(
-          jobs,
-          update.weight().dtype(),
-          new Job(
-              update.step(),
-              update.gradient(),
-              update.mean(),
-              update.square(),
-              update.master(),
-              update.weight(),
-              update.damping()));
-    }
-    launch(Kernel.ADAM_W, STEP_ELEMENTS, jobs);
+    launch(Kernel.ADAM_W, STEP_ELEMENTS, updates.stream().map(Job::of).toList());
   }
 
   /** See {@link dev.laco.backend.TrainingOps#adamW8Bit}. */
   void adamW8Bit(List<Update8Bit> updates) {
-    Map<DType, List<Job>> jobs = new EnumMap<>(DType.class);
-    for (Update8Bit update : updates) {
-      add(
-          jobs,
-          update.weight().dtype(),
-          new Job(
-              update.step(),
-              update.gradient(),
-              update.moments(),
-              null,
-              update.master(),
-              update.weight(),
-              null));
-    }
-    launch(Kernel.ADAM_W_8BIT, STEP_ELEMENTS_8BIT, jobs);
-  }
-
-  private static void add(Map<DType, List<Job>> jobs, DType dtype, Job job) {
-    jobs.computeIfAbsent(dtype, absent -> new ArrayList<>()).add(job);
+    launch(Kernel.ADAM_W_8BIT, STEP_ELEMENTS_8BIT, updates.stream().map(Job::of).toList());
   }
 
   /**
@@ -208,6 +173,15 @@ final class CudaOptimizer {
       @Nullable Tensor master,
       Tensor weight,
       @Nullable Tensor damping) {
+    static Job of(Update x) {
+      return new Job(
+          x.step(), x.gradient(), x.mean(), x.square(), x.master(), x.weight(), x.damping());
+    }
+
+    static Job of(Update8Bit x) {
+      return new Job(x.step(), x.gradient(), x.moments(), null, x.master(), x.weight(), null);
+    }
+
     void write(MemorySegment memory, long at, long firstBlock) {
       memory.set(JAVA_LONG, at + ELEMENTS, gradient.elements());
       memory.set(JAVA_LONG, at + FIRST_BLOCK, firstBlock);
@@ -235,22 +209,26 @@ final class CudaOptimizer {
     }
   }
 
-  private void launch(Kernel kernel, long elements, Map<DType, List<Job>> jobs) {
+  /**
+   * Launches a kernel for the jobs of each dtype of weights.
+   *
+   * @param elements that a block takes
+   */
+  private void launch(Kernel kernel, long elements, List<Job> all) {
     context.enter();
-    jobs.forEach(
-        (dtype, ofDtype) -> {
-          ArgumentRing.Table table = arguments.table(ofDtype.size() * ADAM_JOB);
-          long blocks = 0;
-          for (int i = 0; i < ofDtype.size(); i++) {
-            ofDtype.get(i).write(table.memory(), i * ADAM_JOB, blocks);
-            blocks += Math.ceilDiv(ofDtype.get(i).gradient.elements(), elements);
-          }
-          table.send();
-          launcher
-              .of(kernel, dtype)
-              .pointer(table.address())
-              .int32(ofDtype.size())
-              .run(blocks, BLOCK);
-        });
+    for (DType dtype : DType.values()) {
+      List<Job> jobs = all.stream().filter(job -> job.weight.dtype() == dtype).toList();
+      if (jobs.isEmpty()) {
+        continue;
+      }
+      ArgumentRing.Table table = arguments.table(jobs.size() * ADAM_JOB);
+      long blocks = 0;
+      for (int i = 0; i < jobs.size(); i++) {
+        jobs.get(i).write(table.memory(), i * ADAM_JOB, blocks);
+        blocks += Math.ceilDiv(jobs.get(i).gradient.elements(), elements);
+      }
+      table.send();
+      launcher.of(kernel, dtype).pointer(table.address()).int32(jobs.size()).run(blocks, BLOCK);
+    }
   }
 }
