@@ -6,7 +6,6 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.PackedSequences;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.KeyValueCache;
 import dev.laco.transformer.Workspace;
@@ -210,8 +209,7 @@ public final class Generator implements AutoCloseable {
     Tensor last = lastStates.slice(0, where.size());
     Tensor behind = logits.slice(0, where.size());
     try (TokenBatch batch = model.batch(cache.next(where, tokens))) {
-      PackedSequences sequences = batch.sequences();
-      Tensor x = states.slice(0, sequences.size());
+      Tensor x = states.slice(0, batch.sequences().size());
       model.embed(batch, x);
       for (int index = 0; index < model.depth(); index++) {
         model.layer(index, x, batch, work, cache);
@@ -219,9 +217,7 @@ public final class Generator implements AutoCloseable {
       for (int i = 0; i < where.size(); i++) {
         cache.advance(where.get(i), tokens.get(i).length);
       }
-      int[] ends = new int[where.size()];
-      Arrays.setAll(ends, i -> sequences.offsets()[i + 1] - 1);
-      model.backend().gather(x, ends, last);
+      model.lastOfEach(batch, x, last);
       model.finalNorm(last, last);
       model.logits(last, behind);
       model.release();

@@ -9,6 +9,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryEmbedding;
 import dev.laco.model.TensorSource;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -121,6 +122,14 @@ public final class CausalLm {
       layer(index, x, batch, work, null);
     }
     finalNorm(x, out);
+  }
+
+  /** Copies the row of the last token of each sequence, {@code x [T, d]} to {@code out [S, d]}. */
+  public void lastOfEach(TokenBatch batch, Tensor x, Tensor out) {
+    int[] offsets = batch.sequences().offsets();
+    int[] rows = new int[Math.toIntExact(out.rows())];
+    Arrays.setAll(rows, i -> offsets[i + 1] - 1);
+    backend.gather(x, rows, out);
   }
 
   /** Applies the final norm: writes the last hidden states to {@code out [T, d]}. */
