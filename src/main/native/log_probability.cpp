@@ -5,23 +5,8 @@ using namespace LACO_NAMESPACE;
 namespace {
 
 double sum_of_exponentials(const float* x, int64_t n, float shift) {
-  double result = 0;
-  int64_t i = 0;
-  while (i + W <= n) {
-    const int64_t end = min(n, i + kBlock * W);
-    Vec total = {};
-    for (; i + W <= end; i += W) {
-      total += exp(load(x + i) - shift);
-    }
-    result += sum(total);
-  }
-  if (i < n) {
-    Vec last = exp(load(x + i, n - i) - shift);
-    for (int64_t k = 0; k < n - i; k++) {
-      result += last[k];
-    }
-  }
-  return result;
+  return sum_of_weights(
+      n, [&](int64_t i, int64_t count) { return exp((count == W ? load(x + i) : load(x + i, count)) - shift); });
 }
 
 }  // namespace

@@ -19,26 +19,15 @@ int32_t first_largest(const float* x, int64_t n) {
 
 // Writes exp(factor (x - most)) of up to kPart numbers, and returns their sum.
 double weights_of(const float* x, int64_t n, float most, float factor, float* out) {
-  double result = 0;
-  int64_t i = 0;
-  while (i + W <= n) {
-    const int64_t end = min(n, i + kBlock * W);
-    Vec total = {};
-    for (; i + W <= end; i += W) {
-      const Vec weight = exp((load(x + i) - most) * factor);
+  return sum_of_weights(n, [&](int64_t i, int64_t count) {
+    const Vec weight = exp(((count == W ? load(x + i) : load(x + i, count)) - most) * factor);
+    if (count == W) {
       store(out + i, weight);
-      total += weight;
+    } else {
+      store(out + i, weight, count);
     }
-    result += sum(total);
-  }
-  if (i < n) {
-    const Vec last = exp((load(x + i, n - i) - most) * factor);
-    for (int64_t k = 0; k < n - i; k++) {
-      out[i + k] = last[k];
-      result += static_cast<double>(last[k]);
-    }
-  }
-  return result;
+    return weight;
+  });
 }
 
 int32_t chosen(const float* x, int64_t n, float factor, double share, double* parts) {

@@ -167,7 +167,7 @@ TEST(adam_w_8bit_takes_many_tensors) {
   for (size_t count : {2, 3, 8}) {
     std::deque<Moved<__nv_bfloat16>> tensors;
     for (size_t i = 0; i < count; i++) {
-      tensors.emplace_back(i % 3 == 0 ? 5 + i : i % 3 == 1 ? 8192 * (i + 1) : 8191 + i, i % 2 == 0);
+      tensors.emplace_back(i % 3 == 0 ? 5 + i : i % 3 == 1 ? 8192 * (i + 1) : 8191 + i, i % 3 != 0);
     }
     launch(tensors);
   }

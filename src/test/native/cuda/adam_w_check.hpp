@@ -94,11 +94,8 @@ void check_rounded(W weight, double exact, size_t i, const std::string& what) {
     const double limit = threshold(i, half ? share < 1024 ? 23 : 13 : 16);
     const bool up = share - std::floor(share) >= limit;
     const double expected = std::copysign((std::floor(share) + (up ? 1 : 0)) * unit, exact);
-    // What f32 may be wrong by, where a weight of up to about 1 moved: more than a unit of a small number.
-    const double error = 3e-7 * (1 + std::abs(exact));
-    const double near = std::max(0.01, error / unit);
-    const bool close = std::abs(share - std::floor(share) - limit) < near || std::abs(share - std::round(share)) < near;
-    CHECK_CLOSE(wide(weight), expected, close ? std::max(unit, error) : 0, what);
+    const bool close = std::abs(share - std::floor(share) - limit) < 0.01 || std::abs(share - std::round(share)) < 0.01;
+    CHECK_CLOSE(wide(weight), expected, close ? unit : 0, what);
   }
 }
 

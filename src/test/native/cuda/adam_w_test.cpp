@@ -131,7 +131,8 @@ TEST(adam_w_takes_many_tensors) {
     for (size_t i = 0; i < count; i++) {
       const size_t n = i % 3 == 0 ? 5 + i : i % 3 == 1 ? 4096 * (i + 1) : 4095 + i;
       const size_t shifts[kTensors] = {i % 2, 0, 0, 0, i % 4};
-      tensors.emplace_back(n, shifts, i % 4 == 3 ? kNotFinite : i % 4 == 2 ? kGiven : kOfStep, i % 5 != 4);
+      // Of many elements without masters some lie so near zero that f32 tells less of them than rounding does.
+      tensors.emplace_back(n, shifts, i % 4 == 3 ? kNotFinite : i % 4 == 2 ? kGiven : kOfStep, i % 3 != 0);
     }
     launch(tensors);
   }

@@ -77,7 +77,7 @@ final class CudaOptimizer {
    */
   private record Parts(long address, int[] ends) {
     int count() {
-      return ends.length == 0 ? 0 : ends[ends.length - 1];
+      return ends[ends.length - 1];
     }
   }
 

@@ -4,7 +4,6 @@ import dev.laco.Compute;
 import dev.laco.backend.GramPanels;
 import dev.laco.model.DType;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -250,8 +249,7 @@ final class CudaProducts {
    */
   void gram(CudaTensor a, CudaTensor out) {
     DType type = compute == Compute.F32 ? DType.F32 : DType.BF16;
-    boolean rounds = a.dtype() != type;
-    long factor = rounds ? halves(a, crossed.atLeast(alignedBytes(a.elements()))) : a.input();
+    long factor = type == DType.F32 ? a.input() : rounded(List.of(a))[0];
     long n = a.columns();
     long panelColumns = GramPanels.columns(n);
     for (long first = 0; first < n; first += panelColumns) {
@@ -345,10 +343,10 @@ final class CudaProducts {
   }
 
   /**
-   * The device addresses of tensors in a dtype of 16 bits, or f32 where they are: their own, or
-   * memory to which they are rounded in one launch.
+   * The device addresses of up to {@value #ROUNDED_TOGETHER} tensors in a dtype: their own where
+   * they have it, or memory to which they are rounded in one launch.
    *
-   * @param room memory for those that are rounded, each in {@link #alignedBytes}
+   * @param room memory for those that are rounded, {@link #alignedBytes} for each
    */
   long[] rounded(List<CudaTensor> tensors, DType dtype, long room) {
     long[] addresses = new long[tensors.size()];
@@ -362,17 +360,10 @@ final class CudaProducts {
         room += alignedBytes(tensor.elements());
       }
     }
-    narrow(roundings, dtype);
-    return addresses;
-  }
-
-  /** The device address of a factor in bf16: its own, or {@code room}, to which it is rounded. */
-  private long halves(CudaTensor factor, long room) {
-    if (factor.dtype() == DType.BF16) {
-      return factor.input();
+    if (!roundings.isEmpty()) {
+      narrow(roundings, dtype);
     }
-    narrow(factor.input(), factor.elements(), DType.BF16, room);
-    return room;
+    return addresses;
   }
 
   private void cross(
@@ -422,24 +413,18 @@ final class CudaProducts {
     narrow(List.of(new Rounding(from, elements, to)), dtype);
   }
 
-  private void narrow(List<Rounding> all, DType dtype) {
-    for (int first = 0; first < all.size(); first += ROUNDED_TOGETHER) {
-      List<Rounding> together = all.subList(first, Math.min(first + ROUNDED_TOGETHER, all.size()));
-      Rounding[] four = Arrays.copyOf(together.toArray(Rounding[]::new), ROUNDED_TOGETHER);
-      Arrays.fill(four, together.size(), ROUNDED_TOGETHER, Rounding.NOTHING);
-      Launcher arguments = launcher.of(Kernel.NARROW, dtype);
-      for (Rounding one : four) {
-        arguments.pointer(one.from);
-      }
-      for (Rounding one : four) {
-        arguments.pointer(one.to);
-      }
-      for (Rounding one : four) {
-        arguments.int64(one.elements);
-      }
-      long most = together.stream().mapToLong(Rounding::elements).max().orElseThrow();
-      arguments.run(blocks(most), together.size(), 1, BLOCK, 0);
+  /** The same of at most {@value #ROUNDED_TOGETHER} tensors, in one launch. */
+  private void narrow(List<Rounding> tensors, DType dtype) {
+    List<Rounding> four = new ArrayList<>(tensors);
+    while (four.size() < ROUNDED_TOGETHER) {
+      four.add(Rounding.NOTHING);
     }
+    Launcher arguments = launcher.of(Kernel.NARROW, dtype);
+    four.forEach(one -> arguments.pointer(one.from));
+    four.forEach(one -> arguments.pointer(one.to));
+    four.forEach(one -> arguments.int64(one.elements));
+    long most = four.stream().mapToLong(Rounding::elements).max().orElseThrow();
+    arguments.run(blocks(most), tensors.size(), 1, BLOCK, 0);
   }
 
   /** Bytes of elements of 16 bits, up to where other elements may begin. */
