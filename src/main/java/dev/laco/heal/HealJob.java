@@ -344,7 +344,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
         original,
         beside(backend, stage, evaluation, trained, residence),
         1,
-        stage.elsewhere(model.config(), trained, residence),
+        stage.elsewhere(backend, model.config(), trained, residence),
         settings.lora() == null
             ? "train adapters, which need less: " + Setting.of("lora")
             : "measure on a shorter text: " + Setting.of("evalText"));
@@ -399,9 +399,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       progress().expect(AFTER, pass);
     }
     progress().expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
-    double seconds =
-        stage.seconds(estimate, model.config(), trained, residence)
-            + stage.swapSeconds(model.checkpoint(), trained, residence, scratch());
+    double seconds = stage.seconds(backend, original, trained, residence, scratch());
     HealStage.expect(progress(), seconds, request.within());
     tellExpectation();
   }

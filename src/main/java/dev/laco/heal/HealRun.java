@@ -54,7 +54,7 @@ final class HealRun {
     this.place = place;
     this.listener = listener;
     this.state = state;
-    this.how = stage.how(trained() * original.config().layerParameters());
+    this.how = stage.how(original.backend(), original.config(), trained());
   }
 
   private int trained() {

@@ -157,7 +157,7 @@ public record HealStage(
     ModelConfig config = checkpoint.config();
     long parameters = trained * config.layerParameters();
     long weightBytes = weightBytes(checkpoint, trained);
-    DistillationSettings how = how(parameters);
+    DistillationSettings how = how(backend, config, trained);
     long buffers = Distillation.bufferBytes(backend, config, parts, how, trained, residence);
     return new MemoryPlan.Beside(
         samples == null
@@ -170,7 +170,7 @@ public record HealStage(
   }
 
   /** What of the training does not lie in memory, as people read it behind a memory plan. */
-  public String elsewhere(ModelConfig config, int trained, Residence residence) {
+  public String elsewhere(Device device, ModelConfig config, int trained, Residence residence) {
     String where = settings.lora() == null ? shown(settings.held()) : "";
     if (!residence.keepsMoments()) {
       long parameters = trained * config.layerParameters();
@@ -181,7 +181,7 @@ public record HealStage(
               ? "; weights with adapters are made for one layer at a time"
               : String.format(Locale.ROOT, "; %s of the training in a file", ByteSize.show(bytes));
     }
-    long states = Distillation.keptStateBytes(parts, wantedTokens(), config.hiddenSize());
+    long states = Distillation.keptStateBytes(device, config, parts, wantedTokens());
     if (states > 0) {
       where +=
           String.format(
@@ -227,47 +227,38 @@ public record HealStage(
   /**
    * Estimated seconds of the stage, where no time is given.
    *
-   * @param config of the original
-   * @param trained number of layers that are trained
-   * @param residence what of them stays in memory
-   */
-  public double seconds(
-      JobEstimate estimate, ModelConfig config, int trained, Residence residence) {
-    int depth = config.numHiddenLayers();
-    long tokens = wantedTokens();
-    boolean kept = Distillation.keptStateBytes(parts, tokens, 1) > 0;
-    DistillationSettings how = how(trained * config.layerParameters());
-    long heldOut = parts.measured(tokens, how).stream().mapToLong(FitText::tokens).sum();
-    long measurements = 1L + how.measurements(tokens);
-    RangeTest test = RangeTest.of(tokens, how);
-    long tested = settings.rate() != null ? 0 : test.trained();
-    long judged = settings.rate() != null ? 0 : test.measured(how);
-    long steps = tested + tokens;
-    long measured = judged + measurements * heldOut;
-    return estimate.layers(tested + (kept ? parts.tokens() : tokens), depth)
-        + estimate.layers(steps, (PASSES + (residence.keepsResults() ? 0 : 1)) * trained)
-        + estimate.layers(measured, trained)
-        + HEADS * estimate.pass(steps + measured, 0);
-  }
-
-  /**
-   * Estimated seconds in which the training reads and writes what does not lie in memory.
-   *
    * @param trained number of layers that are trained
    * @param residence what of them stays in memory
    * @param folder in which the rest lies
    * @throws ResourceException if the folder cannot be written
    */
-  public double swapSeconds(Checkpoint checkpoint, int trained, Residence residence, Path folder) {
-    long parameters = trained * checkpoint.config().layerParameters();
-    return Distillation.swapSeconds(
-        parts,
-        how(parameters),
-        parameters,
-        weightBytes(checkpoint, trained),
-        wantedTokens(),
-        residence,
-        folder);
+  public double seconds(
+      Device device, Model original, int trained, Residence residence, Path folder) {
+    JobEstimate estimate = new JobEstimate(original, device);
+    ModelConfig config = original.config();
+    int depth = config.numHiddenLayers();
+    long tokens = wantedTokens();
+    boolean kept = Distillation.keptStateBytes(device, config, parts, tokens) > 0;
+    DistillationSettings how = how(device, config, trained);
+    long heldOut = parts.measured(tokens, how).stream().mapToLong(FitText::tokens).sum();
+    long measurements = 1L + how.measurements(tokens);
+    RangeTest test = RangeTest.of(tokens, how);
+    long tested = settings.rate() != null ? 0 : test.trained();
+    long judged = settings.rate() != null ? 0 : test.measured();
+    long steps = tested + tokens;
+    long measured = judged + measurements * heldOut;
+    return estimate.layers(tested + (kept ? parts.tokens() : tokens), depth)
+        + estimate.layers(steps, (PASSES + (residence.keepsResults() ? 0 : 1)) * trained)
+        + estimate.layers(measured, trained)
+        + HEADS * estimate.pass(steps + measured, 0)
+        + Distillation.swapSeconds(
+            parts,
+            how,
+            trained * config.layerParameters(),
+            weightBytes(original.checkpoint(), trained),
+            tokens,
+            residence,
+            folder);
   }
 
   /**
@@ -309,7 +300,12 @@ public record HealStage(
     return hash.hex();
   }
 
-  DistillationSettings how(long parameters) {
+  /** How so many layers are trained on a device. */
+  DistillationSettings how(Device device, ModelConfig config, int trained) {
+    return how(trained * config.layerParameters()).on(device, config, trained);
+  }
+
+  private DistillationSettings how(long parameters) {
     DistillationSettings usual =
         DistillationSettings.forModel(parameters, settings.adapters(), settings.held());
     return new DistillationSettings(

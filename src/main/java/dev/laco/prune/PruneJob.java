@@ -282,7 +282,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           sharedTime(backend, texts).fitSeconds(search),
           writes,
           request.within(),
-          trainingSeconds(texts, new JobEstimate(model, backend)));
+          trainingSeconds(backend, texts));
       tellExpectation();
       if (request.within() == null && earlier == null) {
         PruneStages.quicker(
@@ -301,15 +301,14 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
   }
 
-  private double trainingSeconds(PruneTexts texts, JobEstimate estimate) {
+  private double trainingSeconds(Backend backend, PruneTexts texts) {
     HealStage heal = texts.heal();
     if (heal == null) {
       return 0;
     }
     int depth = search.depthSought(model);
     int trained = depth - heal.settings().firstTrained(depth - JobEstimate.behind(depth));
-    return heal.seconds(estimate, model.config(), trained, residence)
-        + heal.swapSeconds(model.checkpoint(), trained, residence, scratch());
+    return heal.seconds(backend, model, trained, residence, scratch());
   }
 
   /** Looks for what an earlier run of the same job has left; that of another job is an error. */

@@ -109,7 +109,9 @@ record PruneMemory(
   /** What of a training does not lie in memory, as people read it behind the plan. */
   String elsewhere(Residence residence) {
     HealStage heal = texts.heal();
-    return heal == null ? "" : heal.elsewhere(model.config(), search.depthSought(model), residence);
+    return heal == null
+        ? ""
+        : heal.elsewhere(backend, model.config(), search.depthSought(model), residence);
   }
 
   /** What training takes where the first gap lies in front. */

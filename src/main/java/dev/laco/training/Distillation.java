@@ -2,6 +2,7 @@ package dev.laco.training;
 
 import dev.laco.Seconds;
 import dev.laco.backend.Backend;
+import dev.laco.backend.Device;
 import dev.laco.backend.StochasticRounding;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
@@ -134,7 +135,7 @@ public final class Distillation implements AutoCloseable {
     this.folder = place.folder;
     this.layers = TrainedLayers.of(pruned, settings, place.residence, place.folder);
     this.student = new CausalLm(pruned.outside(), layers);
-    int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
+    int most = text.mostAtOnce(settings.batchTokens());
     CausalLm dense = original.original();
     try {
       this.passes = new Passes(dense, student, layers, pruned.first(), most);
@@ -143,12 +144,7 @@ public final class Distillation implements AutoCloseable {
       throw e;
     }
     this.teacher = TeacherStates.computed(passes);
-    this.heldOut = new HeldOut(dense, student, passes, text.heldOutParts(settings));
-  }
-
-  private static int most(List<FitText.Chunk> chunks, DistillationSettings settings) {
-    int longest = chunks.stream().mapToInt(FitText.Chunk::length).max().orElse(1);
-    return Math.max(longest, settings.batchTokens());
+    this.heldOut = new HeldOut(dense, student, passes, text.heldOutParts());
   }
 
   /**
@@ -264,7 +260,7 @@ public final class Distillation implements AutoCloseable {
       DistillationSettings settings,
       int trained,
       Residence residence) {
-    int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
+    int most = text.mostAtOnce(settings.batchTokens());
     return backend.training().scratchBytes(most, config.vocabSize())
         + Passes.bytes(config, most, trained, residence)
         + HeldOut.bytes(text.heldOut(), config.hiddenSize());
@@ -490,17 +486,21 @@ public final class Distillation implements AutoCloseable {
 
   /**
    * Bytes of the original's states of the text that a training keeps in a file, where the disk has
-   * room for twice as many: 0 where it meets the text hardly more than once.
+   * room for twice as many: 0 where it meets the text hardly more than once, and where the device
+   * computes the states again in less time than the file takes.
    *
+   * @param config of the original
    * @param tokens on which to train
-   * @param width columns of hidden states
    */
-  public static long keptStateBytes(DistillationText text, long tokens, long width) {
-    return tokens < OFTEN * text.tokens() ? 0 : TeacherStates.bytes(text.tokens(), width);
+  public static long keptStateBytes(
+      Device device, ModelConfig config, DistillationText text, long tokens) {
+    return tokens < OFTEN * text.tokens() || !TeacherStates.isReadFaster(device, config)
+        ? 0
+        : TeacherStates.bytes(text.tokens(), config.hiddenSize());
   }
 
   private Result run(Reached from, long tokensInAll, double rate, Listener listener) {
-    long stateBytes = keptStateBytes(text, tokensInAll, passes.width());
+    long stateBytes = keptStateBytes(backend, passes.config(), text, tokensInAll);
     teacher.close();
     teacher =
         stateBytes == 0 || !SwapFile.leavesRoom(folder, stateBytes)

@@ -1,5 +1,7 @@
 package dev.laco.training;
 
+import dev.laco.backend.Device;
+import dev.laco.model.ModelConfig;
 import dev.laco.transformer.AdamWState;
 import org.jspecify.annotations.Nullable;
 
@@ -9,7 +11,8 @@ import org.jspecify.annotations.Nullable;
  *
  * @param stepTokens tokens of one step, at most; a step has at least one chunk
  * @param halves whether a training that would have few steps has steps of half of these tokens
- * @param batchTokens tokens that run through the models at once, at most, but at least one chunk
+ * @param batchTokens tokens of a step that run through the models at once, at most, but at least
+ *     one chunk
  * @param rate the peak of the learning rate that suits a model from which layers were removed and
  *     that was not fitted
  * @param decay weight decay of matrices
@@ -50,6 +53,15 @@ public record DistillationSettings(
   /** Tokens of a training for each held-out token that is measured, where that is one batch. */
   private static final int TOKENS_PER_MEASURED = 8;
 
+  /** Tokens that keep a processor busy. */
+  private static final int BATCH_TOKENS = 1024;
+
+  /**
+   * How many times the memory of other buffers those of a batch may take: training is what a job
+   * takes most of its time for.
+   */
+  private static final int SHARE_OF_MEMORY = 4;
+
   /** What AdamW keeps of the running mean of gradients. */
   static final double BETA1 = 0.9;
 
@@ -86,7 +98,7 @@ public record DistillationSettings(
     return new DistillationSettings(
         step,
         true,
-        1024,
+        BATCH_TOKENS,
         adapters == null ? rate : RATE_OF_ADAPTERS * rate,
         0,
         1,
@@ -95,6 +107,18 @@ public record DistillationSettings(
         0,
         adapters,
         held);
+  }
+
+  /**
+   * The same with batches that suit a device, which are no larger than a step.
+   *
+   * @param trained number of trained layers
+   */
+  public DistillationSettings on(Device device, ModelConfig config, int trained) {
+    long each = Passes.bytes(config, 1, trained, Residence.EVERYTHING) / SHARE_OF_MEMORY;
+    int tokens = Math.min(device.batchTokens(batchTokens, each), Math.max(batchTokens, stepTokens));
+    return new DistillationSettings(
+        stepTokens, halves, tokens, rate, decay, clip, labels, measurements, seed, adapters, held);
   }
 
   /** The same with steps of at most so many tokens, however short a training is. */
@@ -128,7 +152,7 @@ public record DistillationSettings(
 
   /** Batches of the held-out text on which a training on so many tokens is measured, at most. */
   int measuredBatches(long tokens) {
-    long measured = tokens / TOKENS_PER_MEASURED / batchTokens;
+    long measured = tokens / TOKENS_PER_MEASURED / DistillationText.MEASURED_AT_ONCE;
     return Math.toIntExact(Math.clamp(measured, 1, Integer.MAX_VALUE));
   }
 }

@@ -24,6 +24,9 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
   /** Tokens of what is held out on which a training is measured, at most. */
   private static final int MEASURED = 4096;
 
+  /** Tokens of what is held out that run through a model at once, at most, or one chunk. */
+  static final int MEASURED_AT_ONCE = 1024;
+
   /**
    * Divides a text.
    *
@@ -89,12 +92,27 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
    * @param tokens on which to train
    */
   public List<List<FitText.Chunk>> measured(long tokens, DistillationSettings settings) {
-    return heldOutParts(settings).stream().limit(settings.measuredBatches(tokens)).toList();
+    return heldOutParts().stream().limit(settings.measuredBatches(tokens)).toList();
   }
 
   /** All that is held out, in parts that run at once. */
-  List<List<FitText.Chunk>> heldOutParts(DistillationSettings settings) {
-    return parts(heldOut, settings.batchTokens());
+  List<List<FitText.Chunk>> heldOutParts() {
+    return parts(heldOut, MEASURED_AT_ONCE);
+  }
+
+  /**
+   * The most tokens that run through a model at once.
+   *
+   * @param batchTokens of what is learnt from, at most, or one chunk
+   */
+  int mostAtOnce(int batchTokens) {
+    long measured = Math.min(MEASURED_AT_ONCE, FitText.tokens(heldOut));
+    return Math.toIntExact(
+        Math.max(Math.max(longest(learnt), batchTokens), Math.max(longest(heldOut), measured)));
+  }
+
+  private static int longest(List<FitText.Chunk> chunks) {
+    return chunks.stream().mapToInt(FitText.Chunk::length).max().orElse(1);
   }
 
   /** Cuts a list of chunks, in its order, into parts of at most so many tokens, or of one chunk. */

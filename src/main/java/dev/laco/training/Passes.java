@@ -91,6 +91,10 @@ final class Passes implements AutoCloseable {
     return backend;
   }
 
+  ModelConfig config() {
+    return config;
+  }
+
   /** Columns of hidden states. */
   int width() {
     return config.hiddenSize();

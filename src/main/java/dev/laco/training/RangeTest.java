@@ -63,8 +63,8 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
   }
 
   /** Tokens on which the loss of a trained model is measured, at most. */
-  public long measured(DistillationSettings settings) {
-    return (long) rates.size() * judged * settings.batchTokens();
+  public long measured() {
+    return (long) rates.size() * judged * DistillationText.MEASURED_AT_ONCE;
   }
 
   /**

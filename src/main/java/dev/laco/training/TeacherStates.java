@@ -1,12 +1,16 @@
 package dev.laco.training;
 
+import dev.laco.backend.Device;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.text.FitText;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,6 +23,9 @@ import org.jspecify.annotations.Nullable;
  * the same states.
  */
 final class TeacherStates implements AutoCloseable {
+  /** Bytes that come from a file to a device in a second, about. */
+  private static final double FILE_RATE = 1e9;
+
   private final Passes passes;
   private final @Nullable SwapFile file;
   private final Map<FitText.Chunk, Kept> kept = new HashMap<>();
@@ -61,6 +68,19 @@ final class TeacherStates implements AutoCloseable {
       }
     }
     return states;
+  }
+
+  /**
+   * Whether a device gets states from a file in less time than the original takes for them. That is
+   * so on every CPU, and on a GPU for large originals.
+   *
+   * @param config of the original
+   */
+  static boolean isReadFaster(Device device, ModelConfig config) {
+    long parameters =
+        IntStream.range(0, config.numHiddenLayers()).mapToLong(config::activeParameters).sum();
+    double computed = 2.0 * parameters / device.operationsPerSecond(device.productType(DType.BF16));
+    return bytes(1, config.hiddenSize()) / FILE_RATE < computed;
   }
 
   /** Bytes of the states of a text in a file. */

@@ -53,7 +53,7 @@ final class RangeTestTest {
     }
     assertEquals(3L * HOW.stepTokens() / 2, brief.trained());
     assertTrue(LONG.trained() > 4 * brief.trained(), LONG::toString);
-    assertTrue(LONG.measured(HOW) > 2 * brief.measured(HOW), LONG::toString);
+    assertTrue(LONG.measured() > 2 * brief.measured(), LONG::toString);
   }
 
   /** In a few steps a training cannot make up for what a high rate undoes. */

@@ -156,6 +156,10 @@ class CudaWorkTest {
         asked(smolLm2, shallow.withHeal(training(6144, 1024, all)))
             .less(asked(smolLm2, shallow.withHeal(training(2048, 1024, all)))));
     rows.put(
+        "the same with `--step-tokens 4096`",
+        asked(smolLm2, shallow.withHeal(training(8192, 4096, all)))
+            .less(asked(smolLm2, shallow.withHeal(training(4096, 4096, all)))));
+    rows.put(
         "Llama 2 7B: `--from-plan`, `--rule refine`",
         asked(llama2, refine.withFromPlan(without(llama2, 1, 5, 2))));
     rows.put("`laco eval` on 8,192 tokens", evaluated(llama3));
