@@ -271,41 +271,29 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
               memory.helps());
       // The search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();
-      PruneStages.expect(
+      ExpectedStages expected = new ExpectedStages(model, backend, search, texts);
+      expected.expect(
           progress(),
-          model,
-          backend,
-          search,
-          texts,
           given == null && earlier == null,
           earlier == null,
           sharedTime(backend, texts).fitSeconds(search),
-          writes,
-          request.within(),
-          trainingSeconds(backend, texts));
+          writes);
+      HealStage heal = texts.heal();
+      if (heal != null) {
+        HealStage.expect(progress(), trainingSeconds(backend, heal), request.within());
+      }
       tellExpectation();
       if (request.within() == null && earlier == null) {
-        PruneStages.quicker(
-                progress(),
-                new JobEstimate(model, backend),
-                model,
-                search,
-                texts,
-                request.leavesTrainingOpen())
-            .ifPresent(this::tell);
+        expected.quicker(progress(), request.leavesTrainingOpen()).ifPresent(this::tell);
       }
-      if (texts.heal() != null) {
-        tell(new PruneEvent.StagesExpected(stages(texts, texts.heal())));
+      if (heal != null) {
+        tell(new PruneEvent.StagesExpected(stages(expected, heal)));
       }
       return run(running, texts, memory, sweep);
     }
   }
 
-  private double trainingSeconds(Backend backend, PruneTexts texts) {
-    HealStage heal = texts.heal();
-    if (heal == null) {
-      return 0;
-    }
+  private double trainingSeconds(Backend backend, HealStage heal) {
     int depth = search.depthSought(model);
     int trained = depth - heal.settings().firstTrained(depth - JobEstimate.behind(depth));
     return heal.seconds(backend, model, trained, residence, scratch());
@@ -365,13 +353,13 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   }
 
   /** The stages ahead that change the model, with what each does. */
-  private List<PruneEvent.ExpectedStage> stages(PruneTexts texts, HealStage heal) {
+  private List<PruneEvent.ExpectedStage> stages(ExpectedStages of, HealStage heal) {
     List<PruneEvent.ExpectedStage> stages = new ArrayList<>();
     progress()
         .expected()
         .forEach(
             (name, seconds) -> {
-              String what = PruneStages.what(name, search, texts, heal, request);
+              String what = of.what(name, heal, request);
               if (what != null) {
                 stages.add(new PruneEvent.ExpectedStage(name, seconds, what));
               }

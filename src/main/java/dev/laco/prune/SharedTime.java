@@ -252,18 +252,8 @@ record SharedTime(
 
   private JobProgress estimate(SearchChoice search, int fitTokens) {
     JobProgress estimate = new JobProgress(JobProgress.StageListener.NONE);
-    PruneStages.expect(
-        estimate,
-        model,
-        backend,
-        search,
-        texts.of(search),
-        request.fromPlan() == null,
-        true,
-        fitSeconds(search, fitTokens),
-        writes,
-        seconds(),
-        0);
+    new ExpectedStages(model, backend, search, texts.of(search))
+        .expect(estimate, request.fromPlan() == null, true, fitSeconds(search, fitTokens), writes);
     return estimate;
   }
 }

@@ -14,7 +14,7 @@ import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
 /** What is known of the stages of a prune before they begin. */
-final class PruneStagesTest {
+final class ExpectedStagesTest {
   /** What a job is expected to take in all, and what is said of a quicker one. */
   private record Expected(double seconds, Optional<PruneEvent.QuickerRule> quicker) {}
 
@@ -29,11 +29,9 @@ final class PruneStagesTest {
       double fit =
           new JobEstimate(model, backend)
               .fit(search.fit(), texts.wholeFit().tokens(), 12, texts.heal() != null);
-      PruneStages.expect(progress, model, backend, search, texts, true, true, fit, false, null, 0);
-      return new Expected(
-          progress.expectedBeside(""),
-          PruneStages.quicker(
-              progress, new JobEstimate(model, backend), model, search, texts, true));
+      ExpectedStages stages = new ExpectedStages(model, backend, search, texts);
+      stages.expect(progress, true, true, fit, false);
+      return new Expected(progress.expectedBeside(""), stages.quicker(progress, true));
     }
   }
 
