@@ -10,7 +10,8 @@ import org.jspecify.annotations.Nullable;
  * dev.laco.transformer.RateSchedule}.
  *
  * @param stepTokens tokens of one step, at most; a step has at least one chunk
- * @param halves whether a training that would have few steps has steps of half of these tokens
+ * @param byLength whether a training that would have few steps has smaller ones, and one that would
+ *     have many has larger ones
  * @param batchTokens tokens of a step that run through the models at once, at most, but at least
  *     one chunk
  * @param rate the peak of the learning rate that suits a model from which layers were removed and
@@ -25,7 +26,7 @@ import org.jspecify.annotations.Nullable;
  */
 public record DistillationSettings(
     int stepTokens,
-    boolean halves,
+    boolean byLength,
     int batchTokens,
     double rate,
     double decay,
@@ -37,6 +38,12 @@ public record DistillationSettings(
     AdamWState held) {
   /** A training that would have at most so many steps has few of them. */
   private static final int FEW_STEPS = 64;
+
+  /** A training has larger steps than usual where it has at least so many of them. */
+  private static final int MANY_STEPS = 1024;
+
+  /** How many times the usual tokens a step has, at most. */
+  private static final int MOST_LARGER = 4;
 
   /** How often the held-out text is usually measured while training, at most. */
   private static final int MEASUREMENTS = 10;
@@ -116,9 +123,20 @@ public record DistillationSettings(
    */
   public DistillationSettings on(Device device, ModelConfig config, int trained) {
     long each = Passes.bytes(config, 1, trained, Residence.EVERYTHING) / SHARE_OF_MEMORY;
-    int tokens = Math.min(device.batchTokens(batchTokens, each), Math.max(batchTokens, stepTokens));
+    int tokens =
+        Math.min(device.batchTokens(batchTokens, each), Math.max(batchTokens, mostStepTokens()));
     return new DistillationSettings(
-        stepTokens, halves, tokens, rate, decay, clip, labels, measurements, seed, adapters, held);
+        stepTokens,
+        byLength,
+        tokens,
+        rate,
+        decay,
+        clip,
+        labels,
+        measurements,
+        seed,
+        adapters,
+        held);
   }
 
   /** The same with steps of at most so many tokens, however short a training is. */
@@ -130,10 +148,25 @@ public record DistillationSettings(
   /**
    * Tokens of one step of a training on so many tokens, at most. A training that would have few
    * steps has smaller ones, which are worth more than the time that they take (docs/benchmarks.md,
-   * "A short time").
+   * "A short time"). One that would have many has larger ones, which cost it little, and of which a
+   * token takes less time on a GPU (docs/benchmarks.md, "Larger steps").
    */
   public int stepTokens(long tokens) {
-    return halves && hasFewSteps(tokens) ? Math.max(1, stepTokens / 2) : stepTokens;
+    if (!byLength) {
+      return stepTokens;
+    }
+    if (hasFewSteps(tokens)) {
+      return Math.max(1, stepTokens / 2);
+    }
+    int larger = stepTokens;
+    while (larger < mostStepTokens() && tokens >= 2L * larger * MANY_STEPS) {
+      larger *= 2;
+    }
+    return larger;
+  }
+
+  private int mostStepTokens() {
+    return byLength ? MOST_LARGER * stepTokens : stepTokens;
   }
 
   /** Whether a training on so many tokens has few steps, and no room to make up for a high rate. */

@@ -41,7 +41,8 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
 
   /** The test in front of a training on so many tokens. */
   public static RangeTest of(long tokensInAll, DistillationSettings settings) {
-    long step = settings.stepTokens();
+    // A training of few steps is tested by those of the usual size.
+    long step = Math.max(settings.stepTokens(), settings.stepTokens(tokensInAll));
     long tokens = tokensInAll / TOKENS_PER_TEST_TOKEN;
     return tokens < LEAST_STEPS * step
         ? new RangeTest(

@@ -317,7 +317,7 @@ class AdaptersTest {
       DistillationSettings wrong =
           new DistillationSettings(
               how.stepTokens(),
-              how.halves(),
+              how.byLength(),
               how.batchTokens(),
               1e38,
               how.decay(),

@@ -35,7 +35,20 @@ class DistillationSettingsTest {
     // A number that was asked for is that of all trainings.
     DistillationSettings given = HOW.withStepTokens(step);
     assertEquals(step, given.stepTokens(1));
+    assertEquals(step, given.stepTokens(1_000_000_000));
     assertEquals(4, TEXT.steps(4L * step, given).size());
+  }
+
+  @Test
+  void aLongTrainingHasLargeSteps() {
+    int step = HOW.stepTokens();
+    assertEquals(step, HOW.stepTokens(2048L * step - 1));
+    assertEquals(2 * step, HOW.stepTokens(2048L * step));
+    assertEquals(2 * step, HOW.stepTokens(4096L * step - 1));
+    assertEquals(4 * step, HOW.stepTokens(4096L * step));
+    assertEquals(4 * step, HOW.stepTokens(1_000_000_000));
+    RangeTest test = RangeTest.of(4096L * step, HOW);
+    assertEquals(4L * step, test.tokens() / test.steps(), "rates are tried by such steps");
   }
 
   /** A measurement takes half of the time of a training on as many tokens. */
