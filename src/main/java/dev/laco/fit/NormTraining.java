@@ -3,18 +3,18 @@ package dev.laco.fit;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
-import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerPart;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.FitReport;
 import dev.laco.text.FitText;
 import dev.laco.training.LabelShare;
+import dev.laco.training.StudentPass;
 import dev.laco.transformer.AdamWState;
-import dev.laco.transformer.CausalLm;
-import dev.laco.transformer.DecoderGradient;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RateSchedule;
@@ -58,40 +58,22 @@ final class NormTraining implements AutoCloseable {
   /** Products of a token with the head: both models' logits, and the gradient of one. */
   private static final int HEAD_PASSES = 3;
 
+  /** The share of labels in the loss. */
+  private static final double LABELS = LabelShare.of(null).share();
+
   private final Backend backend;
-  private final TrainingOps training;
   private final ModelConfig config;
   private final Streams streams;
   private final List<FitBlocks.Block> steps;
   private final TensorArena arena;
 
-  /** The pruned model with its fitted tensors. */
-  private final PlannedLayers layers;
-
-  private final CausalLm model;
-  private final DecoderGradient gradient;
-
-  /** The first layer of the pruned model whose norms are trained. */
-  private final int first;
+  private final StudentPass pass;
 
   /** A norm that is trained. */
   private record Norm(TrainedTensor tensor, double size) {}
 
   /** The norms that are trained, the final one at last. */
   private final List<Norm> norms = new ArrayList<>();
-
-  /** The trained norms of each layer. */
-  private final List<Map<LayerPart, Tensor>> weights = new ArrayList<>();
-
-  private final List<LayerWeights> gradients = new ArrayList<>();
-  private final TrainedTensor finalNorm;
-
-  /** In front of each layer, and behind the last, {@code [T, d]}. */
-  private final List<Tensor> states = new ArrayList<>();
-
-  private final List<DecoderGradient.Results> results = new ArrayList<>();
-  private final Tensor hidden;
-  private final Tensor by;
 
   /**
    * Copies the norms, and allocates buffers for one step. The pruned stream of the further text
@@ -102,25 +84,14 @@ final class NormTraining implements AutoCloseable {
    */
   NormTraining(Workbench bench, PlannedLayers layers, int first) {
     backend = bench.backend();
-    training = backend.training();
     config = bench.config();
     streams = bench.streams();
     steps = bench.blocks().furtherSteps();
     arena = backend.arena();
-    this.layers = layers;
-    this.first = first;
-    model = layers.model();
-    int most = FitBlocks.most(steps);
-    gradient = new DecoderGradient(backend, config, most, layers.depth() - first);
-    hidden = arena.allocate(DType.F32, most, config.hiddenSize());
-    by = arena.allocate(DType.F32, most, config.hiddenSize());
-    for (int index = first; index < layers.depth(); index++) {
-      addNorms(index);
-      states.add(arena.allocate(DType.F32, most, config.hiddenSize()));
-    }
-    states.add(arena.allocate(DType.F32, most, config.hiddenSize()));
-    HostTensor last = layers.outside().weights().tensor(config.architecture().finalNorm());
-    finalNorm = trained(last.name(), last.shape(), model.finalNormWeight());
+    WithNorms trained = new WithNorms(layers, first);
+    pass =
+        new StudentPass(
+            layers.model(), trained, first, layers.depth() - first, FitBlocks.most(steps));
   }
 
   /** The tokens of the norms behind a fit on so many tokens; 0 where they are too few. */
@@ -136,8 +107,7 @@ final class NormTraining implements AutoCloseable {
     }
     int layers = config.numHiddenLayers();
     int step = FitBlocks.largestFurtherStep(chunks);
-    return (layers + 3L) * step * config.hiddenSize() * DType.F32.byteSize()
-        + DecoderGradient.bytes(config, step, layers)
+    return StudentPass.bytes(config, step, layers, layers)
         + backend.training().scratchBytes(step, config.vocabSize());
   }
 
@@ -188,7 +158,8 @@ final class NormTraining implements AutoCloseable {
     List<FitBlocks.Block> learnt = steps.subList(judged.size(), steps.size());
     double before = loss(judged);
     for (int number = 1; number <= learnt.size(); number++) {
-      addGradients(learnt.get(number - 1));
+      FitBlocks.Block step = learnt.get(number - 1);
+      pass.train(begun(step), streams.dense(step), LABELS, 1.0 / step.tokens());
       // In the middle of the step: no step is one of no change.
       double rate = RATE * RateSchedule.share((number - 0.5) / learnt.size());
       List<TrainedTensor.Step> taken = new ArrayList<>();
@@ -196,7 +167,7 @@ final class NormTraining implements AutoCloseable {
         TrainingOps.AdamW numbers = Reconstruction.step(number, rate * norm.size);
         taken.add(new TrainedTensor.Step(norm.tensor, numbers));
       }
-      TrainedTensor.take(training, taken);
+      TrainedTensor.take(backend.training(), taken);
       progress.accept((double) number / learnt.size());
     }
     double after = loss(judged);
@@ -217,24 +188,19 @@ final class NormTraining implements AutoCloseable {
     return stored;
   }
 
-  private void addNorms(int index) {
-    Map<LayerPart, Tensor> own = new HashMap<>();
-    Map<LayerPart, Tensor> byWeights = new HashMap<>();
-    layers.tensors(index, Integer.MAX_VALUE).entrySet().stream()
-        .sorted(Comparator.comparing(stored -> stored.getKey().suffix()))
-        .forEach(
-            stored -> {
-              TensorSpec spec = stored.getKey();
-              LayerPart part = spec.parts().getFirst().layerPart();
-              if (part.role().isNorm()) {
-                String name = config.architecture().tensorName(index, spec);
-                TrainedTensor norm = trained(name, spec.shape(), stored.getValue());
-                own.put(part, norm.weight());
-                byWeights.put(part, norm.gradient());
-              }
-            });
-    weights.add(own);
-    gradients.add(LayerWeights.ofParts(byWeights));
+  /** Brings in the hidden states in front of the first layer. */
+  private TokenBatch begun(FitBlocks.Block step) {
+    backend.copy(streams.pruned(step), pass.input(step.tokens()));
+    return step.batch();
+  }
+
+  /** The mean loss of all tokens of some steps. */
+  private double loss(List<FitBlocks.Block> judged) {
+    double sum = 0;
+    for (FitBlocks.Block step : judged) {
+      sum += pass.loss(begun(step), streams.dense(step), LABELS);
+    }
+    return sum / FitBlocks.tokens(judged);
   }
 
   private TrainedTensor trained(String name, List<Long> shape, Tensor start) {
@@ -250,79 +216,95 @@ final class NormTraining implements AutoCloseable {
     return tensor;
   }
 
-  private LayerWeights layer(int index, long tokens) {
-    return layers.layer(index, tokens).with(weights.get(index - first));
-  }
+  /** The pruned model's layers with the norms that are trained. */
+  private final class WithNorms implements StudentPass.Layers {
+    private final PlannedLayers layers;
+    private final int first;
+    private final List<Map<LayerPart, Tensor>> weights = new ArrayList<>();
+    private final List<LayerWeights> gradients = new ArrayList<>();
+    private final StudentPass.FinalNorm finalNorm;
 
-  private Tensor state(int index, FitBlocks.Block step) {
-    return states.get(index - first).slice(0, step.tokens());
-  }
-
-  /** The mean loss of all tokens of some steps. */
-  private double loss(List<FitBlocks.Block> judged) {
-    double sum = 0;
-    for (FitBlocks.Block step : judged) {
-      sum += learn(step, 0);
+    private WithNorms(PlannedLayers layers, int first) {
+      this.layers = layers;
+      this.first = first;
+      for (int index = first; index < layers.depth(); index++) {
+        addNorms(index);
+      }
+      HostTensor last = outside(config.architecture().finalNorm());
+      TrainedTensor norm = trained(last.name(), last.shape(), layers.model().finalNormWeight());
+      finalNorm =
+          new StudentPass.FinalNorm(
+              norm.weight(),
+              norm.gradient(),
+              config.architecture().finalNormBias().map(name -> copy(outside(name))).orElse(null),
+              null);
     }
-    return sum / FitBlocks.tokens(judged);
-  }
 
-  /**
-   * Runs the model, and puts the gradient by its last hidden states into {@link #by}.
-   *
-   * @return the sum of the losses
-   */
-  private double learn(FitBlocks.Block step, double scale) {
-    backend.copy(streams.pruned(step), state(first, step));
-    results.clear();
-    for (int index = first; index < layers.depth(); index++) {
-      results.add(
-          gradient.forward(
-              index - first,
-              layer(index, step.tokens()),
-              layers.attention(index),
-              state(index, step),
-              step.batch(),
-              state(index + 1, step)));
+    private HostTensor outside(String name) {
+      return layers.outside().weights().tensor(name);
     }
-    Tensor last = hidden.slice(0, step.tokens());
-    model.finalNorm(finalNorm.weight(), state(layers.depth(), step), last);
-    double[] losses = new double[step.tokens()];
-    training.distillationLoss(
-        last,
-        streams.dense(step),
-        model.head(),
-        step.batch(),
-        LabelShare.of(null).share(),
-        scale,
-        losses,
-        by.slice(0, step.tokens()));
-    model.release();
-    double sum = 0;
-    for (double loss : losses) {
-      sum += loss;
-    }
-    return sum;
-  }
 
-  private void addGradients(FitBlocks.Block step) {
-    learn(step, 1.0 / step.tokens());
-    Tensor change = by.slice(0, step.tokens());
-    gradient.finalNorm(
-        state(layers.depth(), step), finalNorm.weight(), change, finalNorm.gradient(), null);
-    for (int index = layers.depth() - 1; index >= first; index--) {
-      gradient.backward(
-          results.get(index - first),
-          layer(index, step.tokens()),
-          change,
-          null,
-          gradients.get(index - first));
+    private Tensor copy(HostTensor tensor) {
+      Tensor stored = backend.weight(tensor);
+      Tensor copy = arena.allocate(stored.dtype(), stored.rows(), stored.columns());
+      backend.copy(stored, copy);
+      return copy;
+    }
+
+    private void addNorms(int index) {
+      Map<LayerPart, Tensor> own = new HashMap<>();
+      Map<LayerPart, Tensor> byWeights = new HashMap<>();
+      layers.tensors(index, Integer.MAX_VALUE).entrySet().stream()
+          .sorted(Comparator.comparing(stored -> stored.getKey().suffix()))
+          .forEach(
+              stored -> {
+                TensorSpec spec = stored.getKey();
+                LayerPart part = spec.parts().getFirst().layerPart();
+                if (part.role().isNorm()) {
+                  String name = config.architecture().tensorName(index, spec);
+                  TrainedTensor norm = trained(name, spec.shape(), stored.getValue());
+                  own.put(part, norm.weight());
+                  byWeights.put(part, norm.gradient());
+                }
+              });
+      weights.add(own);
+      gradients.add(LayerWeights.ofParts(byWeights));
+    }
+
+    @Override
+    public int depth() {
+      return layers.depth();
+    }
+
+    @Override
+    public Map<TensorSpec, Tensor> tensors(int index, long tokens) {
+      return layers.tensors(index, tokens);
+    }
+
+    @Override
+    public LayerWeights layer(int index, long tokens) {
+      return layers.layer(index, tokens).with(weights.get(index - first));
+    }
+
+    @Override
+    public LayerAttention attention(int index) {
+      return layers.attention(index);
+    }
+
+    @Override
+    public StudentPass.FinalNorm finalNorm() {
+      return finalNorm;
+    }
+
+    @Override
+    public LayerWeights gradients(int index) {
+      return gradients.get(index - first);
     }
   }
 
   @Override
   public void close() {
     arena.close();
-    gradient.close();
+    pass.close();
   }
 }

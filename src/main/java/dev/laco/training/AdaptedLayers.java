@@ -36,7 +36,7 @@ final class AdaptedLayers extends TrainedLayers {
   private final long seed;
   private final List<Adapted> layers = new ArrayList<>();
   private final List<Result> ofFinalNorm = new ArrayList<>();
-  private final FinalNorm finalNorm;
+  private final StudentPass.FinalNorm finalNorm;
 
   /** By the tensor, the weights of one layer, where no more stay in memory. */
   private final Map<TensorSpec, Tensor> rooms = new HashMap<>();
@@ -84,7 +84,7 @@ final class AdaptedLayers extends TrainedLayers {
     Tensor weight = outer(family.finalNorm());
     @Nullable Tensor bias = family.finalNormBias().map(this::outer).orElse(null);
     finalNorm =
-        new FinalNorm(
+        new StudentPass.FinalNorm(
             weight,
             f32(weight.rows(), weight.columns()),
             bias,
@@ -186,12 +186,12 @@ final class AdaptedLayers extends TrainedLayers {
   }
 
   @Override
-  double gradientScale() {
+  public double gradientScale() {
     return how.scale();
   }
 
   @Override
-  FinalNorm finalNorm() {
+  public StudentPass.FinalNorm finalNorm() {
     return finalNorm;
   }
 
@@ -206,7 +206,7 @@ final class AdaptedLayers extends TrainedLayers {
 
   /** {@inheritDoc} They are zeros: the gradients of the layer before were handed on. */
   @Override
-  LayerWeights gradients(int index) {
+  public LayerWeights gradients(int index) {
     Map<TensorSpec, Tensor> gradients = new HashMap<>();
     trained(index)
         .forEach(
@@ -220,7 +220,7 @@ final class AdaptedLayers extends TrainedLayers {
 
   /** {@inheritDoc} Adds the gradients by the factors. */
   @Override
-  void differentiated(int index) {
+  public void differentiated(int index) {
     layers
         .get(index - first)
         .adapters

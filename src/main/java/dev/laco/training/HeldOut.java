@@ -78,8 +78,8 @@ final class HeldOut implements AutoCloseable {
       PackedSequences sequences =
           PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
       TokenBatch tokens = passes.batch(sequences);
-      Tensor shared = arena.allocate(DType.F32, sequences.size(), passes.width());
-      Tensor reference = arena.allocate(DType.F32, sequences.size(), passes.width());
+      Tensor shared = arena.allocate(DType.F32, sequences.size(), passes.config().hiddenSize());
+      Tensor reference = arena.allocate(DType.F32, sequences.size(), passes.config().hiddenSize());
       passes.teach(tokens, shared, reference);
       batches.add(
           new Batch(

@@ -134,9 +134,10 @@ final class TeacherStates implements AutoCloseable {
     long first = 0;
     for (FitText.Chunk chunk : chunks) {
       long end = first + chunk.length();
-      long offset = bytes(place(chunk).token, passes.width());
+      long offset = bytes(place(chunk).token, passes.config().hiddenSize());
       move.rows(offset, shared.slice(first, end));
-      move.rows(offset + bytes(chunk.length(), passes.width()) / 2, last.slice(first, end));
+      move.rows(
+          offset + bytes(chunk.length(), passes.config().hiddenSize()) / 2, last.slice(first, end));
       first = end;
     }
   }

@@ -6,7 +6,6 @@ import dev.laco.backend.TensorArena;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.TensorSpec;
 import dev.laco.transformer.LayerStack;
-import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.TrainedTensor;
 import java.nio.file.Path;
@@ -14,13 +13,12 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The layers of a pruned model, of which those from one layer on are trained. Layers in front are
  * those that the pruned model has.
  */
-abstract class TrainedLayers implements LayerStack, AutoCloseable {
+abstract class TrainedLayers implements StudentPass.Layers, AutoCloseable {
   /** The pruned model's embedding, final norm and head. */
   protected final RunningModel outside;
 
@@ -61,15 +59,6 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
         ? WholeLayers.of(student, settings.held(), residence, folder)
         : new AdaptedLayers(student, adapters, settings.seed(), residence);
   }
-
-  /**
-   * The norm behind the last layer, with the sums of its gradients.
-   *
-   * @param bias null for zeros
-   * @param biasGradient null where the norm has no bias
-   */
-  record FinalNorm(
-      Tensor weight, Tensor weightGradient, @Nullable Tensor bias, @Nullable Tensor biasGradient) {}
 
   /**
    * A tensor of the trained model, as it is written.
@@ -143,19 +132,8 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
   /** Does something with all tensors of the trained layers and the final norm. */
   abstract void forEachResult(Consumer<Result> action);
 
-  /** By what the gradients by the weights are to be multiplied. */
-  abstract double gradientScale();
-
-  abstract FinalNorm finalNorm();
-
   /** The tensors of a trained layer. */
   protected abstract Map<TensorSpec, Tensor> trained(int index);
-
-  /** Where the gradients by the weights of a trained layer are to be added. */
-  abstract LayerWeights gradients(int index);
-
-  /** Is told that all of a batch's gradients by the weights of a trained layer were added. */
-  abstract void differentiated(int index);
 
   /** Is told that what is trained has new values. */
   abstract void changed();

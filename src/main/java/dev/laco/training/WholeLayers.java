@@ -25,7 +25,7 @@ import org.jspecify.annotations.Nullable;
 final class WholeLayers extends TrainedLayers {
   private final List<Trained> layers = new ArrayList<>();
   private final List<TrainedTensor> ofFinalNorm = new ArrayList<>();
-  private final FinalNorm finalNorm;
+  private final StudentPass.FinalNorm finalNorm;
   private final @Nullable SwapFile file;
   private final Part weights;
   private final Part gradients;
@@ -94,7 +94,7 @@ final class WholeLayers extends TrainedLayers {
     TrainedTensor weight = outer(family.finalNorm());
     @Nullable TrainedTensor bias = family.finalNormBias().map(this::outer).orElse(null);
     finalNorm =
-        new FinalNorm(
+        new StudentPass.FinalNorm(
             weight.weight(),
             weight.gradient(),
             bias == null ? null : bias.weight(),
@@ -289,12 +289,7 @@ final class WholeLayers extends TrainedLayers {
   }
 
   @Override
-  double gradientScale() {
-    return 1;
-  }
-
-  @Override
-  FinalNorm finalNorm() {
+  public StudentPass.FinalNorm finalNorm() {
     return finalNorm;
   }
 
@@ -305,14 +300,9 @@ final class WholeLayers extends TrainedLayers {
   }
 
   @Override
-  LayerWeights gradients(int index) {
+  public LayerWeights gradients(int index) {
     gradients.use(index, true);
     return LayerWeights.of(layers.get(index - first).gradients);
-  }
-
-  @Override
-  void differentiated(int index) {
-    // The gradients are sums over all batches of a step.
   }
 
   @Override

@@ -135,18 +135,13 @@ public final class CausalLm {
   /** Applies the final norm: writes the last hidden states to {@code out [T, d]}. */
   public void finalNorm(Tensor x, Tensor out) {
     source.release();
-    finalNorm(finalNormWeight(), x, out);
-  }
-
-  /** The same with another weight of the norm. */
-  public void finalNorm(Tensor weight, Tensor x, Tensor out) {
     Tensor bias =
         config
             .architecture()
             .finalNormBias()
             .map(name -> backend.weight(source.tensor(name)))
             .orElse(null);
-    decoder.normalise(weight, bias, x, out);
+    decoder.normalise(finalNormWeight(), bias, x, out);
   }
 
   /** The weight of the final norm. */
