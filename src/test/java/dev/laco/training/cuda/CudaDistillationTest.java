@@ -30,6 +30,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -70,6 +71,30 @@ class CudaDistillationTest {
       assertEquals(step.loss(), found.get(i).loss(), 1e-3 * step.loss());
       assertEquals(step.gradientNorm(), found.get(i).gradientNorm(), 1e-3 * step.gradientNorm());
     }
+  }
+
+  /** A step is the same in one batch, as a GPU takes it, and in several. */
+  @Test
+  void aStepMayRunAtOnce() {
+    try (Backend backend = CudaBackend.open(Compute.F32, 0, CudaBinding.FFM)) {
+      List<TrainingStep> several =
+          train(backend, how(2 * LENGTH, LENGTH, null, AdamWState.FULL), Residence.EVERYTHING);
+      List<TrainingStep> atOnce =
+          train(backend, how(2 * LENGTH, 2 * LENGTH, null, AdamWState.FULL), Residence.EVERYTHING);
+      assertEquals(STEPS, atOnce.size());
+      for (int i = 0; i < STEPS; i++) {
+        double loss = several.get(i).loss();
+        assertEquals(loss, atOnce.get(i).loss(), 1e-5 * loss);
+        double norm = several.get(i).gradientNorm();
+        assertEquals(norm, atOnce.get(i).gradientNorm(), 1e-5 * norm);
+      }
+    }
+  }
+
+  private static DistillationSettings how(
+      int stepTokens, int batchTokens, @Nullable Adapters adapters, AdamWState held) {
+    return new DistillationSettings(
+        stepTokens, false, batchTokens, 1e-3, 0.01, 1, LabelShare.of(0.25), 1, 0, adapters, held);
   }
 
   /**
@@ -121,14 +146,16 @@ class CudaDistillationTest {
 
   private static List<TrainingStep> train(
       Backend backend, @Nullable Adapters adapters, AdamWState held, Residence residence) {
+    return train(backend, how(LENGTH, LENGTH, adapters, held), residence);
+  }
+
+  private static List<TrainingStep> train(
+      Backend backend, DistillationSettings settings, Residence residence) {
     NotedSteps noted = new NotedSteps();
     try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE));
         PrunedModel pruned = PrunedModel.of(backend, checkpoint)) {
       DistillationText text =
           new DistillationText(List.of(chunk(1), chunk(30)), List.of(chunk(60)));
-      DistillationSettings settings =
-          new DistillationSettings(
-              LENGTH, false, LENGTH, 1e-3, 0.01, 1, LabelShare.of(0.25), 1, 0, adapters, held);
       try (MemoryArena memory = new MemoryArena();
           Distillation training =
               new Distillation(
@@ -137,7 +164,7 @@ class CudaDistillationTest {
                   text,
                   settings,
                   new Distillation.Place(memory, residence, Path.of("target")))) {
-        training.run(STEPS * LENGTH, settings.rate(), noted);
+        training.run((long) STEPS * settings.stepTokens(), settings.rate(), noted);
       }
     }
     return noted.steps();
