@@ -117,14 +117,14 @@ public record DistillationSettings(
   }
 
   /**
-   * The same with batches that suit a device, which are no larger than a step.
+   * The same with batches that suit a device, which are no larger than the largest step.
    *
    * @param trained number of trained layers
    */
   public DistillationSettings on(Device device, ModelConfig config, int trained) {
     long each = Passes.bytes(config, 1, trained, Residence.EVERYTHING) / SHARE_OF_MEMORY;
-    int tokens =
-        Math.min(device.batchTokens(batchTokens, each), Math.max(batchTokens, mostStepTokens()));
+    int largest = byLength ? MOST_LARGER * stepTokens : stepTokens;
+    int tokens = Math.min(device.batchTokens(batchTokens, each), Math.max(batchTokens, largest));
     return new DistillationSettings(
         stepTokens,
         byLength,
@@ -148,8 +148,8 @@ public record DistillationSettings(
   /**
    * Tokens of one step of a training on so many tokens, at most. A training that would have few
    * steps has smaller ones, which are worth more than the time that they take (docs/benchmarks.md,
-   * "A short time"). One that would have many has larger ones, which cost it little, and of which a
-   * token takes less time on a GPU (docs/benchmarks.md, "Larger steps").
+   * "A short time"). One that would have many has larger ones where the device runs them at once,
+   * and takes less time for each of their tokens (docs/benchmarks.md, "Larger steps").
    */
   public int stepTokens(long tokens) {
     if (!byLength) {
@@ -159,14 +159,10 @@ public record DistillationSettings(
       return Math.max(1, stepTokens / 2);
     }
     int larger = stepTokens;
-    while (larger < mostStepTokens() && tokens >= 2L * larger * MANY_STEPS) {
+    while (2 * larger <= batchTokens && tokens >= 2L * larger * MANY_STEPS) {
       larger *= 2;
     }
     return larger;
-  }
-
-  private int mostStepTokens() {
-    return byLength ? MOST_LARGER * stepTokens : stepTokens;
   }
 
   /** Whether a training on so many tokens has few steps, and no room to make up for a high rate. */

@@ -3,6 +3,8 @@ package dev.laco.training;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Fixtures;
+import dev.laco.checkpoint.Checkpoint;
 import dev.laco.text.FitText;
 import dev.laco.transformer.AdamWState;
 import java.util.List;
@@ -39,16 +41,36 @@ class DistillationSettingsTest {
     assertEquals(4, TEXT.steps(4L * step, given).size());
   }
 
+  /** Larger steps take less time for a token where all of a step runs at once. */
   @Test
-  void aLongTrainingHasLargeSteps() {
+  void aLongTrainingHasAsLargeStepsAsTheDeviceRunsAtOnce() {
     int step = HOW.stepTokens();
-    assertEquals(step, HOW.stepTokens(2048L * step - 1));
-    assertEquals(2 * step, HOW.stepTokens(2048L * step));
-    assertEquals(2 * step, HOW.stepTokens(4096L * step - 1));
-    assertEquals(4 * step, HOW.stepTokens(4096L * step));
-    assertEquals(4 * step, HOW.stepTokens(1_000_000_000));
-    RangeTest test = RangeTest.of(4096L * step, HOW);
+    assertEquals(step, HOW.stepTokens(1_000_000_000));
+    DistillationSettings wide = on(8 * step);
+    assertEquals(4 * step, wide.batchTokens());
+    assertEquals(step, wide.stepTokens(2048L * step - 1));
+    assertEquals(2 * step, wide.stepTokens(2048L * step));
+    assertEquals(2 * step, wide.stepTokens(4096L * step - 1));
+    assertEquals(4 * step, wide.stepTokens(4096L * step));
+    assertEquals(4 * step, wide.stepTokens(1_000_000_000));
+    assertEquals(2 * step, on(2 * step).stepTokens(1_000_000_000));
+    RangeTest test = RangeTest.of(4096L * step, wide);
     assertEquals(4L * step, test.tokens() / test.steps(), "rates are tried by such steps");
+  }
+
+  /** The settings for a device that runs so many tokens at once. */
+  private static DistillationSettings on(int tokens) {
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
+      return HOW.on(
+          new UnknownDevice(0) {
+            @Override
+            public int batchTokens(int least, long bytesPerToken) {
+              return tokens;
+            }
+          },
+          checkpoint.config(),
+          1);
+    }
   }
 
   /** A measurement takes half of the time of a training on as many tokens. */

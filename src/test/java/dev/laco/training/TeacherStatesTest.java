@@ -4,7 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import dev.laco.Compute;
-import dev.laco.DeviceInfo;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
@@ -14,7 +13,6 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.model.DType;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
@@ -124,33 +122,10 @@ class TeacherStatesTest {
       List<FitText.Chunk> chunks = List.of(new FitText.Chunk(new int[100], 0, "a text"));
       DistillationText text = new DistillationText(chunks, chunks);
       long bytes = TeacherStates.bytes(100, config.hiddenSize());
-      Device cpu = new Rate(1e12);
+      Device cpu = new UnknownDevice(1e12);
       assertEquals(bytes, Distillation.keptStateBytes(cpu, config, text, 150));
       assertEquals(0, Distillation.keptStateBytes(cpu, config, text, 149), "met hardly twice");
-      assertEquals(0, Distillation.keptStateBytes(new Rate(1e15), config, text, 150));
-    }
-  }
-
-  /** A device of which nothing is known but its speed. */
-  private record Rate(double operations) implements Device {
-    @Override
-    public double operationsPerSecond(DType productType) {
-      return operations;
-    }
-
-    @Override
-    public DType productType(DType weights) {
-      return weights;
-    }
-
-    @Override
-    public DeviceInfo info() {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public Compute compute() {
-      throw new UnsupportedOperationException();
+      assertEquals(0, Distillation.keptStateBytes(new UnknownDevice(1e15), config, text, 150));
     }
   }
 
