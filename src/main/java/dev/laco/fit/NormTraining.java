@@ -66,7 +66,6 @@ final class NormTraining implements AutoCloseable {
   private final Streams streams;
   private final List<FitBlocks.Block> steps;
   private final TensorArena arena;
-
   private final StudentPass pass;
 
   /** A norm that is trained. */
@@ -220,7 +219,7 @@ final class NormTraining implements AutoCloseable {
   private final class WithNorms implements StudentPass.Layers {
     private final PlannedLayers layers;
     private final int first;
-    private final List<Map<LayerPart, Tensor>> weights = new ArrayList<>();
+    private final List<Map<TensorSpec, Tensor>> weights = new ArrayList<>();
     private final List<LayerWeights> gradients = new ArrayList<>();
     private final StudentPass.FinalNorm finalNorm;
 
@@ -252,7 +251,7 @@ final class NormTraining implements AutoCloseable {
     }
 
     private void addNorms(int index) {
-      Map<LayerPart, Tensor> own = new HashMap<>();
+      Map<TensorSpec, Tensor> own = new HashMap<>();
       Map<LayerPart, Tensor> byWeights = new HashMap<>();
       layers.tensors(index, Integer.MAX_VALUE).entrySet().stream()
           .sorted(Comparator.comparing(stored -> stored.getKey().suffix()))
@@ -263,7 +262,7 @@ final class NormTraining implements AutoCloseable {
                 if (part.role().isNorm()) {
                   String name = config.architecture().tensorName(index, spec);
                   TrainedTensor norm = trained(name, spec.shape(), stored.getValue());
-                  own.put(part, norm.weight());
+                  own.put(spec, norm.weight());
                   byWeights.put(part, norm.gradient());
                 }
               });
@@ -278,12 +277,11 @@ final class NormTraining implements AutoCloseable {
 
     @Override
     public Map<TensorSpec, Tensor> tensors(int index, long tokens) {
-      return layers.tensors(index, tokens);
-    }
-
-    @Override
-    public LayerWeights layer(int index, long tokens) {
-      return layers.layer(index, tokens).with(weights.get(index - first));
+      Map<TensorSpec, Tensor> tensors = new HashMap<>(layers.tensors(index, tokens));
+      if (index >= first) {
+        tensors.putAll(weights.get(index - first));
+      }
+      return tensors;
     }
 
     @Override
