@@ -16,6 +16,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.OptionalDouble;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /** One training of a {@link HealStage}, which shares the time that is given with its samples. */
@@ -309,7 +310,7 @@ final class HealRun {
     }
 
     @Override
-    public void reached(Distillation.Reached reached) {
+    public void reached(Supplier<Distillation.Reached> reached) {
       if (state != null) {
         state.keep(start, training, reached, clock.seconds());
       }

@@ -38,6 +38,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.function.Function;
+import java.util.function.Supplier;
 import java.util.stream.Stream;
 
 /**
@@ -288,13 +289,16 @@ public final class HealState {
 
   /** Writes the state if it is time for that. */
   void keep(
-      TrainingStart start, Distillation training, Distillation.Reached reached, double seconds) {
+      TrainingStart start,
+      Distillation training,
+      Supplier<Distillation.Reached> reached,
+      double seconds) {
     long now = System.nanoTime();
     if ((now - last) / 1e9 < pause) {
       return;
     }
     try {
-      write(start, training, reached, seconds);
+      write(start, training, reached.get(), seconds);
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(folder, e);
     }

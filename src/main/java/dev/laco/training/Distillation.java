@@ -72,8 +72,13 @@ public final class Distillation implements AutoCloseable {
       return false;
     }
 
-    /** A step is done, with all that belongs to it; the training may be kept now. */
-    default void reached(Reached reached) {}
+    /**
+     * A step is done, with all that belongs to it; the training may be kept now.
+     *
+     * @param reached gives how far it has come; who asks after every step of many copies a long
+     *     list each time
+     */
+    default void reached(Supplier<Reached> reached) {}
   }
 
   /**
@@ -539,7 +544,8 @@ public final class Distillation implements AutoCloseable {
       if (number * measured / all > (number - 1) * measured / all) {
         found = better(found, number, tokens, batches, listener, measurements);
       }
-      listener.reached(new Reached(steps, measurements, found));
+      TrainingMeasurement bestNow = found;
+      listener.reached(() -> new Reached(steps, measurements, bestNow));
     }
     return new Result(
         kept(), adapters(), heldOut.originalNll(batches), new Reached(steps, measurements, found));

@@ -34,6 +34,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.SortedMap;
+import java.util.function.Supplier;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -203,7 +204,8 @@ class AdaptersTest {
     }
 
     @Override
-    public void reached(Distillation.Reached now) {
+    public void reached(Supplier<Distillation.Reached> supplier) {
+      Distillation.Reached now = supplier.get();
       if (now.steps().size() == STEPS / 2) {
         reached = now;
         training

@@ -22,6 +22,9 @@ import java.util.Objects;
 
 /** The page of a heal: what the training gained, and how its loss fell. */
 final class HealPage {
+  /** The most points of the line of losses. */
+  private static final int MOST_POINTS = 120;
+
   private HealPage() {}
 
   /**
@@ -108,33 +111,56 @@ final class HealPage {
     return facts;
   }
 
+  /** The losses of steps, or means of as many steps each as leave a line that can be read. */
+  private static Series losses(List<TrainingStep> steps) {
+    int each = Math.max(1, Math.ceilDiv(steps.size(), MOST_POINTS));
+    List<Double> tokens = new ArrayList<>();
+    List<Double> losses = new ArrayList<>();
+    for (int from = 0; from < steps.size(); from += each) {
+      List<TrainingStep> together = steps.subList(from, Math.min(from + each, steps.size()));
+      tokens.add((double) together.getLast().tokens());
+      losses.add(together.stream().mapToDouble(TrainingStep::loss).average().orElseThrow());
+    }
+    return new Series(
+        each == 1
+            ? "loss of each step, on its own tokens"
+            : format("mean loss of %,d steps each, on their own tokens", each),
+        tokens,
+        losses);
+  }
+
   /** How the loss of a training fell. */
   static List<Picture> pictures(TrainingReport training) {
     List<TrainingMeasurement> heldOut = training.measurements();
     TrainingMeasurement best = training.best();
     String loss = "Loss of the training";
+    String kl = "Divergence from the original on the held-out text";
     String nll = "Prediction of the held-out text";
     List<Double> tokens = heldOut.stream().map(point -> (double) point.tokens()).toList();
     return List.of(
         new Picture(
             loss,
             new LineChart(
-                    loss,
+                    loss, "tokens", "nats a token", List.of(losses(training.steps())), false, null)
+                .svg(),
+            "The loss is "
+                + training.start().loss()
+                + "; it is that of other tokens at every step."),
+        new Picture(
+            kl,
+            new LineChart(
+                    kl,
                     "tokens",
-                    "nats a token",
+                    "kl, nats a token",
                     List.of(
                         new Series(
-                            "loss of each step, on its own tokens",
-                            training.steps().stream().map(step -> (double) step.tokens()).toList(),
-                            training.steps().stream().map(TrainingStep::loss).toList()),
-                        new Series(
-                            "divergence from the original, on the held-out text",
+                            "model in training",
                             tokens,
                             heldOut.stream().map(TrainingMeasurement::divergence).toList())),
-                    false,
+                    true,
                     new Mark(best.tokens(), best.divergence(), "result"))
                 .svg(),
-            "The weights with the lowest divergence on the held-out text are the result."),
+            "The weights with the lowest loss on the held-out text are the result."),
         new Picture(
             nll,
             new LineChart(
@@ -153,7 +179,7 @@ final class HealPage {
                     true,
                     null)
                 .svg(),
-            "The lower line is the original: what lies between both lines is lost."));
+            "What lies above the line of the original is lost."));
   }
 
   /** The kinds of held-out text, those first on which the divergence stays largest. */

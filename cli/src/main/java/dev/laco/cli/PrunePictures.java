@@ -3,6 +3,7 @@ package dev.laco.cli;
 import dev.laco.cli.PicturesPage.Picture;
 import dev.laco.cli.chart.HeatMap;
 import dev.laco.cli.chart.LayerMap;
+import dev.laco.cli.chart.LayerMap.Weights;
 import dev.laco.cli.chart.LineChart;
 import dev.laco.cli.chart.LineChart.Series;
 import dev.laco.cli.chart.Waterfall;
@@ -35,9 +36,22 @@ final class PrunePictures {
     if (fit != null) {
       fit.matrices().forEach(matrix -> fitted.add(matrix.layer()));
     }
-    List<Boolean> isFitted =
-        IntStream.range(0, report.plan().depth()).mapToObj(fitted::contains).toList();
-    return new LayerMap(report.plan().source().layers(), report.layers(), isFitted).svg();
+    int depth = report.plan().depth();
+    PruneReport.Healing heal = report.heal();
+    // Where no step made the model better, its weights are those in front of the training.
+    int firstTrained =
+        heal == null || heal.training().best().step() == 0
+            ? depth
+            : heal.training().start().firstLayer();
+    List<Weights> weights =
+        IntStream.range(0, depth)
+            .mapToObj(
+                layer ->
+                    layer < firstTrained
+                        ? fitted.contains(layer) ? Weights.FITTED : Weights.KEPT
+                        : fitted.contains(layer) ? Weights.FITTED_AND_TRAINED : Weights.TRAINED)
+            .toList();
+    return new LayerMap(report.plan().source().layers(), report.layers(), weights).svg();
   }
 
   /** What removals cost; the search must have tried something. */
@@ -64,12 +78,14 @@ final class PrunePictures {
                   + report.settings().calibration().text()
                   + ": where the line turns, the layers that went were needed."));
     }
-    pictures.add(
-        new Picture(
-            "All merges that were tried",
-            trialMap(search.trials(), objective, measure),
-            "Every merge that was tried: its base, and the depth of the model that it was tried on. Frames show the merges"
-                + " that led to the model."));
+    if (search.blocks().isEmpty()) {
+      pictures.add(
+          new Picture(
+              "All merges that were tried",
+              trialMap(search.trials(), objective, measure),
+              "Every merge that was tried: its base, and the depth of the model that it was tried on. Frames show the merges"
+                  + " that led to the model."));
+    }
     return pictures;
   }
 

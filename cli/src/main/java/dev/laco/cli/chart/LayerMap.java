@@ -11,18 +11,45 @@ import java.util.Map;
  *
  * @param depth layers of the original
  * @param layers which of them are kept, merged and removed
- * @param fitted for each layer of the pruned model, whether weights of it were fitted
+ * @param weights for each layer of the pruned model, what became of its weights
  */
-public record LayerMap(int depth, KeptLayers layers, List<Boolean> fitted) {
+public record LayerMap(int depth, KeptLayers layers, List<Weights> weights) {
   private static final double WIDTH = 900;
   private static final double LEFT = 16;
   private static final double ABOVE = 56;
   private static final double BELOW = 150;
   private static final double MOST = 34;
+  private static final double ENTRY = 190;
+
+  /** The class of the box of a layer that was removed. */
+  private static final String GONE = "gone";
+
+  /** What became of the weights of a layer that was kept. */
+  public enum Weights {
+    /** They are the original's. */
+    KEPT("kept as it is"),
+    /** A fit changed some of them. */
+    FITTED("kept, weights fitted"),
+    /** A training changed them. */
+    TRAINED("kept, weights trained"),
+    /** A fit changed some of them, and then a training all. */
+    FITTED_AND_TRAINED("kept, fitted and trained");
+
+    private final String words;
+
+    Weights(String words) {
+      this.words = words;
+    }
+
+    /** The class of such a layer's box. */
+    private String style() {
+      return name().toLowerCase(Locale.ROOT).replace('_', '-');
+    }
+  }
 
   /** A map with a copy of its list. */
   public LayerMap {
-    fitted = List.copyOf(fitted);
+    weights = List.copyOf(weights);
   }
 
   /** The SVG document. */
@@ -36,7 +63,7 @@ public record LayerMap(int depth, KeptLayers layers, List<Boolean> fitted) {
     double step = WIDTH / depth;
     double side = Math.min(MOST, step * 0.84);
     for (int layer = 0; layer < depth; layer++) {
-      String style = layers.kept().contains(layer) ? "kept" : "gone";
+      String style = layers.kept().contains(layer) ? Weights.KEPT.style() : GONE;
       box(picture, LEFT + (layer + 0.5) * step, ABOVE, side, style, layer);
     }
     for (int index = 0; index < layers.kept().size(); index++) {
@@ -44,7 +71,7 @@ public record LayerMap(int depth, KeptLayers layers, List<Boolean> fitted) {
       // Below the base, so that a gap shows where layers went.
       double x = LEFT + (base + 0.5) * step;
       picture.add("<path class=\"axis\" d=\"M%.1f %.1fV%.1f\"/>", x, ABOVE + side, BELOW);
-      box(picture, x, BELOW, side, fitted.get(index) ? "fitted" : "kept", index);
+      box(picture, x, BELOW, side, weights.get(index).style(), index);
     }
     for (Map.Entry<Integer, List<Integer>> merge : layers.merged().entrySet()) {
       for (int other : merge.getValue()) {
@@ -70,24 +97,24 @@ public record LayerMap(int depth, KeptLayers layers, List<Boolean> fitted) {
   private void legend(Picture picture) {
     double y = BELOW + 58;
     double x = LEFT;
-    for (String[] entry :
-        new String[][] {
-          {"kept", "kept as it is"},
-          {"fitted", "kept, weights fitted"},
-          {"gone", layers.merged().isEmpty() ? "removed" : "removed or merged"}
-        }) {
-      if (entry[0].equals("fitted") && !fitted.contains(true)) {
-        continue;
+    for (Weights state : Weights.values()) {
+      if (weights.contains(state)) {
+        x = entry(picture, x, y, state.style(), state.words);
       }
-      picture.add(
-          "<rect x=\"%.1f\" y=\"%.1f\" width=\"14\" height=\"14\" rx=\"2\" class=\"layer %s\"/>",
-          x, y, entry[0]);
-      picture.text(x + 20, y + 11, "", "start", entry[1]);
-      x += 190;
     }
+    x = entry(picture, x, y, GONE, layers.merged().isEmpty() ? "removed" : "removed or merged");
     if (!layers.merged().isEmpty()) {
       picture.add("<path class=\"axis\" stroke-dasharray=\"4 3\" d=\"M%.1f %.1fh24\"/>", x, y + 7);
       picture.text(x + 30, y + 11, "", "start", "merged into");
     }
+  }
+
+  /** Adds an entry to the legend, and returns where the next one begins. */
+  private static double entry(Picture picture, double x, double y, String style, String words) {
+    picture.add(
+        "<rect x=\"%.1f\" y=\"%.1f\" width=\"14\" height=\"14\" rx=\"2\" class=\"layer %s\"/>",
+        x, y, style);
+    picture.text(x + 20, y + 11, "", "start", words);
+    return x + ENTRY;
   }
 }

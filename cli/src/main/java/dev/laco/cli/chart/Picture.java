@@ -23,6 +23,8 @@ final class Picture {
         .marked { fill: none; stroke: #d55e00; stroke-width: 2.5 }
         .layer { fill: #0072b2; fill-opacity: .22; stroke: #0072b2 }
         .layer.fitted { fill: #d55e00; fill-opacity: .35; stroke: #d55e00; stroke-width: 2 }
+        .layer.trained { fill: #009e73; fill-opacity: .3; stroke: #009e73; stroke-width: 2 }
+        .layer.fitted-and-trained { fill: #d55e00; fill-opacity: .35; stroke: #009e73; stroke-width: 2.5 }
         .layer.gone { fill: none; stroke: currentColor; stroke-opacity: .5; stroke-dasharray: 3 3 }
         @media (prefers-color-scheme: dark) { svg { background: #14171a; color: #e6e9ec } }
       </style>
@@ -78,10 +80,13 @@ final class Picture {
         .replace("\"", "&quot;");
   }
 
-  /** A number in at most four digits. */
+  /** A number in four digits, or a large one without a fraction and with its thousands apart. */
   static String number(double value) {
-    if (value != 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5)) {
+    if (value != 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e9)) {
       return String.format(Locale.ROOT, "%.1e", value);
+    }
+    if (Math.abs(value) >= 1e4) {
+      return String.format(Locale.ROOT, "%,.0f", value);
     }
     String text = String.format(Locale.ROOT, Math.abs(value) < 10 ? "%.3f" : "%.1f", value);
     return text.replaceAll("0+$", "").replaceAll("\\.$", "");

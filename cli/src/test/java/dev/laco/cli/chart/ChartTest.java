@@ -165,6 +165,7 @@ class ChartTest {
     assertEquals("0.05 0.1 0.2 0.5 1 2", ticks(new Axis(0.04, 3, true)));
     assertEquals("0.01 0.1 1 10", ticks(new Axis(0.01, 11, true)));
     assertEquals("-5 0 5 10", ticks(new Axis(-7, 11, false)));
+    assertEquals("0 500,000 1,000,000 1,500,000", ticks(new Axis(0, 1_600_000, false)));
   }
 
   private static String ticks(Axis axis) {
@@ -202,8 +203,8 @@ class ChartTest {
             .toList();
     assertEquals(
         List.of(
-            "attention, 8 x 2048 tokens: 3.0e+05 GFLOP/s",
-            "attention, 87 tokens: 20000 GFLOP/s",
+            "attention, 8 x 2048 tokens: 300,000 GFLOP/s",
+            "attention, 87 tokens: 20,000 GFLOP/s",
             "attention",
             "a model",
             "norm, a model, 8 x 2048 tokens: 90.0 %",
@@ -214,7 +215,7 @@ class ChartTest {
             .containsAll(
                 List.of(
                     "slope: 3000 GB/s",
-                    "level: bf16 product, 7.0e+05 GFLOP/s",
+                    "level: bf16 product, 700,000 GFLOP/s",
                     "Kernels on <a card>")),
         texts(picture).toString());
   }
