@@ -88,7 +88,9 @@ final class Picture {
     if (Math.abs(value) >= 1e4) {
       return String.format(Locale.ROOT, "%,.0f", value);
     }
-    String text = String.format(Locale.ROOT, Math.abs(value) < 10 ? "%.3f" : "%.1f", value);
+    int leading = value == 0 ? 0 : (int) Math.floor(Math.log10(Math.abs(value)));
+    int decimals = leading > 0 ? 1 : 2 - Math.min(-1, leading);
+    String text = String.format(Locale.ROOT, "%." + decimals + "f", value);
     return text.replaceAll("0+$", "").replaceAll("\\.$", "");
   }
 }

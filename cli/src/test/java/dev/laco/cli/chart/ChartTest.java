@@ -165,6 +165,7 @@ class ChartTest {
     assertEquals("0.05 0.1 0.2 0.5 1 2", ticks(new Axis(0.04, 3, true)));
     assertEquals("0.01 0.1 1 10", ticks(new Axis(0.01, 11, true)));
     assertEquals("-5 0 5 10", ticks(new Axis(-7, 11, false)));
+    assertEquals("0.048 0.0482 0.0484 0.0486 0.0488 0.049", ticks(new Axis(0.0479, 0.0491, true)));
     assertEquals("0 500,000 1,000,000 1,500,000", ticks(new Axis(0, 1_600_000, false)));
   }
 
