@@ -1,0 +1,83 @@
+package dev.laco.heal;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import dev.laco.Cancellation;
+import dev.laco.CancelledException;
+import dev.laco.Compute;
+import dev.laco.DeviceSettings;
+import dev.laco.Fixtures;
+import dev.laco.JobEvent;
+import dev.laco.Model;
+import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
+import dev.laco.backend.Backend;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.NewWeights;
+import dev.laco.training.Residence;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What a heal says before it starts. */
+class HealJobTest {
+  private static final HealRequest REQUEST =
+      new HealRequest(
+          new HealSettings(
+              List.of(Fixtures.STORYTELLER.resolve("fit.txt")),
+              0L,
+              512L,
+              null,
+              1e-4,
+              null,
+              HealSettings.Layers.ALL,
+              null,
+              null,
+              null,
+              null,
+              null),
+          null,
+          null,
+          null);
+
+  @TempDir Path folder;
+
+  /** Writes the demo model without so many layers behind layer 3. */
+  private Path without(Model original, int removed) {
+    Path out = folder.resolve("without-" + removed);
+    CollapsePlan plan =
+        CollapsePlan.identity(PlanApplier.source(original.checkpoint()))
+            .fold(3, removed, MergeRule.DROP, NormsPolicy.BASE);
+    new PlanApplier(
+            original.checkpoint(), plan, new PlanTensors(NewWeights.NONE), 1L << 30, warning -> {})
+        .write(out, false, bytes -> {});
+    return out;
+  }
+
+  /** The original has more layers than the model that is healed, and runs, too. */
+  @Test
+  void theEstimateIsOfAllLayersOfTheOriginal() {
+    try (Model original = Model.open(Fixtures.STORYTELLER);
+        Model pruned = Model.open(without(original, 12));
+        HealJob job = new HealJob(pruned, original, DeviceSettings.of("reference"), REQUEST);
+        Backend backend = new ReferenceBackend(Compute.F32)) {
+      Cancellation behindTheEstimate = new Cancellation();
+      job.cancelledBy(behindTheEstimate)
+          .listener(
+              event -> {
+                if (event instanceof JobEvent.TimeEstimated) {
+                  behindTheEstimate.cancel();
+                }
+              });
+      assertThrows(CancelledException.class, job::run);
+      HealStage stage = HealStage.read(REQUEST.heal(), original, false);
+      double seconds = stage.seconds(backend, original, 4, Residence.EVERYTHING, folder);
+      assertEquals(seconds, job.progress().expected().get(HealStage.NAME), 1e-9 * seconds);
+    }
+  }
+}
