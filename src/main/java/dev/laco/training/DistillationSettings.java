@@ -125,24 +125,17 @@ public record DistillationSettings(
     long each = Passes.bytes(config, 1, trained, Residence.EVERYTHING) / SHARE_OF_MEMORY;
     int largest = byLength ? MOST_LARGER * stepTokens : stepTokens;
     int tokens = Math.min(device.batchTokens(batchTokens, each), Math.max(batchTokens, largest));
-    return new DistillationSettings(
-        stepTokens,
-        byLength,
-        tokens,
-        rate,
-        decay,
-        clip,
-        labels,
-        measurements,
-        seed,
-        adapters,
-        held);
+    return with(stepTokens, byLength, tokens);
   }
 
   /** The same with steps of at most so many tokens, however short a training is. */
   DistillationSettings withStepTokens(int tokens) {
+    return with(tokens, false, batchTokens);
+  }
+
+  private DistillationSettings with(int step, boolean stepsByLength, int batch) {
     return new DistillationSettings(
-        tokens, false, batchTokens, rate, decay, clip, labels, measurements, seed, adapters, held);
+        step, stepsByLength, batch, rate, decay, clip, labels, measurements, seed, adapters, held);
   }
 
   /**

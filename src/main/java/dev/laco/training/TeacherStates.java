@@ -131,13 +131,13 @@ final class TeacherStates implements AutoCloseable {
   }
 
   private void move(List<FitText.Chunk> chunks, Move move, Tensor shared, Tensor last) {
+    int width = passes.config().hiddenSize();
     long first = 0;
     for (FitText.Chunk chunk : chunks) {
       long end = first + chunk.length();
-      long offset = bytes(place(chunk).token, passes.config().hiddenSize());
+      long offset = bytes(place(chunk).token, width);
       move.rows(offset, shared.slice(first, end));
-      move.rows(
-          offset + bytes(chunk.length(), passes.config().hiddenSize()) / 2, last.slice(first, end));
+      move.rows(offset + bytes(chunk.length(), width) / 2, last.slice(first, end));
       first = end;
     }
   }

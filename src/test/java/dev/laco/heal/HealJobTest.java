@@ -20,30 +20,13 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.NewWeights;
 import dev.laco.training.Residence;
 import java.nio.file.Path;
-import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What a heal says before it starts. */
 class HealJobTest {
   private static final HealRequest REQUEST =
-      new HealRequest(
-          new HealSettings(
-              List.of(Fixtures.STORYTELLER.resolve("fit.txt")),
-              0L,
-              512L,
-              null,
-              1e-4,
-              null,
-              HealSettings.Layers.ALL,
-              null,
-              null,
-              null,
-              null,
-              null),
-          null,
-          null,
-          null);
+      new HealRequest(HealSettings.DEFAULT.with(512L, HealSettings.Layers.ALL), null, null, null);
 
   @TempDir Path folder;
 

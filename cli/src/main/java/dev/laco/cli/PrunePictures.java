@@ -45,11 +45,7 @@ final class PrunePictures {
             : heal.training().start().firstLayer();
     List<Weights> weights =
         IntStream.range(0, depth)
-            .mapToObj(
-                layer ->
-                    layer < firstTrained
-                        ? fitted.contains(layer) ? Weights.FITTED : Weights.KEPT
-                        : fitted.contains(layer) ? Weights.FITTED_AND_TRAINED : Weights.TRAINED)
+            .mapToObj(layer -> Weights.of(fitted.contains(layer), layer >= firstTrained))
             .toList();
     return new LayerMap(report.plan().source().layers(), report.layers(), weights).svg();
   }

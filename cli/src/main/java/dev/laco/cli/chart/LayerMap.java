@@ -41,6 +41,14 @@ public record LayerMap(int depth, KeptLayers layers, List<Weights> weights) {
       this.words = words;
     }
 
+    /** What became of weights that a fit, a training, both or neither changed. */
+    public static Weights of(boolean fitted, boolean trained) {
+      if (trained) {
+        return fitted ? FITTED_AND_TRAINED : TRAINED;
+      }
+      return fitted ? FITTED : KEPT;
+    }
+
     /** The class of such a layer's box. */
     private String style() {
       return name().toLowerCase(Locale.ROOT).replace('_', '-');
