@@ -176,7 +176,7 @@ final class HealRun {
         pace == null
             ? 0
             : how.stepTokens(start.tokens()) * pace.token()
-                + of.parts().measured(start.tokens(), how).size() * pace.batch();
+                + of.parts().measured(start.tokens()).size() * pace.batch();
     return outcome(
         of,
         start,
@@ -198,7 +198,7 @@ final class HealRun {
             reached.measurements(),
             reached.best(),
             clock.seconds()),
-        of.parts().measured(start.tokens(), how).stream().flatMap(List::stream).toList());
+        of.parts().measured(start.tokens()).stream().flatMap(List::stream).toList());
   }
 
   /**
@@ -245,7 +245,7 @@ final class HealRun {
     // More tokens have larger measurements, and more of them; this settles.
     for (int i = 0; i < 6; i++) {
       // The pace is that of a batch that need not be measured again before the first step.
-      int batches = (how.measurements(tokens) + 1) * of.parts().measured(tokens, how).size() - 1;
+      int batches = (how.measurements(tokens) + 1) * of.parts().measured(tokens).size() - 1;
       double left = (seconds - batches * pace.batch()) * MARGIN;
       tokens = Math.max(how.stepTokens(0), (long) (left / pace.token()));
     }

@@ -240,7 +240,7 @@ public record HealStage(
     long tokens = wantedTokens();
     boolean kept = Distillation.keptStateBytes(device, config, parts, tokens) > 0;
     DistillationSettings how = how(device, config, trained);
-    long heldOut = parts.measured(tokens, how).stream().mapToLong(FitText::tokens).sum();
+    long heldOut = parts.measured(tokens).stream().mapToLong(FitText::tokens).sum();
     long measurements = 1L + how.measurements(tokens);
     RangeTest test = RangeTest.of(tokens, how);
     long tested = settings.rate() != null ? 0 : test.trained();

@@ -242,7 +242,7 @@ public final class Distillation implements AutoCloseable {
     int step = settings.stepTokens(tokens);
     long steps = Math.ceilDiv(tokens, step);
     long each = Math.ceilDiv(step, settings.batchTokens());
-    int heldOut = text.measured(tokens, settings).size();
+    int heldOut = text.measured(tokens).size();
     return WholeLayers.traffic(
         parameters,
         weightBytes,
@@ -398,7 +398,7 @@ public final class Distillation implements AutoCloseable {
   public Result run(long tokensInAll, double rate, Listener listener) {
     List<TrainingMeasurement> measurements = new ArrayList<>();
     SortedMap<String, TrainingMeasurement.Distance> untrained =
-        heldOut.untrained(settings.measuredBatches(tokensInAll));
+        heldOut.untrained(DistillationText.measuredBatches(tokensInAll));
     TrainingMeasurement first = TrainingMeasurement.of(0, 0, untrained);
     tell(first, listener, measurements);
     return run(new Reached(List.of(), measurements, first), tokensInAll, rate, listener);
@@ -523,7 +523,7 @@ public final class Distillation implements AutoCloseable {
     long once = text.tokens();
     int all = chunks.size();
     long measured = settings.measurements(tokensInAll);
-    int batches = settings.measuredBatches(tokensInAll);
+    int batches = DistillationText.measuredBatches(tokensInAll);
     for (int number = steps.size() + 1; number <= all; number++) {
       if (!steps.isEmpty() && listener.timeIsUp()) {
         if (measurements.getLast().step() < steps.size()) {

@@ -57,9 +57,6 @@ public record DistillationSettings(
    */
   private static final int TOKENS_PER_MEASUREMENT = 16_384;
 
-  /** Tokens of a training for each held-out token that is measured, where that is one batch. */
-  private static final int TOKENS_PER_MEASURED = 8;
-
   /** Tokens that keep a processor busy. */
   private static final int BATCH_TOKENS = 1024;
 
@@ -170,11 +167,5 @@ public record DistillationSettings(
   public int measurements(long tokens) {
     int usual = Math.clamp(tokens / TOKENS_PER_MEASUREMENT, LEAST_MEASUREMENTS, MEASUREMENTS);
     return Math.min(measurements, usual);
-  }
-
-  /** Batches of the held-out text on which a training on so many tokens is measured, at most. */
-  int measuredBatches(long tokens) {
-    long measured = tokens / TOKENS_PER_MEASURED / DistillationText.MEASURED_AT_ONCE;
-    return Math.toIntExact(Math.clamp(measured, 1, Integer.MAX_VALUE));
   }
 }

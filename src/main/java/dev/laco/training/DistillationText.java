@@ -27,6 +27,9 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
   /** Tokens of what is held out that run through a model at once, at most, or one chunk. */
   static final int MEASURED_AT_ONCE = 1024;
 
+  /** Tokens of a training for each held-out token that is measured, where that is one batch. */
+  private static final int TOKENS_PER_MEASURED = 8;
+
   /**
    * Divides a text.
    *
@@ -91,8 +94,14 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
    *
    * @param tokens on which to train
    */
-  public List<List<FitText.Chunk>> measured(long tokens, DistillationSettings settings) {
-    return heldOutParts().stream().limit(settings.measuredBatches(tokens)).toList();
+  public List<List<FitText.Chunk>> measured(long tokens) {
+    return heldOutParts().stream().limit(measuredBatches(tokens)).toList();
+  }
+
+  /** Batches of the held-out text on which a training on so many tokens is measured, at most. */
+  static int measuredBatches(long tokens) {
+    long measured = tokens / TOKENS_PER_MEASURED / MEASURED_AT_ONCE;
+    return Math.toIntExact(Math.clamp(measured, 1, Integer.MAX_VALUE));
   }
 
   /** All that is held out, in parts that run at once. */

@@ -77,7 +77,7 @@ class DistillationSettingsTest {
   @ParameterizedTest
   @ValueSource(longs = {8_192, 20_000, 100_000, 1_000_000})
   void measurementsTakeASmallPartOfATraining(long tokens) {
-    long measured = TEXT.measured(tokens, HOW).stream().mapToLong(FitText::tokens).sum();
+    long measured = TEXT.measured(tokens).stream().mapToLong(FitText::tokens).sum();
     long all = (HOW.measurements(tokens) + 1) * measured;
     assertTrue(all <= 3 * tokens / 10, all + " of " + tokens);
     assertTrue(measured >= DistillationText.MEASURED_AT_ONCE);
@@ -85,8 +85,7 @@ class DistillationSettingsTest {
 
   @Test
   void aLongTrainingIsMeasuredOnAllThatIsHeldOut() {
-    assertEquals(
-        TEXT.heldOut(), TEXT.measured(50_000, HOW).stream().flatMap(List::stream).toList());
-    assertTrue(TEXT.measured(8_192, HOW).size() < TEXT.measured(50_000, HOW).size());
+    assertEquals(TEXT.heldOut(), TEXT.measured(50_000).stream().flatMap(List::stream).toList());
+    assertTrue(TEXT.measured(8_192).size() < TEXT.measured(50_000).size());
   }
 }
