@@ -6,7 +6,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Which tensors are fitted after layers were removed, so that the remaining layers do the work of
- * the removed ones, too (docs/method.md, "Rules that carry over"). A gap is a place where layers
+ * the removed ones, too (docs/method.md, "Rules that carry over what removed layers did"). A gap is a place where layers
  * were removed.
  *
  * @param label the name of a preset, as {@link #named} reads it
