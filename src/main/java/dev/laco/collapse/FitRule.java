@@ -6,8 +6,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Which tensors are fitted after layers were removed, so that the remaining layers do the work of
- * the removed ones, too (docs/method.md, "Rules that carry over what removed layers did"). A gap is a place where layers
- * were removed.
+ * the removed ones, too (docs/method.md, "Rules that carry over what removed layers did"). A gap is
+ * a place where layers were removed.
  *
  * @param label the name of a preset, as {@link #named} reads it
  * @param gap what happens at every gap

@@ -272,9 +272,21 @@ public final class CompareJob extends ModelJob<CompareJob> {
     Set<Boolean> searched = new HashSet<>();
     for (Strategy strategy : request.strategies()) {
       String label = label(strategy, target);
-      boolean again = strategy.isSearched() && !searched.add(closedForm(strategy, texts));
+      boolean closedForm = closedForm(strategy, texts);
+      boolean again = strategy.isSearched() && !searched.add(closedForm);
       SearchChoice usual = search(strategy, texts, target);
-      job.expect(label, again ? 0 : usual.seconds(estimate, texts.calibration.size(), texts.fit));
+      job.expect(
+          label,
+          again
+              ? 0
+              : LayerChoices.seconds(
+                  estimate,
+                  model.config(),
+                  strategy.layers(),
+                  target,
+                  closedForm,
+                  texts.calibration.size(),
+                  texts.fit));
       FitRule fit = fit(strategy);
       if (fit != null && texts.fit != null) {
         int contenders =

@@ -12,9 +12,11 @@ import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
 import dev.laco.collapse.peers.LayerRemoval;
 import dev.laco.collapse.peers.SlidingWindow;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.prune.PeerModels;
 import dev.laco.prune.SearchChoice;
+import dev.laco.run.JobEstimate;
 import dev.laco.scoring.StreamSimilarity;
 import dev.laco.text.FitText;
 import dev.laco.transformer.RunningModel;
@@ -66,6 +68,41 @@ final class LayerChoices {
     };
   }
 
+  /**
+   * Estimates how many seconds it takes to find the layers of a strategy.
+   *
+   * @param tokens of the calibration text
+   * @param closedForm as for {@link #find}
+   * @param fit the text of fits; null where there is none
+   */
+  static double seconds(
+      JobEstimate estimate,
+      ModelConfig config,
+      Strategy.Layers layers,
+      int target,
+      boolean closedForm,
+      long tokens,
+      @Nullable FitText fit) {
+    int depth = config.numHiddenLayers();
+    return switch (layers) {
+      case Strategy.Search _ ->
+          SearchChoice.byDefault(config, target, closedForm).seconds(estimate, tokens, fit);
+      case Strategy.PaperLoop loop ->
+          SearchChoice.paper(config, target, loop.rule()).seconds(estimate, tokens, null);
+      case Strategy.Peer peer ->
+          switch (peer) {
+            case SHORTGPT, ANGULAR -> estimate.layers(tokens, depth);
+            case SLEB ->
+                estimate.search(
+                    slebSettings(depth).models(depth, target), target, Objective.NLL, tokens);
+            // As the paper's loop, a search for the threshold of a size meets known scores mostly.
+            case SLIDING_WINDOW ->
+                estimate.search(4L * (depth - 1), target, Objective.COSINE, tokens);
+            case LAST -> 0;
+          };
+    };
+  }
+
   private SearchResult searched(boolean closedForm, TrialListener listener) {
     SearchResult result = searched.get(closedForm);
     if (result == null) {
@@ -111,10 +148,12 @@ final class LayerChoices {
    * first layer is never removed.
    */
   private CollapsePlan sleb(TrialListener listener) {
-    SpanSettings settings =
-        new SpanSettings(2, 0, source.layers(), List.of(MergeRule.DROP), null, Objective.NLL, 1);
-    return new SpanSearch(settings, source, scorer)
+    return new SpanSearch(slebSettings(source.layers()), source, scorer)
         .reach(target, SearchBudget.UNLIMITED, listener)
         .plan();
+  }
+
+  private static SpanSettings slebSettings(int depth) {
+    return new SpanSettings(2, 0, depth, List.of(MergeRule.DROP), null, Objective.NLL, 1);
   }
 }

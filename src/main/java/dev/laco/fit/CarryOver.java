@@ -25,10 +25,10 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Fits the remaining layers to do the work of the removed ones, too (docs/method.md, "Rules that
- * carry over"). The original and the pruned model run side by side over the fit text, layer by
- * layer. From the first gap on, weights of the pruned model are fitted by ridge regression: their
- * inputs are the pruned model's own hidden states, their targets the original's hidden states at
- * the same place.
+ * carry over what removed layers did"). The original and the pruned model run side by side over the
+ * fit text, layer by layer. From the first gap on, weights of the pruned model are fitted by ridge
+ * regression: their inputs are the pruned model's own hidden states, their targets the original's
+ * hidden states at the same place.
  */
 public final class CarryOver implements AutoCloseable {
   /**

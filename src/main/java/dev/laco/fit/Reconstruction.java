@@ -190,8 +190,8 @@ final class Reconstruction implements AutoCloseable {
 
   /**
    * The share of the layers behind the first gap that are expected to be trained, until one gains
-   * too little. Where a text is seen twice, all layers gain on it (docs/benchmarks.md, "A training
-   * behind the default's fit").
+   * too little. Where a text is seen twice, all layers gain on it (docs/experiments/time.md, "A
+   * training behind the default's fit").
    */
   static double gaining(int tokens) {
     return passes(tokens) == 1 ? GAINING : 1;

@@ -21,8 +21,8 @@ import java.util.function.IntToDoubleFunction;
 /**
  * How a prune shares the time that it may take among its stages: the largest fit is taken that
  * leaves a share of the time to train. The largest is by the best rule, on as many tokens as the
- * text has. Before a quicker rule is taken, fewer tokens than usual are (docs/benchmarks.md, "A
- * short time").
+ * text has. Before a quicker rule is taken, fewer tokens than usual are (docs/experiments/time.md,
+ * "A short time").
  *
  * @param request of the prune; without a time the usual tokens are fitted to
  * @param model that is pruned

@@ -11,7 +11,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * The training that follows a fit where a request leaves both open ({@link
  * PruneRequest#leavesTrainingOpen}): all layers, on a quarter as many tokens as the fit had, and on
- * tokens that the fit does not see (docs/benchmarks.md, "A training behind the default's fit").
+ * tokens that the fit does not see (docs/experiments/time.md, "A training behind the default's
+ * fit").
  */
 final class ShortTraining {
   /** Tokens of the fit for one of the training. */

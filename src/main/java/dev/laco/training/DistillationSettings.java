@@ -137,9 +137,10 @@ public record DistillationSettings(
 
   /**
    * Tokens of one step of a training on so many tokens, at most. A training that would have few
-   * steps has smaller ones, which are worth more than the time that they take (docs/benchmarks.md,
-   * "A short time"). One that would have many has larger ones where the device runs them at once,
-   * and takes less time for each of their tokens (docs/benchmarks.md, "Larger steps").
+   * steps has smaller ones, which are worth more than the time that they take
+   * (docs/experiments/time.md, "A short time"). One that would have many has larger ones where the
+   * device runs them at once, and takes less time for each of their tokens
+   * (docs/experiments/distillation.md, "Larger steps").
    */
   public int stepTokens(long tokens) {
     if (!byLength) {

@@ -17,7 +17,8 @@ public record LabelShare(double share, int passes) {
   public static final LabelShare NONE = new LabelShare(0, 0);
 
   /**
-   * What suits a model that lost layers; docs/benchmarks.md, "Labels", has what it was chosen by.
+   * What suits a model that lost layers; docs/experiments/distillation.md, "Labels", has what it
+   * was chosen by.
    */
   private static final LabelShare USUAL = new LabelShare(0.15, 9);
 
