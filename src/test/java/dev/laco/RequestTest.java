@@ -78,9 +78,12 @@ final class RequestTest {
           PruneRequest.class);
       survives(
           PruneRequest.of(goal())
-              .withEffort(sometimes(() -> oneOf(PruneRequest.Effort.values())))
+              .withEffort(
+                  sometimes(() -> oneOf(PruneRequest.Effort.FAST, PruneRequest.Effort.NORMAL)))
               .withHeal(sometimes(this::heal)),
           PruneRequest.class);
+      survives(
+          PruneRequest.of(goal()).withEffort(PruneRequest.Effort.BEST), PruneRequest.class);
       survives(PruneRequest.of(goal()).withWithin(600.0), PruneRequest.class);
       survives(
           new CompareRequest(

@@ -201,6 +201,11 @@ public record HealSettings(
     return within != null && layers == null;
   }
 
+  /** Whether nothing is said of what is trained, on which text, and for how long. */
+  public boolean leavesLengthOpen() {
+    return texts.isEmpty() && samples == null && tokens == null && layers == null;
+  }
+
   /** The adapters that are trained; null where all tensors of the layers are. */
   @Nullable Adapters adapters() {
     return lora == null ? null : new Adapters(lora, loraAlpha == null ? 2.0 * lora : loraAlpha);

@@ -259,7 +259,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         memory = new PruneMemory(model, device, backend, search, texts);
       }
       residence = memory.residence(sweep);
-      chooseTrained();
+      chooseTrained(texts.heal());
       texts = texts.training(timed.healing());
       RunningModel running =
           runningModel(
@@ -331,15 +331,23 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
   }
 
-  /** Chooses which layers are trained within a time. */
-  private void chooseTrained() {
+  /**
+   * Chooses which layers are trained where the request leaves that open: those of the stage, or
+   * all, within a time and on all of the text, where all of the training stays in memory.
+   */
+  private void chooseTrained(@Nullable HealStage stage) {
     HealSettings healing = timed.healing();
-    if (earlier == null
-        && healing != null
-        && healing.mayTrainAll(request.within())
-        && residence == Residence.EVERYTHING) {
-      timed = timed.withHeal(healing.withLayers(HealSettings.Layers.ALL));
+    if (earlier != null || healing == null || stage == null) {
+      return;
     }
+    boolean all =
+        healing.mayTrainAll(request.within())
+            || (request.effort() == PruneRequest.Effort.BEST && healing.layers() == null);
+    timed =
+        timed.withHeal(
+            all && residence == Residence.EVERYTHING
+                ? healing.withLayers(HealSettings.Layers.ALL)
+                : stage.settings());
   }
 
   private void warnUntrained(HealStage heal) {

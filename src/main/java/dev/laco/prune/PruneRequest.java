@@ -71,9 +71,16 @@ public record PruneRequest(
               " and " + Setting.of("within") + " exclude each other: ",
               "leave one of them out");
     }
-    if (effort == Effort.FAST && rule != null && !rule.equals(MergeRule.AUTO)) {
+    if ((effort == Effort.FAST || effort == Effort.NORMAL)
+        && rule != null
+        && !rule.equals(MergeRule.AUTO)) {
       throw Setting.of("effort")
           .refuse(effort, " chooses the rule: ", "leave " + Setting.of("rule") + " out");
+    }
+    if (effort == Effort.BEST && heal != null && heal.tokens() != null) {
+      throw Setting.of("effort")
+          .refuse(
+              effort, " trains on all of the text: ", "leave " + Setting.of("healTokens") + " out");
     }
   }
 
@@ -87,10 +94,18 @@ public record PruneRequest(
    * shortly where that is worth its time.
    */
   public boolean leavesTrainingOpen() {
+    return heal == null && leavesLengthOpen();
+  }
+
+  /**
+   * Whether the length of a training is left to the engine, with rule, time, and layers and text of
+   * the training: how the model is trained may be given.
+   */
+  boolean leavesLengthOpen() {
     return (rule == null || rule.equals(MergeRule.AUTO))
         && (effort == null || effort == Effort.NORMAL)
-        && heal == null
-        && within == null;
+        && within == null
+        && (heal == null || heal.leavesLengthOpen());
   }
 
   /** A prune to a goal, with defaults for all else. */

@@ -22,6 +22,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -64,10 +65,7 @@ record PruneTexts(
             model, request.texts().evaluation(), request.texts().evaluationTokens());
     FitText source = fitSource(request, search.fit(), model);
     FitText fit = source == null ? null : JobTexts.fit(source, model, request.fit().tokens());
-    HealStage heal =
-        request.leavesTrainingOpen()
-            ? ShortTraining.of(source, fit, search, model)
-            : healing(request, source, model);
+    HealStage heal = healing(request, source, fit, search, model);
     PruneTexts texts =
         new PruneTexts(
             calibration,
@@ -118,21 +116,40 @@ record PruneTexts(
   }
 
   /**
-   * The stage in which the model is trained; null where it is not.
+   * The stage in which the model is trained; null where it is not. A training for which no text is
+   * named is on that of the fit.
    *
-   * @param source of the fit, which need not be read again for a training on the same text
+   * @param source all of the text of the fit
+   * @param fit the part of it that models are fitted on
    */
   private static @Nullable HealStage healing(
-      PruneRequest request, @Nullable FitText source, Model model) {
+      PruneRequest request,
+      @Nullable FitText source,
+      @Nullable FitText fit,
+      SearchChoice search,
+      Model model) {
     HealSettings settings = request.healing();
+    if (request.leavesLengthOpen()) {
+      HealSettings how = Objects.requireNonNullElse(settings, HealSettings.DEFAULT);
+      HealStage shortly = ShortTraining.of(how, source, fit, search, model);
+      if (shortly != null) {
+        return shortly;
+      }
+    }
     if (settings == null) {
       return null;
     }
-    boolean same = settings.texts().isEmpty() && request.fit().file() == null;
     boolean timed = request.within() != null;
-    return source != null && same
-        ? HealStage.of(settings, model, source, timed)
-        : HealStage.read(settings, model, timed);
+    Path file = request.fit().file();
+    if (!settings.texts().isEmpty()) {
+      return HealStage.read(settings, model, timed);
+    }
+    if (source != null) {
+      return HealStage.of(settings, model, JobTexts.trainable(source), timed);
+    }
+    return file == null
+        ? HealStage.read(settings, model, timed)
+        : HealStage.of(settings, model, JobTexts.heal(model, List.of(file)), timed);
   }
 
   private static FitText fitBeside(FitText source, FitText training, @Nullable Integer tokens) {

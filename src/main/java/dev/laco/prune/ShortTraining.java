@@ -27,11 +27,16 @@ final class ShortTraining {
    * The stage; null where there is no fit, where the training would have too few steps, or where
    * the text does not have as many tokens that the fit does not see.
    *
+   * @param how all but the length and the layers of the training
    * @param source all of the text of the fit
    * @param fit the part of it that models are fitted on
    */
   static @Nullable HealStage of(
-      @Nullable FitText source, @Nullable FitText fit, SearchChoice search, Model model) {
+      HealSettings how,
+      @Nullable FitText source,
+      @Nullable FitText fit,
+      SearchChoice search,
+      Model model) {
     if (source == null || fit == null) {
       return null;
     }
@@ -42,7 +47,7 @@ final class ShortTraining {
         || tokens / usual.stepTokens(tokens) < LEAST_STEPS) {
       return null;
     }
-    HealSettings settings = HealSettings.DEFAULT.with(tokens, HealSettings.Layers.ALL);
+    HealSettings settings = how.with(tokens, HealSettings.Layers.ALL);
     HealStage stage = HealStage.of(settings, model, source, false);
     return stage.parts().tokens() < fit.tokens() + tokens ? null : stage;
   }

@@ -133,7 +133,16 @@ public final class JobTexts {
    * @throws BadInputException if a text cannot be used with the model, or all are too short
    */
   public static FitText heal(Model model, List<Path> files) {
-    FitText text = files.isEmpty() ? fitSource(model, null) : FitText.read(files, target(model));
+    return trainable(
+        files.isEmpty() ? fitSource(model, null) : FitText.read(files, target(model)));
+  }
+
+  /**
+   * A text that a model is trained on and measured on.
+   *
+   * @throws BadInputException if it is too short for both
+   */
+  public static FitText trainable(FitText text) {
     if (text.chunks().size() < 2) {
       throw new BadInputException(
           String.format(

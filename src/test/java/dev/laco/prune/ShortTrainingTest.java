@@ -68,6 +68,49 @@ final class ShortTrainingTest {
   }
 
   @Test
+  void howItTrainsCanBeSaidAlone() {
+    PruneRequest asked = request(64_000, FITTED).withHeal(how(0.0));
+    HealSettings settings = heal(asked).settings();
+    assertEquals(4_096, settings.tokens());
+    assertEquals(HealSettings.Layers.ALL, settings.layers());
+    assertEquals(0, settings.labelShare());
+    PruneReport report = PruneJobTest.pruned(FIXTURE, CPU, asked, new ArrayList<>());
+    TrainingStart start = report.heal().training().start();
+    assertEquals(4_096, start.tokens());
+    assertEquals(0, start.firstLayer());
+    assertEquals("KL", start.loss());
+    // Where the default trains nothing, the text is met once.
+    assertEquals(20_125, tokens(request(23_000, FITTED).withHeal(how(0.0))));
+  }
+
+  @Test
+  void aTrainingWithoutATextOfItsOwnIsOnThatOfTheFit() {
+    PruneRequest asked = request(64_000, FITTED);
+    String text = asked.fit().file().getFileName().toString();
+    PruneRequest best = asked.withEffort(PruneRequest.Effort.BEST);
+    assertEquals(text, heal(best).text().name());
+    assertEquals(text, heal(asked.withWithin(60.0)).text().name());
+    assertEquals(text, heal(best.withRule("align")).text().name());
+    try (Model model = Model.open(Fixtures.model(FIXTURE))) {
+      SearchChoice drop = SearchChoice.of(best.withFit(FitSettings.DEFAULT).withRule("drop"), model);
+      assertEquals(text, PruneTexts.read(best, drop, model, 0).heal().text().name());
+    }
+  }
+
+  @Test
+  void allLayersAreTrainedOnAllOfTheText() {
+    PruneRequest asked = request(8_000, 2_000).withEffort(PruneRequest.Effort.BEST);
+    PruneReport report = PruneJobTest.pruned(FIXTURE, CPU, asked, new ArrayList<>());
+    assertEquals(0, report.heal().training().start().firstLayer());
+  }
+
+  /** Nothing but how much of the loss is the language model's own. */
+  private static HealSettings how(double labelShare) {
+    return new HealSettings(
+        null, null, null, null, null, labelShare, null, null, null, null, null, null);
+  }
+
+  @Test
   void theSameCanBeAskedForByName() {
     PruneRequest asked = request(64_000, FITTED);
     PruneReport report = PruneJobTest.pruned(FIXTURE, CPU, asked, new ArrayList<>());
@@ -156,9 +199,14 @@ final class ShortTrainingTest {
 
   /** Tokens of the training that a prune would end with; null where it would not train. */
   private static @Nullable Long tokens(PruneRequest request) {
+    HealStage heal = heal(request);
+    return heal == null ? null : heal.wantedTokens();
+  }
+
+  /** The training that a prune would end with; null where it would not train. */
+  private static @Nullable HealStage heal(PruneRequest request) {
     try (Model model = Model.open(Fixtures.model(FIXTURE))) {
-      HealStage heal = PruneTexts.read(request, SearchChoice.of(request, model), model, 0).heal();
-      return heal == null ? null : heal.wantedTokens();
+      return PruneTexts.read(request, SearchChoice.of(request, model), model, 0).heal();
     }
   }
 

@@ -23,7 +23,7 @@ final class DeviceOptions {
       paramLabel = "auto|f32",
       defaultValue = "auto",
       description =
-          "f32 widens the weights: the parity mode. auto takes the weights' own dtype. Default: ${DEFAULT-VALUE}.")
+          "f32 widens the weights: the parity mode. auto takes the weights' own dtype where that is faster. Default: ${DEFAULT-VALUE}.")
   Compute compute;
 
   @Option(

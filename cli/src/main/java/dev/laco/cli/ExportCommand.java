@@ -28,6 +28,7 @@ import picocli.CommandLine.Parameters;
     customSynopsis = "laco export MODEL OUT.gguf [OPTIONS]",
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco export out/storyteller-small out/storyteller-small.gguf"})
+@HelpSection.In(HelpSection.OUTPUT)
 final class ExportCommand implements Callable<Integer> {
   @Parameters(index = "0", paramLabel = "MODEL", description = LacoCommand.MODEL)
   Path model;

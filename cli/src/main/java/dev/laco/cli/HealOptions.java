@@ -15,8 +15,8 @@ final class HealOptions {
       description =
           "What to train on: .txt (documents separated by lines of ---), .jsonl (text, or chats as messages) or"
               + " .json (token-id lists). May be given more than once: each file is held out in"
-              + " part, and reported by itself. Default: the original's fit.txt, else a built-in"
-              + " text.")
+              + " part, and reported by itself. Default: that of --fit-text, else the original's"
+              + " fit.txt, else a built-in text.")
   List<Path> texts = List.of();
 
   @Option(
@@ -25,7 +25,8 @@ final class HealOptions {
       description =
           "Tokens of text that the original writes itself (at temperature 1, from the begin of a"
               + " text and from first words of the text) to train on beside the text. Default: 0;"
-              + " within a time those without which the text would be met more than four times.")
+              + " within a time those without which the text would be trained on for more than four"
+              + " epochs.")
   @Nullable Long samples;
 
   @Option(
@@ -64,8 +65,8 @@ final class HealOptions {
       description =
           "behind: train the layers from the first one on that the pruning has changed; the"
               + " original's own layers in front stay and run once for both models. all: train them,"
-              + " too, which takes more time and memory. Default: behind; within a time all, if memory"
-              + " suffices.")
+              + " too, which takes more time and memory. Default: all, if memory suffices, within a time"
+              + " and where prune trains without an option of training; else behind.")
   HealSettings.@Nullable Layers layers;
 
   @Option(

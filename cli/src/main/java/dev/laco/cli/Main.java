@@ -13,12 +13,13 @@ import java.nio.file.FileSystemException;
 import java.util.Locale;
 import java.util.function.Function;
 import java.util.stream.Collectors;
-import picocli.CommandLine;
 import picocli.CommandLine.ExecutionException;
 import picocli.CommandLine.MissingParameterException;
+import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.TypeConversionException;
 import picocli.CommandLine.UnmatchedArgumentException;
+import picocli.CommandLine;
 
 /**
  * Entry point: parses the command line, runs a command, turns errors into one line and an exit
@@ -90,8 +91,19 @@ public final class Main {
     String message =
         e instanceof UnmatchedArgumentException unmatched
             ? Suggestion.message(unmatched)
-            : String.valueOf(e.getMessage());
+            : e.getMessage() + (e instanceof MissingParameterException ? swallowed(e) : "");
     return usageError(message.replaceFirst("^Error: ", ""), e.getCommandLine());
+  }
+
+  /** Names the options that take the values behind them, one of which may be what is missing. */
+  private static String swallowed(ParameterException missing) {
+    String options =
+        missing.getCommandLine().getParseResult().matchedOptions().stream()
+            .filter(option -> option.arity().max() > option.arity().min())
+            .filter(option -> !String.join("", option.originalStringValues()).isEmpty())
+            .map(OptionSpec::longestName)
+            .collect(Collectors.joining(", "));
+    return options.isEmpty() ? "" : ": name it before " + options;
   }
 
   /** What is missing is often what a mistyped option was to give, or not needed with it. */

@@ -84,7 +84,9 @@ final class PruneCommand implements Callable<Integer> {
 
   @Option(
       names = "--dry-run",
-      description = "Search only: no OUT, and a plan, report or page only where named.")
+      description =
+          "Search, fit, train and measure, and write no OUT; a plan, report or page only where"
+              + " named.")
   boolean dryRun;
 
   @HelpSection.In(HelpSection.MEASURE)

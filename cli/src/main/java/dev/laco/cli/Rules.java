@@ -76,7 +76,7 @@ final class Rules implements Iterable<String> {
       case "select" -> "fit, its channels chosen from all layers of the gap";
       case "align" -> "select, the inputs of its channels aligned";
       case "repair" -> "align, and every layer behind a gap fitted";
-      case "refine" -> "repair, then every layer trained: the best and dearest";
+      case "refine" -> "repair, then every layer trained: the best";
       default -> throw new IllegalArgumentException(rule + " is no preset");
     };
   }

@@ -17,10 +17,11 @@ final class SearchOptions {
       names = "--search",
       paramLabel = "laco|greedy|beam|blocks",
       description =
-          "How a size is searched for: the paper's loop with its threshold solved for; the best next merge anywhere;"
-              + " several best models at every depth; or, before a fit, the blocks of layers whose work the"
-              + " layer in front can do best, in closed form. Default: blocks before a fit, else beam; with"
-              + " --threshold it is laco.")
+          "How a size is searched for. laco: the paper's loop, with the threshold that leads to the size."
+              + " greedy: the best next merge, one after another. beam: several best models at every depth."
+              + " blocks: before a fit, the blocks of layers whose work the layer in front can do best, in"
+              + " closed form. Default: laco with --threshold; blocks before a fit, unless an option of"
+              + " another search is given, such as --search-budget or --objective; else beam.")
   SearchSettings.@Nullable Strategy strategy;
 
   @Option(
@@ -88,8 +89,7 @@ final class SearchOptions {
       completionCandidates = Rules.class,
       description =
           "How layers are merged, or removed and what is left fitted to the original. Default: auto; of the paper's"
-              + " loop replace. The rules, and what they cost after the search: each + is dearer, refine takes up to twice as"
-              + " long as repair.")
+              + " loop replace. The rules, and what they cost after the search: each + is dearer.")
   @Nullable String rule;
 
   @HelpSection.In(HelpSection.RULE)

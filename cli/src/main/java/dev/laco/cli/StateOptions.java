@@ -15,7 +15,8 @@ final class StateOptions {
       paramLabel = "TIME",
       description =
           "How often the state of the training is kept in OUT.heal at most, from which the same"
-              + " command goes on if this one is killed. Default: 1m, or a twentieth of the time.")
+              + " command goes on if this one is killed. Default: 1m; more seldom where writing would"
+              + " take more than a twentieth of the time. The default's short training keeps none.")
   TimeSpan every = new TimeSpan(60);
 
   /** The folder of the state. */

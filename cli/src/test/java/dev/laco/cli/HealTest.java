@@ -669,6 +669,10 @@ class HealTest {
     ProgramRun fast = Laco.run("prune", MODEL, healed, "--effort", "fast", "--rule", "repair");
     assertEquals(2, fast.code());
     assertTrue(fast.err().contains("--effort fast chooses the rule: leave --rule out"), fast.err());
+    ProgramRun usual = Laco.run("prune", MODEL, healed, "--effort", "normal", "--rule", "repair");
+    assertTrue(usual.err().contains("--effort normal chooses the rule"), usual.err());
+    ProgramRun best = Laco.run("prune", MODEL, healed, "--effort", "best", "--heal-tokens", 9);
+    assertTrue(best.err().contains("--effort best trains on all of the text"), best.err());
   }
 
   @Test

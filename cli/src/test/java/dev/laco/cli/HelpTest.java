@@ -23,6 +23,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import picocli.CommandLine;
 
 /** What helps somebody who does not know the options by heart. */
 class HelpTest {
@@ -56,6 +57,33 @@ class HelpTest {
         headings);
     assertTrue(help.startsWith("Usage: laco prune MODEL OUT [OPTIONS]"), help);
     assertTrue(help.lines().allMatch(line -> line.length() <= 80), help);
+  }
+
+  @Test
+  void theGroupHelpHasNoOptionOfACommand() {
+    for (String command : new CommandLine(new LacoCommand()).getSubcommands().keySet()) {
+      String help = Laco.run(command, "--help").succeeded().out();
+      int group = help.indexOf("\nHelp:\n");
+      String options = help.substring(group).replaceAll("(?s)\\n\\n.*", "");
+      assertEquals(
+          List.of("-h, --help", "-V, --version"),
+          Pattern.compile("(?m)^ +(-\\w, --\\w+|--[\\w-]+)")
+              .matcher(options)
+              .results()
+              .map(m -> m.group(1))
+              .toList(),
+          help);
+    }
+  }
+
+  @Test
+  void whatAnOptionHasTakenForItselfIsToBeNamedBeforeIt() {
+    for (String option : List.of("--against", "--last-word")) {
+      ProgramRun run = Laco.run("eval", option, MODEL);
+      assertEquals(2, run.code());
+      assertTrue(run.err().contains("'MODEL': name it before " + option), run.err());
+    }
+    assertTrue(Laco.run("eval").err().contains("'MODEL';"), Laco.run("eval").err());
   }
 
   @Test
