@@ -17,11 +17,16 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
-/** Links between the project's documents lead somewhere. */
+/** Links between the project's documents lead somewhere, and their lines can be read. */
 final class DocumentsTest {
   private static final Pattern FENCED = Pattern.compile("(?ms)^```.*?^```");
   private static final Pattern LINK = Pattern.compile("\\]\\(([^)#\\s]*)(?:#([^)\\s]*))?\\)");
   private static final Pattern HEADING = Pattern.compile("(?m)^#+ (.*)$");
+
+  private static final Pattern TABLE_HEADING_OR_PICTURE = Pattern.compile(" *(\\||#|!\\[)");
+
+  /** Commands and targets of links. */
+  private static final Pattern UNBREAKABLE = Pattern.compile("`[^`]*`|\\]\\([^)]*\\)");
 
   /** Documents and sections that a source file names: {@code docs/heal.md, "What is computed"}. */
   private static final Pattern NAMED =
@@ -61,6 +66,19 @@ final class DocumentsTest {
       }
     }
     assertEquals(List.of(), broken);
+  }
+
+  @Test
+  void noLineOfProseIsLongerThan120Characters() {
+    List<String> tooLong = new ArrayList<>();
+    for (Path document : files(".md")) {
+      text(document)
+          .lines()
+          .filter(line -> !TABLE_HEADING_OR_PICTURE.matcher(line).lookingAt())
+          .filter(line -> UNBREAKABLE.matcher(line).replaceAll("").length() > 120)
+          .forEach(line -> tooLong.add(document + ": " + line));
+    }
+    assertEquals(List.of(), tooLong);
   }
 
   /** The files of the project with an ending, as far as they are not made by a build. */

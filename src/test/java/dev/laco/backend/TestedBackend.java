@@ -24,9 +24,9 @@ public interface TestedBackend {
     return Tolerance.ACCUMULATED;
   }
 
-  /** The tolerance of the gradients of attention that multiplies in a dtype. */
-  default Tolerance attentionGradient(DType products) {
-    return attention(products);
+  /** The tolerance of the gradients of attention. */
+  default Tolerance attentionGradient(AttentionSpec spec) {
+    return attention(spec.products());
   }
 
   /** The tolerance of cross products. */

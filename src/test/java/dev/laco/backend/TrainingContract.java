@@ -269,7 +269,7 @@ public abstract class TrainingContract extends Contract {
     float[] ofHeads = normal(spec.numHeads());
     sameEach(
         "attentionGradient in " + spec.products(),
-        tested.attentionGradient(spec.products()),
+        tested.attentionGradient(spec),
         run -> {
           TokenBatch batch = run.batch(sequences);
           Tensor queries = run.tensor(query, rows, width);

@@ -35,6 +35,21 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
           ? new AttentionLaunch(Kernel.ATTENTION_128, dtype, 128, 128, 49_152)
           : new AttentionLaunch(Kernel.ATTENTION_256, dtype, 128, 256, 98_304);
     }
+    return inF32(width);
+  }
+
+  /**
+   * The kernel where gradients follow, which are those of the numbers that it multiplied: f32 where
+   * the gradients are computed in f32, although attention would round to bf16 otherwise.
+   */
+  static AttentionLaunch beforeGradient(AttentionSpec spec) {
+    AttentionLaunch usual = of(spec);
+    return usual.dtype == DType.BF16 && ofGradient(spec, true).dtype == DType.F32
+        ? inF32(spec.headDim())
+        : usual;
+  }
+
+  private static AttentionLaunch inF32(int width) {
     return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, sharedBytes(width));
   }
 

@@ -566,7 +566,7 @@ public final class CudaBackend implements Backend {
    * Computes attention.
    *
    * @param logSums address of {@code [T, numHeads]}, for the logarithms of the sums of the
-   *     exponentials of scores; 0 for none
+   *     exponentials of scores, from which gradients are computed; 0 for none
    */
   void attention(
       Tensor query,
@@ -577,7 +577,8 @@ public final class CudaBackend implements Backend {
       TokenBatch batch,
       Tensor out,
       long logSums) {
-    AttentionLaunch launch = AttentionLaunch.of(spec);
+    AttentionLaunch launch =
+        logSums == 0 ? AttentionLaunch.of(spec) : AttentionLaunch.beforeGradient(spec);
     context.enter();
     long room =
         key.dtype() == launch.dtype() && value.dtype() == launch.dtype()

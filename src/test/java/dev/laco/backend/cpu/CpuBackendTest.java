@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assumptions.abort;
 
 import dev.laco.Compute;
+import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.ForwardContract;
 import dev.laco.backend.MemoryContract;
@@ -141,8 +142,8 @@ class CpuBackendTest {
     }
 
     @Override
-    public Tolerance attentionGradient(DType products) {
-      return multipliesTiles(products) ? Tolerance.BF16_ATTENTION_GRADIENT : Tolerance.ACCUMULATED;
+    public Tolerance attentionGradient(AttentionSpec spec) {
+      return multipliesTiles(spec.products()) ? Tolerance.BF16_ATTENTION_GRADIENT : Tolerance.ACCUMULATED;
     }
 
     private boolean multipliesTiles(DType products) {
