@@ -82,8 +82,7 @@ final class RequestTest {
                   sometimes(() -> oneOf(PruneRequest.Effort.FAST, PruneRequest.Effort.NORMAL)))
               .withHeal(sometimes(this::heal)),
           PruneRequest.class);
-      survives(
-          PruneRequest.of(goal()).withEffort(PruneRequest.Effort.BEST), PruneRequest.class);
+      survives(PruneRequest.of(goal()).withEffort(PruneRequest.Effort.BEST), PruneRequest.class);
       survives(PruneRequest.of(goal()).withWithin(600.0), PruneRequest.class);
       survives(
           new CompareRequest(

@@ -133,8 +133,7 @@ public final class JobTexts {
    * @throws BadInputException if a text cannot be used with the model, or all are too short
    */
   public static FitText heal(Model model, List<Path> files) {
-    return trainable(
-        files.isEmpty() ? fitSource(model, null) : FitText.read(files, target(model)));
+    return trainable(files.isEmpty() ? fitSource(model, null) : FitText.read(files, target(model)));
   }
 
   /**

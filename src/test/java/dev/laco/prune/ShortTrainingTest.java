@@ -92,7 +92,8 @@ final class ShortTrainingTest {
     assertEquals(text, heal(asked.withWithin(60.0)).text().name());
     assertEquals(text, heal(best.withRule("align")).text().name());
     try (Model model = Model.open(Fixtures.model(FIXTURE))) {
-      SearchChoice drop = SearchChoice.of(best.withFit(FitSettings.DEFAULT).withRule("drop"), model);
+      SearchChoice drop =
+          SearchChoice.of(best.withFit(FitSettings.DEFAULT).withRule("drop"), model);
       assertEquals(text, PruneTexts.read(best, drop, model, 0).heal().text().name());
     }
   }

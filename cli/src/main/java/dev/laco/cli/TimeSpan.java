@@ -10,8 +10,7 @@ import org.jspecify.annotations.Nullable;
 record TimeSpan(double seconds) {
   private static final String NUMBER = "(\\d{1,6}(?:\\.\\d{1,6})?)";
   private static final Pattern SPAN =
-      Pattern.compile(
-          "(?:" + NUMBER + "h)?(?:" + NUMBER + "m)?(?:" + NUMBER + "s)?");
+      Pattern.compile("(?:" + NUMBER + "h)?(?:" + NUMBER + "m)?(?:" + NUMBER + "s)?");
 
   /**
    * Reads a length of time.

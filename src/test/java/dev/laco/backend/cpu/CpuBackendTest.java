@@ -143,7 +143,9 @@ class CpuBackendTest {
 
     @Override
     public Tolerance attentionGradient(AttentionSpec spec) {
-      return multipliesTiles(spec.products()) ? Tolerance.BF16_ATTENTION_GRADIENT : Tolerance.ACCUMULATED;
+      return multipliesTiles(spec.products())
+          ? Tolerance.BF16_ATTENTION_GRADIENT
+          : Tolerance.ACCUMULATED;
     }
 
     private boolean multipliesTiles(DType products) {

@@ -100,8 +100,7 @@ class CudaBackendTest {
     @Override
     public Tolerance attentionGradient(AttentionSpec spec) {
       // Wider heads are differentiated in f32, and attention in front of that is computed in f32.
-      return spec.products() == DType.F32
-              || (spec.products() == DType.BF16 && spec.headDim() > 128)
+      return spec.products() == DType.F32 || (spec.products() == DType.BF16 && spec.headDim() > 128)
           ? Tolerance.ACCUMULATED
           : Tolerance.BF16_ATTENTION_GRADIENT;
     }
