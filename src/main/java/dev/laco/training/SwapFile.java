@@ -1,6 +1,7 @@
 package dev.laco.training;
 
 import dev.laco.ByteSize;
+import dev.laco.DiskRoom;
 import dev.laco.ResourceException;
 import dev.laco.Seconds;
 import dev.laco.backend.Backend;
@@ -81,7 +82,7 @@ final class SwapFile implements AutoCloseable {
 
   private static long free(Path folder) throws IOException {
     Files.createDirectories(folder);
-    return Files.getFileStore(folder).getUsableSpace();
+    return DiskRoom.freeBytes(folder);
   }
 
   /**
