@@ -290,6 +290,11 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       }
 
       @Override
+      public void warned(String template) {
+        warn(template);
+      }
+
+      @Override
       public void requireWanted() {
         HealJob.this.requireWanted();
       }

@@ -583,6 +583,11 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
             }
 
             @Override
+            public void warned(String template) {
+              warn(template);
+            }
+
+            @Override
             public void requireWanted() {
               PruneJob.this.requireWanted();
             }

@@ -67,6 +67,14 @@ public final class Distillation implements AutoCloseable {
     /** These weights are the best so far. */
     default void kept(NewWeights weights) {}
 
+    /**
+     * The training ends in front of a step whose loss or gradients are not finite, and which would
+     * make the weights no numbers.
+     *
+     * @param step number of that step
+     */
+    default void diverged(int step) {}
+
     /** Asked before each step but the first: whether the training shall end with what it has. */
     default boolean timeIsUp() {
       return false;
@@ -343,17 +351,20 @@ public final class Distillation implements AutoCloseable {
       long tokens = 0;
       double differentiating = 0;
       long begin = System.nanoTime();
-      for (int i = 0; i < test.steps(); i++) {
+      boolean finite = true;
+      for (int i = 0; i < test.steps() && finite; i++) {
         requireWanted.run();
         List<FitText.Chunk> chunks = steps.get(number % steps.size());
-        differentiating += step(number + 1, rate, settings.labels().share(), chunks).seconds;
+        Gradients gradients = step(number + 1, rate, settings.labels().share(), chunks);
+        finite = gradients.areFinite();
+        differentiating += gradients.seconds;
         tokens += FitText.tokens(chunks);
         number++;
       }
       // Steps of a test may have fewer tokens, over which a change of all weights is spread.
       double changing = (Seconds.since(begin) - differentiating) / test.steps();
       token = differentiating / tokens + changing / settings.stepTokens(tokensInAll);
-      double now = loss(heldOut.measure(test.judged()));
+      double now = finite ? loss(heldOut.measure(test.judged())) : Double.NaN;
       trials.add(new RateTrial(test.steps(), rate, now));
       lowest = Math.min(lowest, now);
       // A loss that never fell may have risen by the noise of a step.
@@ -526,9 +537,6 @@ public final class Distillation implements AutoCloseable {
     int batches = DistillationText.measuredBatches(tokensInAll);
     for (int number = steps.size() + 1; number <= all; number++) {
       if (!steps.isEmpty() && listener.timeIsUp()) {
-        if (measurements.getLast().step() < steps.size()) {
-          found = better(found, steps.size(), tokens, batches, listener, measurements);
-        }
         break;
       }
       List<FitText.Chunk> now = chunks.get(number - 1);
@@ -538,6 +546,10 @@ public final class Distillation implements AutoCloseable {
       // A step that goes beyond a pass over the text counts as one of the next pass.
       double labels = settings.labels().in(Math.ceilDiv(tokens, once));
       Gradients gradients = step(number, scheduled, labels, now);
+      if (!gradients.areFinite()) {
+        listener.diverged(number);
+        break;
+      }
       TrainingStep step = new TrainingStep(number, all, tokens, gradients.loss, gradients.norm);
       steps.add(step);
       listener.stepped(step);
@@ -546,6 +558,11 @@ public final class Distillation implements AutoCloseable {
       }
       TrainingMeasurement bestNow = found;
       listener.reached(() -> new Reached(steps, measurements, bestNow));
+    }
+    if (measurements.getLast().step() < steps.size()) {
+      // The training ended before its last step.
+      long trained = steps.getLast().tokens();
+      found = better(found, steps.size(), trained, batches, listener, measurements);
     }
     return new Result(
         kept(), adapters(), heldOut.originalNll(batches), new Reached(steps, measurements, found));
@@ -578,7 +595,8 @@ public final class Distillation implements AutoCloseable {
       List<TrainingMeasurement> measurements) {
     TrainingMeasurement measured = TrainingMeasurement.of(step, tokens, heldOut.measure(batches));
     tell(measured, listener, measurements);
-    if (loss(measured.domains()) >= loss(best.domains())) {
+    // A loss that is no number is not better.
+    if (!(loss(measured.domains()) < loss(best.domains()))) {
       return best;
     }
     listener.keeping();
@@ -609,14 +627,23 @@ public final class Distillation implements AutoCloseable {
    * @param norm of all gradients, before clipping
    * @param seconds in which they were computed
    */
-  private record Gradients(double loss, double norm, double seconds) {}
+  private record Gradients(double loss, double norm, double seconds) {
+    boolean areFinite() {
+      return Double.isFinite(loss) && Double.isFinite(norm);
+    }
+  }
 
+  /** Takes a step, but none by gradients that are not finite. */
   private Gradients step(int number, double rate, double labelShare, List<FitText.Chunk> chunks) {
     long start = System.nanoTime();
     double loss = gradients(chunks, labelShare);
     double seconds = Seconds.since(start);
     TrainingOps training = backend.training();
     double norm = layers.gradientNorm();
+    Gradients gradients = new Gradients(loss, norm, seconds);
+    if (!gradients.areFinite()) {
+      return gradients;
+    }
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
     int[] index = {0};
     layers.forEachTogether(
@@ -631,7 +658,7 @@ public final class Distillation implements AutoCloseable {
                                 tensor, numbers(tensor, number, rate, scale, index[0]++)))
                     .toList()));
     layers.changed();
-    return new Gradients(loss, norm, seconds);
+    return gradients;
   }
 
   /**
