@@ -434,7 +434,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     Checkpoint pruned = model.checkpoint();
     Checkpoint dense = original.checkpoint();
     String embedding = model.config().architecture().embedding();
-    if (!sameBytes(pruned, dense, embedding)) {
+    if (!pruned.isSame(embedding, dense, embedding)) {
       throw new BadInputException(
           String.format(
               Locale.ROOT,
@@ -455,12 +455,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     ModelConfig config = model.config();
     return config.attention().get(index).equals(original.config().attention().get(index))
         && config.architecture().tensorNames(index, config).stream()
-            .allMatch(name -> sameBytes(model.checkpoint(), original.checkpoint(), name));
-  }
-
-  private static boolean sameBytes(Checkpoint pruned, Checkpoint dense, String name) {
-    return pruned.tensor(name).dtype() == dense.tensor(name).dtype()
-        && pruned.tensor(name).data().mismatch(dense.tensor(name).data()) < 0;
+            .allMatch(name -> model.checkpoint().isSame(name, original.checkpoint(), name));
   }
 
   private void requireSame(String what, Function<ModelConfig, Object> value) {

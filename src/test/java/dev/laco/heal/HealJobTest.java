@@ -2,6 +2,7 @@ package dev.laco.heal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
@@ -14,12 +15,17 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.NewWeights;
 import dev.laco.training.Residence;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Set;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -62,5 +68,34 @@ class HealJobTest {
       double seconds = stage.seconds(backend, original, 4, Residence.EVERYTHING, folder);
       assertEquals(seconds, job.progress().expected().get(HealStage.NAME), 1e-9 * seconds);
     }
+  }
+
+  /** Weights that are computed from a file's bytes are compared one by one. */
+  @Test
+  void whatIsComparedDoesNotStayInMemory() {
+    Path file = Fixtures.RESOURCES.resolve("gguf/llama_untied_gqa.q8_0.gguf");
+    try (Model original = Model.open(file);
+        Model pruned = Model.open(file);
+        HealJob job = new HealJob(pruned, original, DeviceSettings.of("reference"), REQUEST)) {
+      String inUse = original.config().architecture().embedding();
+      original.checkpoint().tensor(inUse);
+      assertTrue(job.mostStateBytes() > 0);
+      assertEquals(Set.of(inUse), computed(original.checkpoint()));
+      assertEquals(Set.of(), computed(pruned.checkpoint()));
+      original.checkpoint().giveUp(inUse);
+      assertEquals(Set.of(), computed(original.checkpoint()));
+    }
+  }
+
+  /** The weights that were computed and are in memory. */
+  private static Set<String> computed(Checkpoint checkpoint) {
+    return checkpoint.weightNames().stream()
+        .filter(name -> checkpoint.file(name).info(name).decoder() != null)
+        .filter(
+            name -> {
+              byte[] bytes = checkpoint.placeOf(name).data().toArray(ValueLayout.JAVA_BYTE);
+              return !Arrays.equals(bytes, new byte[bytes.length]);
+            })
+        .collect(Collectors.toSet());
   }
 }
