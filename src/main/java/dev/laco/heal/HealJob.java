@@ -12,7 +12,6 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
-import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.LockFile;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.measure.FidelityMeasure;
@@ -431,17 +430,13 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     requireSame("num_key_value_heads", ModelConfig::numKeyValueHeads);
     requireSame("head_dim", ModelConfig::headDim);
     requireSame("intermediate_size", ModelConfig::intermediateSize);
-    Checkpoint pruned = model.checkpoint();
-    Checkpoint dense = original.checkpoint();
     String embedding = model.config().architecture().embedding();
-    if (!pruned.isSame(embedding, dense, embedding)) {
-      throw new BadInputException(
-          String.format(
-              Locale.ROOT,
-              "%s: %s differs from that of %s: it was not pruned from it",
-              model.directory(),
-              embedding,
-              original.directory()));
+    requireSameTensor(embedding, embedding);
+    String head = head(model.config());
+    String originalHead = head(original.config());
+    if (!head.equals(embedding) || !originalHead.equals(embedding)) {
+      // The pruned model's head is applied to the original's hidden states, too.
+      requireSameTensor(head, originalHead);
     }
     int most = Math.min(model.config().numHiddenLayers(), original.config().numHiddenLayers()) - 1;
     int first = 0;
@@ -449,6 +444,25 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       first++;
     }
     return first;
+  }
+
+  /** The tensor of the output projection. */
+  private static String head(ModelConfig config) {
+    return config.tieWordEmbeddings()
+        ? config.architecture().embedding()
+        : config.architecture().head();
+  }
+
+  private void requireSameTensor(String name, String ofOriginal) {
+    if (!model.checkpoint().isSame(name, original.checkpoint(), ofOriginal)) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: %s differs from that of %s: it was not pruned from it",
+              model.directory(),
+              name,
+              original.directory()));
+    }
   }
 
   private boolean sameLayer(int index) {

@@ -679,6 +679,11 @@ class HealTest {
     ProgramRun other = heal(healed, "--teacher", Fixtures.model("qwen3_qknorm"));
     assertEquals(3, other.code(), other.err());
     assertTrue(other.err().contains("--teacher must name the model"), other.err());
+    Path headed = TestCheckpoints.copy(FIXTURE, folder.resolve("headed"));
+    TestCheckpoints.setElement(headed, "lm_head.weight", 0, 0.5f);
+    ProgramRun another = heal(healed, "--teacher", headed);
+    assertEquals(3, another.code(), another.err());
+    assertTrue(another.err().contains("lm_head.weight differs from that of"), another.err());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--rate", 2).code());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--label-share", -1).code());
     assertEquals(2, heal(healed).code());
