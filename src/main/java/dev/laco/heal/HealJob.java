@@ -20,6 +20,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.Fidelity;
 import dev.laco.report.Perplexity;
+import dev.laco.report.TrainingStart;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.JobTexts;
@@ -97,9 +98,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     CollapsePlan.Source pruned = PlanApplier.source(model.checkpoint());
     ObjectNode identity =
         HealState.identity(
-            new HealRequest(
-                    settings, request.within(), request.evaluation(), request.evaluationTokens())
-                .toJson(),
+            request.toJson(),
             PlanApplier.source(original.checkpoint()),
             HealStage.digest(stage.text()),
             opened.backend(),
@@ -218,7 +217,10 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     try (OpenDevice opened = openDevice(false)) {
       Backend backend = opened.backend();
       HealStage.requireTrains(backend);
-      chooseTrained(backend, asked, evaluation);
+      if (stateFolder != null) {
+        state = state(stateFolder, opened, asked);
+      }
+      chooseTrained(backend, asked, evaluation, earlier());
       HealStage read = asked.with(settings);
       int first = firstTrained();
       int trained = model.config().numHiddenLayers() - first;
@@ -231,11 +233,6 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
               MemoryPlan.streamed(backend, model.checkpoint(), prunedBytes(residence)));
       expect(backend, read, evaluation, trained, residence);
       HealStage stage = read.drawn(progress(), dense.original(), this::requireWanted);
-      if (stateFolder != null) {
-        state = state(stateFolder, opened, stage);
-        // A state of another job is an error before the work.
-        state.read().ifPresent(HealState.Kept::close);
-      }
       try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE);
           FidelityMeasure measure =
               evaluation == null ? null : evaluation.against(dense.original(), true)) {
@@ -269,13 +266,34 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     }
   }
 
-  /** Chooses which layers are trained within a time. */
+  /** The training of an earlier run of the same job; that of another job is an error. */
+  private @Nullable TrainingStart earlier() {
+    if (state == null) {
+      return null;
+    }
+    try (HealState.@Nullable Kept kept = state.read().orElse(null)) {
+      return kept == null ? null : kept.start();
+    }
+  }
+
+  /**
+   * Chooses which layers are trained within a time.
+   *
+   * @param earlier a training that goes on, with the layers that were chosen for it; null for none
+   */
   private void chooseTrained(
-      Backend backend, HealStage stage, @Nullable EvaluationText evaluation) {
+      Backend backend,
+      HealStage stage,
+      @Nullable EvaluationText evaluation,
+      @Nullable TrainingStart earlier) {
     if (settings.mayTrainAll(request.within())) {
       HealSettings all = settings.withLayers(HealSettings.Layers.ALL);
       int depth = model.config().numHiddenLayers();
-      if (residence(backend, stage.with(all), evaluation, depth) == Residence.EVERYTHING) {
+      boolean trainsAll =
+          earlier == null
+              ? residence(backend, stage.with(all), evaluation, depth) == Residence.EVERYTHING
+              : earlier.firstLayer() == 0;
+      if (trainsAll) {
         settings = all;
       }
     }
