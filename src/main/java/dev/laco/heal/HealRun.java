@@ -131,16 +131,12 @@ final class HealRun {
     try (Distillation training = distillation(longer)) {
       Distillation.Reached reached = kept.reached();
       listener.told(new HealEvent.Resumed(start, reached.steps().size()));
+      Telling telling = new Telling(progress, start, training, clock, 0);
+      training.restore(reached, kept::tensor, telling);
+      // A file that is open takes room on the disk once it is deleted, too.
+      kept.close();
       return outcome(
-          longer,
-          start,
-          training.resume(
-              reached,
-              kept::tensor,
-              start.tokens(),
-              start.rate(),
-              new Telling(progress, start, training, clock, 0)),
-          clock);
+          longer, start, training.resume(reached, start.tokens(), start.rate(), telling), clock);
     }
   }
 

@@ -412,21 +412,17 @@ public final class Distillation implements AutoCloseable {
         heldOut.untrained(DistillationText.measuredBatches(tokensInAll));
     TrainingMeasurement first = TrainingMeasurement.of(0, 0, untrained);
     tell(first, listener, measurements);
-    return run(new Reached(List.of(), measurements, first), tokensInAll, rate, listener);
+    return resume(new Reached(List.of(), measurements, first), tokensInAll, rate, listener);
   }
 
   /**
-   * Goes on with a training.
+   * Takes over the tensors of a training that is to go on; {@link #resume} does not need their
+   * source any more.
    *
    * @param from how far it had come
    * @param tensors gives the tensors of {@link #state} and {@link #best} as they were then
    */
-  public Result resume(
-      Reached from,
-      Function<String, HostTensor> tensors,
-      long tokensInAll,
-      double rate,
-      Listener listener) {
+  public void restore(Reached from, Function<String, HostTensor> tensors, Listener listener) {
     if (from.best.step() > 0) {
       layers.forEach(
           TrainedLayers.Use.EVERYTHING,
@@ -442,7 +438,6 @@ public final class Distillation implements AutoCloseable {
           tensor.roundMaster(backend);
         });
     layers.changed();
-    return run(from, tokensInAll, rate, listener);
   }
 
   private static String bestName(String tensor) {
@@ -515,7 +510,12 @@ public final class Distillation implements AutoCloseable {
         : TeacherStates.bytes(text.tokens(), config.hiddenSize());
   }
 
-  private Result run(Reached from, long tokensInAll, double rate, Listener listener) {
+  /**
+   * Goes on with a training.
+   *
+   * @param from how far it had come, with the tensors that it had then
+   */
+  public Result resume(Reached from, long tokensInAll, double rate, Listener listener) {
     long stateBytes = keptStateBytes(backend, passes.config(), text, tokensInAll);
     teacher.close();
     teacher =

@@ -21,10 +21,15 @@ import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.NewWeights;
 import dev.laco.training.Residence;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Set;
+import java.util.TreeSet;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -84,6 +89,71 @@ class HealJobTest {
       assertEquals(Set.of(), computed(pruned.checkpoint()));
       original.checkpoint().giveUp(inUse);
       assertEquals(Set.of(), computed(original.checkpoint()));
+    }
+  }
+
+  /** The disk has its room again once a newer state takes its place. */
+  @Test
+  void theStateThatATrainingGoesOnFromIsNotKeptOpen() throws IOException {
+    Path text = Fixtures.tokens(folder, "llama_untied_gqa", "calib");
+    HealSettings settings =
+        new HealSettings(
+            List.of(text),
+            null,
+            640L,
+            64,
+            1e-4,
+            null,
+            HealSettings.Layers.ALL,
+            0L,
+            null,
+            null,
+            HealSettings.Optimizer.ADAMW,
+            HealSettings.Masters.F32);
+    HealRequest request = new HealRequest(settings, null, null, text);
+    Path state = folder.resolve("state");
+    Path file = Fixtures.model("llama_untied_gqa");
+    Set<String> mapped = new TreeSet<>();
+    try (Model original = Model.open(file);
+        Model pruned = Model.open(file)) {
+      Cancellation afterTwoSteps = new Cancellation();
+      try (HealJob job = new HealJob(pruned, original, DeviceSettings.of("cpu"), request)) {
+        job.keptIn(state, 0)
+            .cancelledBy(afterTwoSteps)
+            .listener(
+                event -> {
+                  if (event instanceof HealEvent.Stepped stepped && stepped.step().number() == 2) {
+                    afterTwoSteps.cancel();
+                  }
+                });
+        assertThrows(CancelledException.class, job::run);
+      }
+      assertTrue(HealState.bytesLeft(state) > 0);
+      try (HealJob job = new HealJob(pruned, original, DeviceSettings.of("cpu"), request)) {
+        job.keptIn(state, 3600)
+            .listener(
+                event -> {
+                  if (event instanceof HealEvent.Stepped) {
+                    mapped.addAll(mappedFiles());
+                  }
+                });
+        job.run();
+      }
+    }
+    assertTrue(mapped.stream().anyMatch(name -> name.endsWith(".safetensors")), mapped::toString);
+    assertTrue(
+        mapped.stream().noneMatch(name -> name.startsWith(state.toString())), mapped::toString);
+  }
+
+  /** The files that this process has mapped into memory. */
+  private static Set<String> mappedFiles() {
+    try {
+      return Files.readAllLines(Path.of("/proc/self/maps")).stream()
+          .filter(line -> line.contains("/"))
+          .map(line -> line.substring(line.indexOf('/')))
+          .collect(Collectors.toSet());
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
     }
   }
 

@@ -286,9 +286,9 @@ class AdaptersTest {
               text,
               how,
               new Distillation.Place(others, Residence.EVERYTHING, Path.of("target")))) {
-        Distillation.Result rest =
-            training.resume(
-                noting.reached, noting.kept::get, tokens, how.rate(), new Noting(training, copies));
+        Noting after = new Noting(training, copies);
+        training.restore(noting.reached, noting.kept::get, after);
+        Distillation.Result rest = training.resume(noting.reached, tokens, how.rate(), after);
         assertEquals(whole.reached(), rest.reached());
         assertEquals(whole.weights().tensors().keySet(), rest.weights().tensors().keySet());
         whole
