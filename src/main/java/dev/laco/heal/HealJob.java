@@ -248,7 +248,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
                 dense,
                 new Student(layers.outside(), layers, first),
                 request.within(),
-                new Distillation.Place(newMemory, residence, scratch()),
+                new Distillation.Place(newMemory, residence, scratch(), reserved()),
                 listener(),
                 state);
         layers.use(whole(), healed.weights());

@@ -49,6 +49,7 @@ public final class Distillation implements AutoCloseable {
   private final HeldOut heldOut;
   private final SegmentAllocator memory;
   private final Path folder;
+  private final long reserved;
   private TeacherStates teacher;
 
   private final Map<String, HostTensor> best = new HashMap<>();
@@ -125,9 +126,10 @@ public final class Distillation implements AutoCloseable {
    *
    * @param results in which the tensors that are the result are allocated
    * @param residence what of the trained layers stays in the device's memory
-   * @param folder of a file without a name in which the rest lies
+   * @param folder of files without a name, in which the rest and the original's states lie
+   * @param reserved bytes of the disk that these files leave free for other files
    */
-  public record Place(SegmentAllocator results, Residence residence, Path folder) {}
+  public record Place(SegmentAllocator results, Residence residence, Path folder, long reserved) {}
 
   /**
    * Copies the layers that are to be trained.
@@ -146,7 +148,8 @@ public final class Distillation implements AutoCloseable {
     this.settings = settings;
     this.memory = place.results;
     this.folder = place.folder;
-    this.layers = TrainedLayers.of(pruned, settings, place.residence, place.folder);
+    this.reserved = place.reserved;
+    this.layers = TrainedLayers.of(pruned, settings, place.residence, folder, reserved);
     this.student = new CausalLm(pruned.outside(), layers);
     int most = text.mostAtOnce(settings.batchTokens());
     CausalLm dense = original.original();
@@ -519,13 +522,13 @@ public final class Distillation implements AutoCloseable {
     long stateBytes = keptStateBytes(backend, passes.config(), text, tokensInAll);
     teacher.close();
     teacher =
-        stateBytes == 0 || !SwapFile.leavesRoom(folder, stateBytes)
+        stateBytes == 0 || !SwapFile.leavesRoom(folder, stateBytes, reserved)
             ? TeacherStates.computed(passes)
             : TeacherStates.kept(
                 passes,
                 text.learnt(),
                 settings.batchTokens(),
-                SwapFile.create(backend, folder, stateBytes));
+                SwapFile.create(backend, folder, stateBytes, reserved));
     List<List<FitText.Chunk>> chunks = text.steps(tokensInAll, settings);
     List<TrainingStep> steps = new ArrayList<>(from.steps);
     List<TrainingMeasurement> measurements = new ArrayList<>(from.measurements);

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.ByteSize;
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
 import dev.laco.Compute;
@@ -11,6 +12,7 @@ import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.JobEvent;
 import dev.laco.Model;
+import dev.laco.ResourceException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
@@ -30,6 +32,8 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -92,9 +96,8 @@ class HealJobTest {
     }
   }
 
-  /** The disk has its room again once a newer state takes its place. */
-  @Test
-  void theStateThatATrainingGoesOnFromIsNotKeptOpen() throws IOException {
+  /** A heal of ten short steps. */
+  private HealRequest fewSteps() {
     Path text = Fixtures.tokens(folder, "llama_untied_gqa", "calib");
     HealSettings settings =
         new HealSettings(
@@ -110,7 +113,38 @@ class HealJobTest {
             null,
             HealSettings.Optimizer.ADAMW,
             HealSettings.Masters.F32);
-    HealRequest request = new HealRequest(settings, null, null, text);
+    return new HealRequest(settings, null, null, text);
+  }
+
+  /** What does not stay in memory leaves room on the disk for what the training gives. */
+  @Test
+  void theFileOfATrainingLeavesRoomForOtherFiles() {
+    String tooLittle = refused(1024, 0);
+    Matcher needed = Pattern.compile("buffers need ([0-9.]+) ([kM]B)").matcher(tooLittle);
+    assertTrue(needed.find(), tooLittle);
+    // The message has one digit behind the point.
+    String least = Double.parseDouble(needed.group(1)) + 0.1 + needed.group(2);
+    String full = refused(ByteSize.parse(least).bytes(), Long.MAX_VALUE / 2);
+    assertTrue(full.contains(" of a training that are kept in a file, beside "), full);
+  }
+
+  /** Why a heal cannot run with so much memory and so much room on the disk for other files. */
+  private String refused(long memory, long others) {
+    Path file = Fixtures.model("llama_untied_gqa");
+    try (Model original = Model.open(file);
+        Model pruned = Model.open(file);
+        HealJob job =
+            new HealJob(
+                pruned, original, DeviceSettings.of("cpu").withMemory(memory, null), fewSteps())) {
+      job.scratchIn(folder, others);
+      return assertThrows(ResourceException.class, job::run).getMessage();
+    }
+  }
+
+  /** The disk has its room again once a newer state takes its place. */
+  @Test
+  void theStateThatATrainingGoesOnFromIsNotKeptOpen() throws IOException {
+    HealRequest request = fewSteps();
     Path state = folder.resolve("state");
     Path file = Fixtures.model("llama_untied_gqa");
     Set<String> mapped = new TreeSet<>();

@@ -84,7 +84,8 @@ class AdaptersTest {
                 pruned.student(IN_FRONT),
                 settings(Kind.ADAPTERS),
                 Residence.EVERYTHING,
-                Path.of("target"));
+                Path.of("target"),
+                0);
         Passes passes =
             new Passes(
                 pruned.running().original(),
@@ -270,7 +271,7 @@ class AdaptersTest {
               pruned.student(IN_FRONT),
               text,
               how,
-              new Distillation.Place(memory, residence, Path.of("target")))) {
+              new Distillation.Place(memory, residence, Path.of("target"), 0))) {
         // The search for a rate leaves nothing behind.
         training.findRate(tokens, () -> {});
         noting = new Noting(training, copies);
@@ -285,7 +286,7 @@ class AdaptersTest {
               pruned.student(IN_FRONT),
               text,
               how,
-              new Distillation.Place(others, Residence.EVERYTHING, Path.of("target")))) {
+              new Distillation.Place(others, Residence.EVERYTHING, Path.of("target"), 0))) {
         Noting after = new Noting(training, copies);
         training.restore(noting.reached, noting.kept::get, after);
         Distillation.Result rest = training.resume(noting.reached, tokens, how.rate(), after);
@@ -339,7 +340,7 @@ class AdaptersTest {
                 pruned.student(IN_FRONT),
                 text(checkpoint.config()),
                 settings,
-                new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")))) {
+                new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target"), 0))) {
           if (settings.equals(wrong)) {
             // Four steps at each rate: the gradients of the last are those of weights that are
             // none.
@@ -368,7 +369,7 @@ class AdaptersTest {
                 pruned.student(IN_FRONT),
                 text(checkpoint.config()),
                 settings(kind),
-                new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")))) {
+                new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target"), 0))) {
       List<Integer> diverged = new ArrayList<>();
       NotedSteps noted =
           new NotedSteps() {

@@ -43,10 +43,12 @@ final class StateOptions {
    * Counts the room for it that an earlier run has not taken yet.
    *
    * @param bytes that it takes in all, at most
+   * @return what was counted
    */
-  static void addTo(DiskSpace space, Path out, long bytes) throws IOException {
+  static long addTo(DiskSpace space, Path out, long bytes) throws IOException {
     Path folder = folder(out);
     long more = Math.max(0, bytes - HealState.bytesLeft(folder));
     space.add("the state " + folder, OutputFiles.realPath(folder), more);
+    return more;
   }
 }
