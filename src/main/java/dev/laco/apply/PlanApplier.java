@@ -3,10 +3,10 @@ package dev.laco.apply;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.CancelledException;
+import dev.laco.DiskRoom;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.OutputFiles;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
@@ -341,7 +341,7 @@ public final class PlanApplier {
   }
 
   private static void requireSpace(Path out, Path folder, long needed) {
-    long free = OutputFiles.freeBytes(folder);
+    long free = DiskRoom.freeBytes(folder);
     if (needed > free) {
       throw new ResourceException(
           String.format(

@@ -568,6 +568,31 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
             });
   }
 
+  /**
+   * Whether a tensor has the type and the bytes of one of another checkpoint. Neither of the two
+   * stays in memory by that.
+   *
+   * @param otherName of the other checkpoint's tensor
+   * @throws BadInputException as {@link #tensor}
+   */
+  public boolean isSame(String name, Checkpoint other, String otherName) {
+    if (placeOf(name).dtype() != other.placeOf(otherName).dtype()) {
+      return false;
+    }
+    boolean inUse = file(name).isDecoded(name);
+    boolean otherInUse = other.file(otherName).isDecoded(otherName);
+    try {
+      return tensor(name).data().mismatch(other.tensor(otherName).data()) < 0;
+    } finally {
+      if (!inUse) {
+        file(name).giveUp(name, false);
+      }
+      if (!otherInUse) {
+        other.file(otherName).giveUp(otherName, false);
+      }
+    }
+  }
+
   /** The file that holds a tensor. */
   public WeightFile file(String name) {
     WeightFile file = fileOf.get(name);

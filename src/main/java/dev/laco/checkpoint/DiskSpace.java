@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.DiskRoom;
 import dev.laco.ResourceException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -57,7 +58,7 @@ public final class DiskSpace {
    */
   public void require() {
     for (Need need : needs.values()) {
-      long free = OutputFiles.freeBytes(need.folder);
+      long free = DiskRoom.freeBytes(need.folder);
       if (need.bytes > free) {
         throw new ResourceException(
             String.format(

@@ -1,6 +1,7 @@
 package dev.laco.checkpoint;
 
 import dev.laco.BadInputException;
+import dev.laco.DiskRoom;
 import dev.laco.InputFile;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
@@ -169,15 +170,7 @@ public final class OutputFiles {
             "%s: cannot be written: %s; free space there: %d bytes",
             file,
             reason(e),
-            freeBytes(file.toAbsolutePath().resolveSibling(""))),
+            DiskRoom.freeBytes(file.toAbsolutePath().resolveSibling(""))),
         e);
-  }
-
-  /**
-   * Bytes that may still be written in a folder. Not from {@code FileStore}, which looks for the
-   * folder's mount point and finds none in a chroot.
-   */
-  public static long freeBytes(Path folder) {
-    return folder.toFile().getUsableSpace();
   }
 }

@@ -12,7 +12,6 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
-import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.LockFile;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.measure.FidelityMeasure;
@@ -21,6 +20,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.Fidelity;
 import dev.laco.report.Perplexity;
+import dev.laco.report.TrainingStart;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.JobTexts;
@@ -98,9 +98,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     CollapsePlan.Source pruned = PlanApplier.source(model.checkpoint());
     ObjectNode identity =
         HealState.identity(
-            new HealRequest(
-                    settings, request.within(), request.evaluation(), request.evaluationTokens())
-                .toJson(),
+            request.toJson(),
             PlanApplier.source(original.checkpoint()),
             HealStage.digest(stage.text()),
             opened.backend(),
@@ -219,7 +217,10 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     try (OpenDevice opened = openDevice(false)) {
       Backend backend = opened.backend();
       HealStage.requireTrains(backend);
-      chooseTrained(backend, asked, evaluation);
+      if (stateFolder != null) {
+        state = state(stateFolder, opened, asked);
+      }
+      chooseTrained(backend, asked, evaluation, earlier());
       HealStage read = asked.with(settings);
       int first = firstTrained();
       int trained = model.config().numHiddenLayers() - first;
@@ -232,11 +233,6 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
               MemoryPlan.streamed(backend, model.checkpoint(), prunedBytes(residence)));
       expect(backend, read, evaluation, trained, residence);
       HealStage stage = read.drawn(progress(), dense.original(), this::requireWanted);
-      if (stateFolder != null) {
-        state = state(stateFolder, opened, stage);
-        // A state of another job is an error before the work.
-        state.read().ifPresent(HealState.Kept::close);
-      }
       try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE);
           FidelityMeasure measure =
               evaluation == null ? null : evaluation.against(dense.original(), true)) {
@@ -252,7 +248,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
                 dense,
                 new Student(layers.outside(), layers, first),
                 request.within(),
-                new Distillation.Place(newMemory, residence, scratch()),
+                new Distillation.Place(newMemory, residence, scratch(), reserved()),
                 listener(),
                 state);
         layers.use(whole(), healed.weights());
@@ -270,13 +266,34 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     }
   }
 
-  /** Chooses which layers are trained within a time. */
+  /** The training of an earlier run of the same job; that of another job is an error. */
+  private @Nullable TrainingStart earlier() {
+    if (state == null) {
+      return null;
+    }
+    try (HealState.@Nullable Kept kept = state.read().orElse(null)) {
+      return kept == null ? null : kept.start();
+    }
+  }
+
+  /**
+   * Chooses which layers are trained within a time.
+   *
+   * @param earlier a training that goes on, with the layers that were chosen for it; null for none
+   */
   private void chooseTrained(
-      Backend backend, HealStage stage, @Nullable EvaluationText evaluation) {
+      Backend backend,
+      HealStage stage,
+      @Nullable EvaluationText evaluation,
+      @Nullable TrainingStart earlier) {
     if (settings.mayTrainAll(request.within())) {
       HealSettings all = settings.withLayers(HealSettings.Layers.ALL);
       int depth = model.config().numHiddenLayers();
-      if (residence(backend, stage.with(all), evaluation, depth) == Residence.EVERYTHING) {
+      boolean trainsAll =
+          earlier == null
+              ? residence(backend, stage.with(all), evaluation, depth) == Residence.EVERYTHING
+              : earlier.firstLayer() == 0;
+      if (trainsAll) {
         settings = all;
       }
     }
@@ -287,6 +304,11 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       @Override
       public void told(HealEvent event) {
         tell(event);
+      }
+
+      @Override
+      public void warned(String template) {
+        warn(template);
       }
 
       @Override
@@ -426,17 +448,13 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     requireSame("num_key_value_heads", ModelConfig::numKeyValueHeads);
     requireSame("head_dim", ModelConfig::headDim);
     requireSame("intermediate_size", ModelConfig::intermediateSize);
-    Checkpoint pruned = model.checkpoint();
-    Checkpoint dense = original.checkpoint();
     String embedding = model.config().architecture().embedding();
-    if (!sameBytes(pruned, dense, embedding)) {
-      throw new BadInputException(
-          String.format(
-              Locale.ROOT,
-              "%s: %s differs from that of %s: it was not pruned from it",
-              model.directory(),
-              embedding,
-              original.directory()));
+    requireSameTensor(embedding, embedding);
+    String head = head(model.config());
+    String originalHead = head(original.config());
+    if (!head.equals(embedding) || !originalHead.equals(embedding)) {
+      // The pruned model's head is applied to the original's hidden states, too.
+      requireSameTensor(head, originalHead);
     }
     int most = Math.min(model.config().numHiddenLayers(), original.config().numHiddenLayers()) - 1;
     int first = 0;
@@ -446,16 +464,30 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     return first;
   }
 
+  /** The tensor of the output projection. */
+  private static String head(ModelConfig config) {
+    return config.tieWordEmbeddings()
+        ? config.architecture().embedding()
+        : config.architecture().head();
+  }
+
+  private void requireSameTensor(String name, String ofOriginal) {
+    if (!model.checkpoint().isSame(name, original.checkpoint(), ofOriginal)) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: %s differs from that of %s: it was not pruned from it",
+              model.directory(),
+              name,
+              original.directory()));
+    }
+  }
+
   private boolean sameLayer(int index) {
     ModelConfig config = model.config();
     return config.attention().get(index).equals(original.config().attention().get(index))
         && config.architecture().tensorNames(index, config).stream()
-            .allMatch(name -> sameBytes(model.checkpoint(), original.checkpoint(), name));
-  }
-
-  private static boolean sameBytes(Checkpoint pruned, Checkpoint dense, String name) {
-    return pruned.tensor(name).dtype() == dense.tensor(name).dtype()
-        && pruned.tensor(name).data().mismatch(dense.tensor(name).data()) < 0;
+            .allMatch(name -> model.checkpoint().isSame(name, original.checkpoint(), name));
   }
 
   private void requireSame(String what, Function<ModelConfig, Object> value) {

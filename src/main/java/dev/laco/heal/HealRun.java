@@ -2,6 +2,7 @@ package dev.laco.heal;
 
 import dev.laco.JobProgress;
 import dev.laco.Seconds;
+import dev.laco.Setting;
 import dev.laco.model.NewWeights;
 import dev.laco.report.RateTrial;
 import dev.laco.report.TrainingMeasurement;
@@ -130,16 +131,12 @@ final class HealRun {
     try (Distillation training = distillation(longer)) {
       Distillation.Reached reached = kept.reached();
       listener.told(new HealEvent.Resumed(start, reached.steps().size()));
+      Telling telling = new Telling(progress, start, training, clock, 0);
+      training.restore(reached, kept::tensor, telling);
+      // A file that is open takes room on the disk once it is deleted, too.
+      kept.close();
       return outcome(
-          longer,
-          start,
-          training.resume(
-              reached,
-              kept::tensor,
-              start.tokens(),
-              start.rate(),
-              new Telling(progress, start, training, clock, 0)),
-          clock);
+          longer, start, training.resume(reached, start.tokens(), start.rate(), telling), clock);
     }
   }
 
@@ -307,6 +304,21 @@ final class HealRun {
     @Override
     public void kept(NewWeights weights) {
       listener.kept(weights);
+    }
+
+    @Override
+    public void diverged(int step) {
+      listener.warned(
+          String.format(
+              Locale.ROOT,
+              "the training ended before step %d of %d, whose loss or gradients are not finite: the"
+                  + " best weights so far are the result; train with %s below %.2g, or, where"
+                  + " weights have 16 bits, with %s f32",
+              step,
+              start.steps(),
+              Setting.of("rate"),
+              start.rate(),
+              Setting.of("compute")));
     }
 
     @Override

@@ -327,6 +327,9 @@ public record HealStage(
     /** Something happened. */
     void told(HealEvent event);
 
+    /** A user should know something, in a message that may hold {@link dev.laco.Setting}s. */
+    void warned(String template);
+
     /** Asks whether to go on; a job that is no longer wanted ends with an exception. */
     void requireWanted();
 

@@ -150,6 +150,26 @@ public final class HealState {
   }
 
   /**
+   * Bytes that a state which a job has left in a folder takes of those that a job which goes on
+   * needs in all; 0 where there is none. Of several files of tensors, of which one was not
+   * complete, the largest counts: another one is written before they are deleted.
+   *
+   * @throws IOException if the folder cannot be read
+   */
+  public static long bytesLeft(Path folder) throws IOException {
+    Path fitted = folder.resolve(FITTED_TENSORS);
+    long bytes = 0;
+    if (Files.isDirectory(folder)) {
+      try (DirectoryStream<Path> states = Files.newDirectoryStream(folder, TENSORS)) {
+        for (Path tensors : states) {
+          bytes = Math.max(bytes, Files.size(tensors));
+        }
+      }
+    }
+    return bytes + (Files.exists(fitted) ? Files.size(fitted) : 0);
+  }
+
+  /**
    * A training that was kept.
    *
    * @param start what it set out to do

@@ -583,11 +583,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
               layers,
               stage.settings().firstTrained(firstChanged(plan, tensors.weights()))),
           within(),
-          new Distillation.Place(newMemory, residence, scratch()),
+          new Distillation.Place(newMemory, residence, scratch(), reserved()),
           new HealStage.Listener() {
             @Override
             public void told(HealEvent event) {
               tell(event);
+            }
+
+            @Override
+            public void warned(String template) {
+              warn(template);
             }
 
             @Override

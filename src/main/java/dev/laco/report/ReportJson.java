@@ -93,7 +93,7 @@ public final class ReportJson {
                     .addObject()
                     .put("steps", t.steps())
                     .put("rate", t.rate())
-                    .put("loss", t.loss()));
+                    .put("loss", finiteOrNull(t.loss())));
     ArrayNode losses = json.putArray("losses");
     for (TrainingStep step : training.steps()) {
       losses
@@ -114,8 +114,8 @@ public final class ReportJson {
         object()
             .put("step", measurement.step())
             .put("tokens", measurement.tokens())
-            .put("kl", measurement.divergence())
-            .put("nll", measurement.nll());
+            .put("kl", finiteOrNull(measurement.divergence()))
+            .put("nll", finiteOrNull(measurement.nll()));
     ObjectNode domains = json.putObject("domains");
     measurement
         .domains()
@@ -124,8 +124,8 @@ public final class ReportJson {
                 domains
                     .putObject(domain)
                     .put("tokens", distance.tokens())
-                    .put("kl", distance.divergence())
-                    .put("nll", distance.nll()));
+                    .put("kl", finiteOrNull(distance.divergence()))
+                    .put("nll", finiteOrNull(distance.nll())));
     return json;
   }
 
@@ -276,6 +276,11 @@ public final class ReportJson {
         json.put(kl, language.kl());
       }
     }
+  }
+
+  /** A number of a training whose weights may have become too large; null where it is none. */
+  private static @Nullable Double finiteOrNull(double value) {
+    return Double.isFinite(value) ? value : null;
   }
 
   private static void putFinite(ObjectNode json, String key, double value) {

@@ -38,6 +38,7 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   private BiConsumer<? super JobEvent, ? super JobProgress.State> follower = (event, state) -> {};
   private String plannedMemory = "";
   private Path scratch = Path.of(System.getProperty("java.io.tmpdir"));
+  private long reserved;
   private Cancellation cancellation = new Cancellation();
   private JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
 
@@ -70,15 +71,24 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   /**
    * Names the folder for what does not fit into memory, in files without a name; by default the one
    * for temporary files.
+   *
+   * @param others bytes that other files of the job will take on the same disk, and for which these
+   *     files leave room
    */
-  public final J scratchIn(Path folder) {
+  public final J scratchIn(Path folder, long others) {
     scratch = folder;
+    reserved = others;
     return self();
   }
 
   /** The folder for what does not fit into memory. */
   protected final Path scratch() {
     return scratch;
+  }
+
+  /** Bytes of that folder's disk that are left for other files. */
+  protected final long reserved() {
+    return reserved;
   }
 
   /**

@@ -49,6 +49,7 @@ public final class Distillation implements AutoCloseable {
   private final HeldOut heldOut;
   private final SegmentAllocator memory;
   private final Path folder;
+  private final long reserved;
   private TeacherStates teacher;
 
   private final Map<String, HostTensor> best = new HashMap<>();
@@ -66,6 +67,14 @@ public final class Distillation implements AutoCloseable {
 
     /** These weights are the best so far. */
     default void kept(NewWeights weights) {}
+
+    /**
+     * The training ends in front of a step whose loss or gradients are not finite, and which would
+     * make the weights no numbers.
+     *
+     * @param step number of that step
+     */
+    default void diverged(int step) {}
 
     /** Asked before each step but the first: whether the training shall end with what it has. */
     default boolean timeIsUp() {
@@ -117,9 +126,10 @@ public final class Distillation implements AutoCloseable {
    *
    * @param results in which the tensors that are the result are allocated
    * @param residence what of the trained layers stays in the device's memory
-   * @param folder of a file without a name in which the rest lies
+   * @param folder of files without a name, in which the rest and the original's states lie
+   * @param reserved bytes of the disk that these files leave free for other files
    */
-  public record Place(SegmentAllocator results, Residence residence, Path folder) {}
+  public record Place(SegmentAllocator results, Residence residence, Path folder, long reserved) {}
 
   /**
    * Copies the layers that are to be trained.
@@ -138,7 +148,8 @@ public final class Distillation implements AutoCloseable {
     this.settings = settings;
     this.memory = place.results;
     this.folder = place.folder;
-    this.layers = TrainedLayers.of(pruned, settings, place.residence, place.folder);
+    this.reserved = place.reserved;
+    this.layers = TrainedLayers.of(pruned, settings, place.residence, folder, reserved);
     this.student = new CausalLm(pruned.outside(), layers);
     int most = text.mostAtOnce(settings.batchTokens());
     CausalLm dense = original.original();
@@ -343,17 +354,20 @@ public final class Distillation implements AutoCloseable {
       long tokens = 0;
       double differentiating = 0;
       long begin = System.nanoTime();
-      for (int i = 0; i < test.steps(); i++) {
+      boolean finite = true;
+      for (int i = 0; i < test.steps() && finite; i++) {
         requireWanted.run();
         List<FitText.Chunk> chunks = steps.get(number % steps.size());
-        differentiating += step(number + 1, rate, settings.labels().share(), chunks).seconds;
+        Gradients gradients = step(number + 1, rate, settings.labels().share(), chunks);
+        finite = gradients.areFinite();
+        differentiating += gradients.seconds;
         tokens += FitText.tokens(chunks);
         number++;
       }
       // Steps of a test may have fewer tokens, over which a change of all weights is spread.
       double changing = (Seconds.since(begin) - differentiating) / test.steps();
       token = differentiating / tokens + changing / settings.stepTokens(tokensInAll);
-      double now = loss(heldOut.measure(test.judged()));
+      double now = finite ? loss(heldOut.measure(test.judged())) : Double.NaN;
       trials.add(new RateTrial(test.steps(), rate, now));
       lowest = Math.min(lowest, now);
       // A loss that never fell may have risen by the noise of a step.
@@ -401,21 +415,17 @@ public final class Distillation implements AutoCloseable {
         heldOut.untrained(DistillationText.measuredBatches(tokensInAll));
     TrainingMeasurement first = TrainingMeasurement.of(0, 0, untrained);
     tell(first, listener, measurements);
-    return run(new Reached(List.of(), measurements, first), tokensInAll, rate, listener);
+    return resume(new Reached(List.of(), measurements, first), tokensInAll, rate, listener);
   }
 
   /**
-   * Goes on with a training.
+   * Takes over the tensors of a training that is to go on; {@link #resume} does not need their
+   * source any more.
    *
    * @param from how far it had come
    * @param tensors gives the tensors of {@link #state} and {@link #best} as they were then
    */
-  public Result resume(
-      Reached from,
-      Function<String, HostTensor> tensors,
-      long tokensInAll,
-      double rate,
-      Listener listener) {
+  public void restore(Reached from, Function<String, HostTensor> tensors, Listener listener) {
     if (from.best.step() > 0) {
       layers.forEach(
           TrainedLayers.Use.EVERYTHING,
@@ -431,7 +441,6 @@ public final class Distillation implements AutoCloseable {
           tensor.roundMaster(backend);
         });
     layers.changed();
-    return run(from, tokensInAll, rate, listener);
   }
 
   private static String bestName(String tensor) {
@@ -504,17 +513,22 @@ public final class Distillation implements AutoCloseable {
         : TeacherStates.bytes(text.tokens(), config.hiddenSize());
   }
 
-  private Result run(Reached from, long tokensInAll, double rate, Listener listener) {
+  /**
+   * Goes on with a training.
+   *
+   * @param from how far it had come, with the tensors that it had then
+   */
+  public Result resume(Reached from, long tokensInAll, double rate, Listener listener) {
     long stateBytes = keptStateBytes(backend, passes.config(), text, tokensInAll);
     teacher.close();
     teacher =
-        stateBytes == 0 || !SwapFile.leavesRoom(folder, stateBytes)
+        stateBytes == 0 || !SwapFile.leavesRoom(folder, stateBytes, reserved)
             ? TeacherStates.computed(passes)
             : TeacherStates.kept(
                 passes,
                 text.learnt(),
                 settings.batchTokens(),
-                SwapFile.create(backend, folder, stateBytes));
+                SwapFile.create(backend, folder, stateBytes, reserved));
     List<List<FitText.Chunk>> chunks = text.steps(tokensInAll, settings);
     List<TrainingStep> steps = new ArrayList<>(from.steps);
     List<TrainingMeasurement> measurements = new ArrayList<>(from.measurements);
@@ -526,9 +540,6 @@ public final class Distillation implements AutoCloseable {
     int batches = DistillationText.measuredBatches(tokensInAll);
     for (int number = steps.size() + 1; number <= all; number++) {
       if (!steps.isEmpty() && listener.timeIsUp()) {
-        if (measurements.getLast().step() < steps.size()) {
-          found = better(found, steps.size(), tokens, batches, listener, measurements);
-        }
         break;
       }
       List<FitText.Chunk> now = chunks.get(number - 1);
@@ -538,6 +549,10 @@ public final class Distillation implements AutoCloseable {
       // A step that goes beyond a pass over the text counts as one of the next pass.
       double labels = settings.labels().in(Math.ceilDiv(tokens, once));
       Gradients gradients = step(number, scheduled, labels, now);
+      if (!gradients.areFinite()) {
+        listener.diverged(number);
+        break;
+      }
       TrainingStep step = new TrainingStep(number, all, tokens, gradients.loss, gradients.norm);
       steps.add(step);
       listener.stepped(step);
@@ -546,6 +561,11 @@ public final class Distillation implements AutoCloseable {
       }
       TrainingMeasurement bestNow = found;
       listener.reached(() -> new Reached(steps, measurements, bestNow));
+    }
+    if (measurements.getLast().step() < steps.size()) {
+      // The training ended before its last step.
+      long trained = steps.getLast().tokens();
+      found = better(found, steps.size(), trained, batches, listener, measurements);
     }
     return new Result(
         kept(), adapters(), heldOut.originalNll(batches), new Reached(steps, measurements, found));
@@ -578,7 +598,8 @@ public final class Distillation implements AutoCloseable {
       List<TrainingMeasurement> measurements) {
     TrainingMeasurement measured = TrainingMeasurement.of(step, tokens, heldOut.measure(batches));
     tell(measured, listener, measurements);
-    if (loss(measured.domains()) >= loss(best.domains())) {
+    // A loss that is no number is not better.
+    if (!(loss(measured.domains()) < loss(best.domains()))) {
       return best;
     }
     listener.keeping();
@@ -609,14 +630,23 @@ public final class Distillation implements AutoCloseable {
    * @param norm of all gradients, before clipping
    * @param seconds in which they were computed
    */
-  private record Gradients(double loss, double norm, double seconds) {}
+  private record Gradients(double loss, double norm, double seconds) {
+    boolean areFinite() {
+      return Double.isFinite(loss) && Double.isFinite(norm);
+    }
+  }
 
+  /** Takes a step, but none by gradients that are not finite. */
   private Gradients step(int number, double rate, double labelShare, List<FitText.Chunk> chunks) {
     long start = System.nanoTime();
     double loss = gradients(chunks, labelShare);
     double seconds = Seconds.since(start);
     TrainingOps training = backend.training();
     double norm = layers.gradientNorm();
+    Gradients gradients = new Gradients(loss, norm, seconds);
+    if (!gradients.areFinite()) {
+      return gradients;
+    }
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
     int[] index = {0};
     layers.forEachTogether(
@@ -631,7 +661,7 @@ public final class Distillation implements AutoCloseable {
                                 tensor, numbers(tensor, number, rate, scale, index[0]++)))
                     .toList()));
     layers.changed();
-    return new Gradients(loss, norm, seconds);
+    return gradients;
   }
 
   /**

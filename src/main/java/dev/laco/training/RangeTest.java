@@ -47,7 +47,7 @@ public record RangeTest(List<Double> rates, long tokens, int steps, int judged, 
     return tokens < LEAST_STEPS * step
         ? new RangeTest(
             RATES.subList(FIRST_OF_SHORT, RATES.size()),
-            Math.clamp(tokens, Math.max(LEAST_STEPS, step / 2), step),
+            Math.clamp(tokens, Math.max(LEAST_STEPS, step / 2), Math.max(LEAST_STEPS, step)),
             LEAST_STEPS,
             1,
             settings.hasFewSteps(tokensInAll) ? 1 : PEAK)

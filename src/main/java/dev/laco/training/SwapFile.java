@@ -1,6 +1,7 @@
 package dev.laco.training;
 
 import dev.laco.ByteSize;
+import dev.laco.DiskRoom;
 import dev.laco.ResourceException;
 import dev.laco.Seconds;
 import dev.laco.backend.Backend;
@@ -46,19 +47,23 @@ final class SwapFile implements AutoCloseable {
    * Makes a file.
    *
    * @param bytes that it will have
+   * @param reserved bytes of the disk that it leaves for the result of the training
    * @throws ResourceException if there is no room for it, or it cannot be made
    */
-  static SwapFile create(Backend backend, Path folder, long bytes) {
+  static SwapFile create(Backend backend, Path folder, long bytes, long reserved) {
     try {
       long free = free(folder);
-      if (free < bytes) {
+      if (free - reserved < bytes) {
         throw new ResourceException(
             folder
                 + ": free are "
                 + ByteSize.show(free)
                 + ", for "
                 + ByteSize.show(bytes)
-                + " of a training that are kept in a file; make room, or train on fewer tokens");
+                + " of a training that are kept in a file, beside "
+                + ByteSize.show(reserved)
+                + " for the result and the states of the training; make room, or train on fewer"
+                + " tokens");
       }
       return new SwapFile(backend, folder, temporary(folder));
     } catch (IOException e) {
@@ -69,11 +74,12 @@ final class SwapFile implements AutoCloseable {
   /**
    * Whether a file leaves at least as much room on the disk as it takes.
    *
+   * @param reserved bytes of the disk that count as taken
    * @throws ResourceException if the folder cannot be made
    */
-  static boolean leavesRoom(Path folder, long bytes) {
+  static boolean leavesRoom(Path folder, long bytes, long reserved) {
     try {
-      return free(folder) / 2 >= bytes;
+      return (free(folder) - reserved) / 2 >= bytes;
     } catch (IOException e) {
       throw failed(folder, e);
     }
@@ -81,7 +87,7 @@ final class SwapFile implements AutoCloseable {
 
   private static long free(Path folder) throws IOException {
     Files.createDirectories(folder);
-    return Files.getFileStore(folder).getUsableSpace();
+    return DiskRoom.freeBytes(folder);
   }
 
   /**

@@ -51,12 +51,17 @@ abstract class TrainedLayers implements StudentPass.Layers, AutoCloseable {
    * @param settings what is trained, and what adapters begin with
    * @param residence what stays in the device's memory
    * @param folder of the file in which the rest lies
+   * @param reserved bytes of the disk that the file leaves free
    */
   static TrainedLayers of(
-      Student student, DistillationSettings settings, Residence residence, Path folder) {
+      Student student,
+      DistillationSettings settings,
+      Residence residence,
+      Path folder,
+      long reserved) {
     Adapters adapters = settings.adapters();
     return adapters == null
-        ? WholeLayers.of(student, settings.held(), residence, folder)
+        ? WholeLayers.of(student, settings.held(), residence, folder, reserved)
         : new AdaptedLayers(student, adapters, settings.seed(), residence);
   }
 

@@ -129,8 +129,10 @@ final class WholeLayers extends TrainedLayers {
    *
    * @param held what AdamW holds of them
    * @param folder of the file for what does not stay in memory
+   * @param reserved bytes of the disk that the file leaves free
    */
-  static WholeLayers of(Student student, AdamWState held, Residence residence, Path folder) {
+  static WholeLayers of(
+      Student student, AdamWState held, Residence residence, Path folder, long reserved) {
     if (residence.keepsMoments()) {
       return new WholeLayers(student, held, residence, null);
     }
@@ -141,7 +143,7 @@ final class WholeLayers extends TrainedLayers {
             .sum();
     int trained = student.layers().depth() - student.first();
     long bytes = swappedBytes(parameters, tensors(config, trained), held, residence);
-    SwapFile file = SwapFile.create(student.outside().backend(), folder, bytes);
+    SwapFile file = SwapFile.create(student.outside().backend(), folder, bytes, reserved);
     try {
       return new WholeLayers(student, held, residence, file);
     } catch (RuntimeException e) {

@@ -18,6 +18,7 @@ import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.NonFinite;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.TrainingStep;
@@ -83,7 +84,8 @@ class AdaptersTest {
                 pruned.student(IN_FRONT),
                 settings(Kind.ADAPTERS),
                 Residence.EVERYTHING,
-                Path.of("target"));
+                Path.of("target"),
+                0);
         Passes passes =
             new Passes(
                 pruned.running().original(),
@@ -269,7 +271,7 @@ class AdaptersTest {
               pruned.student(IN_FRONT),
               text,
               how,
-              new Distillation.Place(memory, residence, Path.of("target")))) {
+              new Distillation.Place(memory, residence, Path.of("target"), 0))) {
         // The search for a rate leaves nothing behind.
         training.findRate(tokens, () -> {});
         noting = new Noting(training, copies);
@@ -284,10 +286,10 @@ class AdaptersTest {
               pruned.student(IN_FRONT),
               text,
               how,
-              new Distillation.Place(others, Residence.EVERYTHING, Path.of("target")))) {
-        Distillation.Result rest =
-            training.resume(
-                noting.reached, noting.kept::get, tokens, how.rate(), new Noting(training, copies));
+              new Distillation.Place(others, Residence.EVERYTHING, Path.of("target"), 0))) {
+        Noting after = new Noting(training, copies);
+        training.restore(noting.reached, noting.kept::get, after);
+        Distillation.Result rest = training.resume(noting.reached, tokens, how.rate(), after);
         assertEquals(whole.reached(), rest.reached());
         assertEquals(whole.weights().tensors().keySet(), rest.weights().tensors().keySet());
         whole
@@ -306,7 +308,7 @@ class AdaptersTest {
     }
   }
 
-  /** Weights, gradients and running means are no numbers any more, and then what they were. */
+  /** Gradients are no numbers any more, weights too large, and then what they were. */
   @ParameterizedTest
   @EnumSource
   void aSearchForARateThatGoesWrongLeavesNothingBehind(Kind kind) {
@@ -338,7 +340,7 @@ class AdaptersTest {
                 pruned.student(IN_FRONT),
                 text(checkpoint.config()),
                 settings,
-                new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")))) {
+                new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target"), 0))) {
           if (settings.equals(wrong)) {
             // Four steps at each rate: the gradients of the last are those of weights that are
             // none.
@@ -351,6 +353,62 @@ class AdaptersTest {
       }
       assertEquals(steps.getFirst(), steps.getLast());
     }
+  }
+
+  /** The weights stay numbers, since no step is taken by gradients that are none. */
+  @ParameterizedTest
+  @EnumSource
+  void aTrainingThatGoesWrongEndsWithTheBestWeights(Kind kind) {
+    try (Backend backend = CpuBackend.open(Compute.F32, 1);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+        PrunedModel pruned = PrunedModel.of(backend, checkpoint);
+        MemoryArena memory = new MemoryArena();
+        Distillation training =
+            new Distillation(
+                pruned.running(),
+                pruned.student(IN_FRONT),
+                text(checkpoint.config()),
+                settings(kind),
+                new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target"), 0))) {
+      List<Integer> diverged = new ArrayList<>();
+      NotedSteps noted =
+          new NotedSteps() {
+            @Override
+            public void diverged(int step) {
+              diverged.add(step);
+              assertStateIsFinite(training);
+            }
+          };
+      Distillation.Result result =
+          training.run((long) STEPS * settings(kind).stepTokens(), 1e30, noted);
+      Distillation.Reached reached = result.reached();
+      assertEquals(List.of(reached.steps().size() + 1), diverged);
+      assertTrue(reached.steps().stream().allMatch(step -> Double.isFinite(step.gradientNorm())));
+      assertEquals(noted.steps(), reached.steps());
+      assertFalse(Double.isFinite(reached.measurements().getLast().divergence()));
+      assertEquals(reached.measurements().getFirst(), reached.best());
+      assertTrue(training.best().isEmpty() || kind.adapters());
+      result
+          .weights()
+          .tensors()
+          .forEach(
+              (name, tensor) ->
+                  assertEquals(-1, NonFinite.first(tensor.dtype(), tensor.data()), name));
+    }
+  }
+
+  private static void assertStateIsFinite(Distillation training) {
+    training
+        .state()
+        .forEach(
+            (name, held) -> {
+              // Running means in 8 bits are no numbers of f32.
+              if (!name.endsWith("/moments")) {
+                for (float value : values(training.backend(), held.tensor().get())) {
+                  assertTrue(Float.isFinite(value), name);
+                }
+              }
+            });
   }
 
   /** Adds the products of the adapters by hand. */

@@ -78,7 +78,7 @@ class AutogradTest {
                   new Student(layers.outside(), layers, recorded.get("first").intValue()),
                   new DistillationText(chunks, chunks.subList(0, 1)),
                   settings,
-                  new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")))) {
+                  new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target"), 0))) {
         training.run(tokens, settings.rate(), noted);
         double loss = recorded.get("loss").doubleValue();
         assertEquals(1, noted.steps().size());

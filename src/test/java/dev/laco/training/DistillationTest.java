@@ -188,7 +188,7 @@ class DistillationTest {
         pruned.student(0),
         text,
         settings,
-        new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")));
+        new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target"), 0));
   }
 
   /** What a training lowers decides which of its weights are kept. */
@@ -268,7 +268,7 @@ class DistillationTest {
                   new Student(layers.outside(), layers, 0),
                   text,
                   settings,
-                  new Distillation.Place(memory, residence, folder))) {
+                  new Distillation.Place(memory, residence, folder, 0))) {
         long before = moved();
         training.run(tokens, settings.rate(), new NotedSteps());
         long moved = moved() - before;

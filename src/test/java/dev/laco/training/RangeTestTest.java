@@ -56,6 +56,14 @@ final class RangeTestTest {
     assertTrue(LONG.measured() > 2 * brief.measured(), LONG::toString);
   }
 
+  /** A step has one token at least, and so a test has two. */
+  @Test
+  void stepsOfOneTokenAreTested() {
+    RangeTest test = RangeTest.of(64, HOW.withStepTokens(1));
+    assertEquals(2, test.tokens());
+    assertEquals(2, test.steps());
+  }
+
   /** In a few steps a training cannot make up for what a high rate undoes. */
   @Test
   void aTrainingOfFewStepsHasALowerRate() {

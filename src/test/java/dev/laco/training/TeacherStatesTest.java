@@ -84,14 +84,15 @@ class TeacherStatesTest {
                   new Student(layers.outside(), layers, FIRST),
                   settings,
                   Residence.EVERYTHING,
-                  Path.of("target"))) {
+                  Path.of("target"),
+                  0)) {
         Counting counting = new Counting(layers);
         CausalLm original = new CausalLm(running, counting);
         CausalLm student = new CausalLm(layers.outside(), trained);
         try (Passes passes = new Passes(original, student, trained, FIRST, BATCH);
             TeacherStates kept =
                 TeacherStates.kept(
-                    passes, text, BATCH, SwapFile.create(backend, Path.of("target"), bytes));
+                    passes, text, BATCH, SwapFile.create(backend, Path.of("target"), bytes, 0));
             TeacherStates computed = TeacherStates.computed(passes)) {
           int batches = DistillationText.parts(text, BATCH).size();
           for (int pass = 0; pass < 3; pass++) {

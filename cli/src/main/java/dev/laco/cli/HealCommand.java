@@ -109,7 +109,7 @@ final class HealCommand implements Callable<Integer> {
       }
       SideFiles.SideFile page = html.addBeside(files, out, write.overwrite);
       AdapterFiles adapters = AdapterFiles.add(adapter, files, open, request, write.overwrite);
-      requireSpace(open, job, report, page, adapters);
+      long reserved = requireSpace(open, job, report, page, adapters);
       PlanFiles kept = PruneCommand.keptPlan(files, out, write.overwrite);
       try (BestSoFar best =
           new BestSoFar(console, kept, plan -> StateOptions.goOn(plan, pruned, out))) {
@@ -118,7 +118,7 @@ final class HealCommand implements Callable<Integer> {
             job.keptIn(StateOptions.folder(out), state.every.seconds())
                 .listener(event -> say(console, event, best))
                 .progressOf(console.job())
-                .scratchIn(SideFiles.folder(out))
+                .scratchIn(SideFiles.folder(out), reserved)
                 .run();
         PlanApplier applier = healed.applier(write.settings().format(out));
         ObjectNode json = HealJson.of(healed.report());
@@ -150,8 +150,12 @@ final class HealCommand implements Callable<Integer> {
     return 0;
   }
 
-  /** A disk that may turn out too small is an error before the training, not after it. */
-  private void requireSpace(
+  /**
+   * A disk that may turn out too small is an error before the training, not after it.
+   *
+   * @return the bytes that OUT and the state of the training may still take on theirs
+   */
+  private long requireSpace(
       Model open,
       HealJob job,
       SideFiles.SideFile report,
@@ -159,16 +163,16 @@ final class HealCommand implements Callable<Integer> {
       AdapterFiles adapters)
       throws IOException {
     DiskSpace space = new DiskSpace();
-    space.add(
-        out.toString(),
-        OutputFiles.realPath(out),
+    long bytes =
         PlanApplier.mostBytes(
-            open.checkpoint(), open.config().numHiddenLayers(), write.settings().format(out)));
+            open.checkpoint(), open.config().numHiddenLayers(), write.settings().format(out));
+    space.add(out.toString(), OutputFiles.realPath(out), bytes);
     space.add("--report " + report.file(), report.file(), REPORT);
-    StateOptions.addTo(space, out, job.mostStateBytes());
+    bytes += StateOptions.addTo(space, out, job.mostStateBytes());
     space.add("--html " + page.file(), page.file(), REPORT);
     adapters.addTo(space);
     space.require();
+    return bytes;
   }
 
   private PicturesPage page(Console console, HealRequest request, HealReport report) {

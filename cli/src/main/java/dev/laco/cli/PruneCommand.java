@@ -157,13 +157,13 @@ final class PruneCommand implements Callable<Integer> {
           out == null
               ? html.add(files, write.overwrite)
               : html.addBeside(files, out, write.overwrite);
-      requireSpace(open, job, plan, report, page);
+      long reserved = requireSpace(open, job, plan, report, page);
       PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out, write.overwrite);
       try (BestSoFar best = new BestSoFar(console, kept, file -> goOn(job, file))) {
         files.whenInterrupted(best::save);
         PruneLines lines = new PruneLines(console, best);
         if (out != null) {
-          job.scratchIn(SideFiles.folder(out));
+          job.scratchIn(SideFiles.folder(out), reserved);
           job.keptIn(StateOptions.folder(out), state.every.seconds());
         }
         PruneResult result = job.listener(lines).progressOf(console.job()).run();
@@ -228,8 +228,12 @@ final class PruneCommand implements Callable<Integer> {
         time.within == null ? null : time.within.seconds());
   }
 
-  /** A disk that may turn out too small is an error before the search, not after it. */
-  private void requireSpace(
+  /**
+   * A disk that may turn out too small is an error before the search, not after it.
+   *
+   * @return the bytes that OUT and the state of a training may still take on theirs
+   */
+  private long requireSpace(
       Model open,
       PruneJob job,
       @Nullable PlanFiles plan,
@@ -237,12 +241,12 @@ final class PruneCommand implements Callable<Integer> {
       SideFiles.@Nullable SideFile page)
       throws IOException {
     DiskSpace space = new DiskSpace();
+    long bytes = 0;
     if (out != null) {
-      space.add(
-          out.toString(),
-          OutputFiles.realPath(out),
-          PlanApplier.mostBytes(open.checkpoint(), job.mostLayers(), write.settings().format(out)));
-      StateOptions.addTo(space, out, job.mostStateBytes());
+      bytes =
+          PlanApplier.mostBytes(open.checkpoint(), job.mostLayers(), write.settings().format(out));
+      space.add(out.toString(), OutputFiles.realPath(out), bytes);
+      bytes += StateOptions.addTo(space, out, job.mostStateBytes());
     }
     if (plan != null) {
       space.add("--plan " + planFile, plan.plan().file(), SIDE_FILE + job.mostNewBytes());
@@ -254,6 +258,7 @@ final class PruneCommand implements Callable<Integer> {
       space.add("--html " + page.file(), page.file(), SIDE_FILE);
     }
     space.require();
+    return bytes;
   }
 
   /** None of these options may be given, but for one. */

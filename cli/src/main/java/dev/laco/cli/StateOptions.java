@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import dev.laco.checkpoint.DiskSpace;
 import dev.laco.checkpoint.OutputFiles;
+import dev.laco.heal.HealState;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -39,9 +40,16 @@ final class StateOptions {
         Shell.quoted(out));
   }
 
-  /** Counts the room for it. */
-  static void addTo(DiskSpace space, Path out, long bytes) throws IOException {
+  /**
+   * Counts the room for it that an earlier run has not taken yet.
+   *
+   * @param bytes that it takes in all, at most
+   * @return what was counted
+   */
+  static long addTo(DiskSpace space, Path out, long bytes) throws IOException {
     Path folder = folder(out);
-    space.add("the state " + folder, OutputFiles.realPath(folder), bytes);
+    long more = Math.max(0, bytes - HealState.bytesLeft(folder));
+    space.add("the state " + folder, OutputFiles.realPath(folder), more);
+    return more;
   }
 }

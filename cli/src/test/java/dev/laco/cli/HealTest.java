@@ -313,6 +313,25 @@ class HealTest {
     assertTrue(least.at("/training/firstLayer").intValue() > 0, least.toString());
   }
 
+  /** Memory that is free now and was not before, or no longer is, makes no other request. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  @Timeout(value = 180, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+  void layersThatWereChosenWithinATimeStayWhereMemoryChanges(boolean becomesLess) throws Exception {
+    List<Object> ample = new ArrayList<>(List.of("--teacher", MODEL, "--within", "6s"));
+    ample.addAll(List.of("--device", "cpu", "--json", "--state-every", "0.01s"));
+    List<Object> all = new ArrayList<>(ample);
+    all.addAll(List.of("--heal-layers", "all"));
+    List<Object> scarce = new ArrayList<>(ample);
+    scarce.addAll(List.of("--memory", leastMemory(all)));
+    Object[] before = (becomesLess ? ample : scarce).toArray();
+    Object[] after = (becomesLess ? scarce : ample).toArray();
+    assertEquals(137, endedBy("KILL", 0, arguments(healed, before)));
+    ProgramRun run = heal(healed, after).succeeded();
+    assertTrue(run.err().contains("goes on behind step"), run.err());
+    assertEquals(becomesLess, run.json().at("/training/firstLayer").intValue() == 0);
+  }
+
   /** The line memory says what AdamW holds, and counts it. */
   @Test
   void thePlanCountsWhatAdamWHolds() {
@@ -683,6 +702,11 @@ class HealTest {
     ProgramRun other = heal(healed, "--teacher", Fixtures.model("qwen3_qknorm"));
     assertEquals(3, other.code(), other.err());
     assertTrue(other.err().contains("--teacher must name the model"), other.err());
+    Path headed = TestCheckpoints.copy(FIXTURE, folder.resolve("headed"));
+    TestCheckpoints.setElement(headed, "lm_head.weight", 0, 0.5f);
+    ProgramRun another = heal(healed, "--teacher", headed);
+    assertEquals(3, another.code(), another.err());
+    assertTrue(another.err().contains("lm_head.weight differs from that of"), another.err());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--rate", 2).code());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--label-share", -1).code());
     assertEquals(2, heal(healed).code());

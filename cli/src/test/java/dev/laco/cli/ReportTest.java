@@ -57,6 +57,28 @@ class ReportTest {
     assertFalse(schema().validate(((ObjectNode) report).put("secret", 1)).isEmpty());
   }
 
+  /** Weights that became infinite in 16 bits predict nothing that could be measured. */
+  @Test
+  void aReportOfATrainingThatWentWrongIsInTheSchema() throws IOException {
+    Path text = Fixtures.randomTokens(folder.resolve("text.json"), 0, 64, 64);
+    List<Object> arguments = new ArrayList<>(List.of("prune"));
+    arguments.addAll(List.of(Fixtures.model("llama_mha_bias_f16"), folder.resolve("out")));
+    arguments.addAll(List.of("--target-layers", 5, "--rule", "drop", "--calibration", text));
+    arguments.addAll(List.of("--eval-tokens", text, "--heal-text", text, "--heal-tokens", 3000));
+    arguments.addAll(List.of("--step-tokens", 64, "--lora", 16, "--lora-alpha", 65_536));
+    arguments.addAll(List.of("--rate", 1, "--json"));
+    JsonNode report = Laco.run(arguments.toArray()).succeeded().json();
+    assertEquals(Set.of(), schema().validate(report));
+    JsonNode training = report.at("/heal/training");
+    int steps = training.get("losses").size();
+    assertTrue(steps < training.get("steps").intValue(), training::toString);
+    String warning = "the training ended before step " + (steps + 1) + " of ";
+    assertTrue(report.get("warnings").toString().contains(warning), report::toString);
+    JsonNode heldOut = training.get("heldOut");
+    assertTrue(heldOut.get(heldOut.size() - 1).get("kl").isNull(), training::toString);
+    assertEquals(heldOut.get(0), training.get("best"));
+  }
+
   private static JsonSchema schema() throws IOException {
     return JsonSchemaFactory.getInstance(SpecVersion.VersionFlag.V202012)
         .getSchema(Files.readString(Path.of("docs/report.schema.json")));

@@ -163,7 +163,7 @@ class CudaDistillationTest {
                   pruned.student(0),
                   text,
                   settings,
-                  new Distillation.Place(memory, residence, Path.of("target")))) {
+                  new Distillation.Place(memory, residence, Path.of("target"), 0))) {
         training.run((long) STEPS * settings.stepTokens(), settings.rate(), noted);
       }
     }
