@@ -430,7 +430,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
               new FittedChoice(progress(), label, running, FittedChoice.Listener.NONE)
                   .run(
                       found,
-                      strategy.isSearched() && search(strategy, texts, target).triesNeighbours(),
+                      strategy.isSearched() ? search(strategy, texts, target).neighbours() : null,
                       QuickFits.of(fit, false),
                       texts.fit,
                       _ -> Objects.requireNonNull(texts.whole(fit)),

@@ -474,7 +474,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
             new FittedChoice(progress(), label(depth), running, FittedChoice.Listener.NONE)
                 .run(
                     found,
-                    search.triesNeighbours(),
+                    search.neighbours(),
                     QuickFits.of(rule, false),
                     texts.fit,
                     _ -> Objects.requireNonNull(texts.whole(rule)),

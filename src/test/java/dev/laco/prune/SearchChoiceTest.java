@@ -120,7 +120,8 @@ final class SearchChoiceTest {
     assertEquals(
         new PruneSettings.BestMerges(1, 4, 3, 1, 12, null, 6, null, Objective.NLL),
         SearchChoice.of(request, model).settings());
-    assertFalse(SearchChoice.of(request, model).triesNeighbours());
+    SearchChoice aligned = SearchChoice.of(request.withRule("fit"), model);
+    assertNull(aligned.neighbours());
   }
 
   @Test
