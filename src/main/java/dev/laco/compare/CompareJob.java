@@ -289,8 +289,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
                   texts.fit));
       FitRule fit = fit(strategy);
       if (fit != null && texts.fit != null) {
-        int contenders =
-            strategy.isSearched() ? usual.mostContenders() : FittedChoice.mostContenders(false);
+        int contenders = strategy.isSearched() ? usual.mostContenders() : 1;
         estimate.expectFit(
             job,
             label,

@@ -126,12 +126,12 @@ public final class FittedChoice {
   }
 
   /**
-   * The most quick fits that compare models.
+   * The most quick fits that compare models of a search by trials.
    *
-   * @param neighbours whether models that a search did not find are tried, too
+   * @param neighbours whether neighbours of these models are tried, too
    */
   public static int mostContenders(boolean neighbours) {
-    return neighbours ? CONTENDERS + PEERS + MOVES : 1;
+    return CONTENDERS + PEERS + (neighbours ? MOVES : 0);
   }
 
   /**

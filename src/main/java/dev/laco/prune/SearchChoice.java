@@ -112,9 +112,12 @@ public record SearchChoice(
 
   /** The most models that are fitted on few tokens to choose the one that is fitted on all. */
   public int mostContenders() {
-    return settings instanceof PruneSettings.Blocks
-        ? BlockSearch.FOUND
-        : FittedChoice.mostContenders(neighbours != null);
+    return switch (settings) {
+      case PruneSettings.PaperLoop _, PruneSettings.BestMerges _ ->
+          FittedChoice.mostContenders(neighbours != null);
+      case PruneSettings.Blocks _ -> BlockSearch.FOUND;
+      case PruneSettings.GivenPlan _ -> 1;
+    };
   }
 
   /** The blocks that a search in closed form measures; null for another search. */

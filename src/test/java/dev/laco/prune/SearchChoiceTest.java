@@ -122,6 +122,8 @@ final class SearchChoiceTest {
         SearchChoice.of(request, model).settings());
     SearchChoice aligned = SearchChoice.of(request.withRule("fit"), model);
     assertNull(aligned.neighbours());
+    // Three models of the search, and those of two other methods.
+    assertEquals(5, aligned.mostContenders());
   }
 
   @Test
