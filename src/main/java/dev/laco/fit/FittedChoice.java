@@ -211,6 +211,9 @@ public final class FittedChoice {
     }
     double choiceSeconds = Seconds.since(start);
     WholeText fitted = whole.text(chosen.plan);
+    if (!fits) {
+      job.expect(fitStage(whose), 0);
+    }
     CarryOver.Result result =
         fits ? fit(chosen, rule, fitted, whole, memory) : CarryOver.Result.nothing();
     FitReport report =

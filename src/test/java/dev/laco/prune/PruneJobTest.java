@@ -21,6 +21,7 @@ import dev.laco.collapse.Trial;
 import dev.laco.compare.CompareJob;
 import dev.laco.compare.CompareRequest;
 import dev.laco.compare.Strategy;
+import dev.laco.fit.FittedChoice;
 import dev.laco.report.ChoiceReport;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
@@ -241,6 +242,20 @@ final class PruneJobTest {
       assertTrue(
           contender.layers().containsAll(List.of(0, 1, 2, 3, 4, 8, 9, 10, 11)),
           contender::toString);
+    }
+  }
+
+  /** What was to be the time of the fit is that of the training. */
+  @Test
+  void aFitThatIsLeftOutIsExpectedToTakeNoTime() {
+    String fixture = "llama_untied_gqa";
+    Path tokens = Fixtures.tokens(folder, fixture, "eval");
+    PruneRequest fits = request(fixture, 6).withRule("fit").withFit(new FitSettings(tokens, 100));
+    try (Model model = Model.open(Fixtures.model(fixture));
+        PruneJob job = new PruneJob(model, CPU, fits)) {
+      FitReport report = job.run().report().fit();
+      assertEquals(0, report.tokens());
+      assertEquals(0, job.progress().expected().get(FittedChoice.fitStage("")));
     }
   }
 
