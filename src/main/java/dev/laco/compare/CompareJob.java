@@ -420,8 +420,9 @@ public final class CompareJob extends ModelJob<CompareJob> {
           choosesUnfitted(strategy) && texts.choice != null
               ? chosen(label, found, texts.choice)
               : found.plan();
+      NewWeights tensors = NewWeights.NONE;
       try (MemoryArena memory = new MemoryArena();
-          PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
+          PlannedLayers layers = running.pruned(plan, tensors)) {
         FitRule fit = fit(strategy);
         if (fit != null && texts.fit != null) {
           // Neighbours are tried in our own way alone: other strategies keep the layers they chose.
@@ -434,30 +435,36 @@ public final class CompareJob extends ModelJob<CompareJob> {
                       texts.fit,
                       _ -> Objects.requireNonNull(texts.whole(fit)),
                       memory);
+          tensors = fitted.tensors();
           plan =
-              fitted
-                  .plan()
-                  .withTensors(new PlanTensors(fitted.tensors()).named(PlanTensors.DEFAULT_FILE));
-          layers.use(fitted.plan(), fitted.tensors());
+              fitted.plan().withTensors(new PlanTensors(tensors).named(PlanTensors.DEFAULT_FILE));
+          layers.use(fitted.plan(), tensors);
         }
-        double seconds = Seconds.since(start);
-        Score score = ModelScore.of(running.original(), layers.model(), texts.calibration);
-        Fidelity fidelity =
-            texts.evaluation.measure(progress(), heldOut(label), measure, layers.model()).pruned();
-        if (!FiniteResults.isFinite(fidelity.perplexity())) {
-          leaveOut(
-              strategy,
-              String.format(
-                  Locale.ROOT,
-                  "left out: perplexity is %s, its hidden states overflow",
-                  fidelity.perplexity().perplexity()));
-          return Optional.empty();
-        }
-        LastWord words = lastWord(lastWords(label), layers.model(), texts);
-        Row row = new Row(strategy, plan, score, fidelity, words, seconds);
-        tell(new CompareEvent.StrategyMeasured(row));
-        return Optional.of(row);
+        Optional<Row> row = measured(strategy, plan, layers.model(), Seconds.since(start));
+        running.backend().release(List.copyOf(tensors.tensors().values()));
+        return row;
       }
+    }
+
+    private Optional<Row> measured(
+        Strategy strategy, CollapsePlan plan, CausalLm pruned, double seconds) {
+      String label = label(strategy, target);
+      Score score = ModelScore.of(running.original(), pruned, texts.calibration);
+      Fidelity fidelity =
+          texts.evaluation.measure(progress(), heldOut(label), measure, pruned).pruned();
+      if (!FiniteResults.isFinite(fidelity.perplexity())) {
+        leaveOut(
+            strategy,
+            String.format(
+                Locale.ROOT,
+                "left out: perplexity is %s, its hidden states overflow",
+                fidelity.perplexity().perplexity()));
+        return Optional.empty();
+      }
+      LastWord words = lastWord(lastWords(label), pruned, texts);
+      Row row = new Row(strategy, plan, score, fidelity, words, seconds);
+      tell(new CompareEvent.StrategyMeasured(row));
+      return Optional.of(row);
     }
 
     /**

@@ -496,6 +496,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
       tell(
           new JobEvent.FileWritten(
               folder.file(stem + ".json"), new PlanTensors(tensors).fileSize()));
+      running.backend().release(List.copyOf(tensors.tensors().values()));
       return new Point(
           depth,
           KeptLayers.ranges(KeptLayers.of(plan).kept()),
