@@ -135,10 +135,9 @@ public final class CompareJob extends ModelJob<CompareJob> {
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       Backend backend = opened.backend();
-      boolean fits = request.strategies().stream().anyMatch(strategy -> fit(strategy) != null);
       texts
           .evaluation
-          .warnings(model, fits ? texts.learnt(FitRule.best(model.config())) : List.of())
+          .warnings(model, texts.learnt(FitRule.best(model.config())))
           .forEach(this::warn);
       RunningModel running = running(backend, sweep, texts);
       // A search reads every layer in its first pass, but not the head.
@@ -171,7 +170,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     EvaluationText evaluation =
         JobTexts.requireEvaluation(
             "compare by", model, request.texts().evaluation(), request.texts().evaluationTokens());
-    FitText source = JobTexts.fitSourceOrNull(model, request.fit().file());
+    FitText source = fits() ? JobTexts.fitSourceOrNull(model, request.fit().file()) : null;
     FitText fit = source == null ? null : JobTexts.fit(source, model, request.fit().tokens());
     FitText choice =
         request.strategies().stream().anyMatch(this::choosesUnfitted)
@@ -186,18 +185,18 @@ public final class CompareJob extends ModelJob<CompareJob> {
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
-    long searching =
-        SweepScorer.bytes(model.config(), texts.calibration.size(), sweep)
-            + Math.max(
-                ResidualStream.bytes(model.config(), texts.calibration),
-                texts.choice == null
-                    ? 0
-                    : SweepScorer.bytes(
-                        model.config(), texts.choice.tokens(), choosing(sweep, texts)));
+    long choosing =
+        Math.max(
+            ResidualStream.bytes(model.config(), texts.calibration),
+            texts.choice == null
+                ? 0
+                : SweepScorer.bytes(model.config(), texts.choice.tokens(), choosing(sweep, texts)));
     return runningModel(
         backend,
         new MemoryPlan.Beside(
-            Math.max(searching, measuring(backend, texts))
+            // All strategies of a size share one scorer.
+            SweepScorer.bytes(model.config(), texts.calibration.size(), sweep)
+                + Math.max(choosing, measuring(backend, texts))
                 + FidelityMeasure.heldBytes(backend, model.config(), texts.evaluation.chunks())
                 + model.config().layerParameters() * Float.BYTES,
             texts.fit == null ? 0 : newWeights()),
@@ -336,9 +335,14 @@ public final class CompareJob extends ModelJob<CompareJob> {
     return whyNot(strategy) == null ? strategy.fit() : null;
   }
 
+  /** Whether a strategy fits weights. */
+  private boolean fits() {
+    return request.strategies().stream().anyMatch(strategy -> fit(strategy) != null);
+  }
+
   /** Whether the models of a strategy are compared once more, since no weights are fitted. */
   private boolean choosesUnfitted(Strategy strategy) {
-    return strategy.isSearched() && fit(strategy) == null;
+    return strategy.isSearched() && strategy.fit() == null;
   }
 
   /**
