@@ -68,6 +68,9 @@ public final class CompareJob extends ModelJob<CompareJob> {
   private final CompareRequest request;
   private final List<Integer> targets;
 
+  /** Read when they are first asked for. */
+  private @Nullable Texts read;
+
   /**
    * Prepares a comparison.
    *
@@ -143,6 +146,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
       // A search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();
       expect(backend, texts);
+      tellExpectation();
       try (FidelityMeasure measure = texts.evaluation.against(running.original(), true)) {
         Perplexity dense = texts.evaluation.measure(progress(), DENSE, model.directory(), measure);
         LastWord denseWords = lastWord(DENSE_WORDS, running.original(), texts);
@@ -166,7 +170,25 @@ public final class CompareJob extends ModelJob<CompareJob> {
     }
   }
 
+  /**
+   * Expects the stages of this job where it is a part of another one, before the other one begins.
+   *
+   * @param backend the device on which both compute
+   * @throws UsageException if there is nothing to measure on
+   * @throws dev.laco.BadInputException if a text cannot be used
+   */
+  public void expect(Backend backend) {
+    expect(backend, texts());
+  }
+
   private Texts texts() {
+    if (read == null) {
+      read = read();
+    }
+    return read;
+  }
+
+  private Texts read() {
     EvaluationText evaluation =
         JobTexts.requireEvaluation(
             "compare by", model, request.texts().evaluation(), request.texts().evaluationTokens());
@@ -263,7 +285,6 @@ public final class CompareJob extends ModelJob<CompareJob> {
     for (int target : targets) {
       expect(estimate, texts, target);
     }
-    tellExpectation();
   }
 
   private void expect(JobEstimate estimate, Texts texts, int target) {
