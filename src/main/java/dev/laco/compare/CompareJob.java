@@ -68,6 +68,9 @@ public final class CompareJob extends ModelJob<CompareJob> {
   private final CompareRequest request;
   private final List<Integer> targets;
 
+  /** Read when they are first asked for. */
+  private @Nullable Texts read;
+
   /**
    * Prepares a comparison.
    *
@@ -135,15 +138,15 @@ public final class CompareJob extends ModelJob<CompareJob> {
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       Backend backend = opened.backend();
-      boolean fits = request.strategies().stream().anyMatch(strategy -> fit(strategy) != null);
       texts
           .evaluation
-          .warnings(model, fits ? texts.learnt(FitRule.best(model.config())) : List.of())
+          .warnings(model, texts.learnt(FitRule.best(model.config())))
           .forEach(this::warn);
       RunningModel running = running(backend, sweep, texts);
       // A search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();
       expect(backend, texts);
+      tellExpectation();
       try (FidelityMeasure measure = texts.evaluation.against(running.original(), true)) {
         Perplexity dense = texts.evaluation.measure(progress(), DENSE, model.directory(), measure);
         LastWord denseWords = lastWord(DENSE_WORDS, running.original(), texts);
@@ -167,11 +170,29 @@ public final class CompareJob extends ModelJob<CompareJob> {
     }
   }
 
+  /**
+   * Expects the stages of this job where it is a part of another one, before the other one begins.
+   *
+   * @param backend the device on which both compute
+   * @throws UsageException if there is nothing to measure on
+   * @throws dev.laco.BadInputException if a text cannot be used
+   */
+  public void expect(Backend backend) {
+    expect(backend, texts());
+  }
+
   private Texts texts() {
+    if (read == null) {
+      read = read();
+    }
+    return read;
+  }
+
+  private Texts read() {
     EvaluationText evaluation =
         JobTexts.requireEvaluation(
             "compare by", model, request.texts().evaluation(), request.texts().evaluationTokens());
-    FitText source = JobTexts.fitSourceOrNull(model, request.fit().file());
+    FitText source = fits() ? JobTexts.fitSourceOrNull(model, request.fit().file()) : null;
     FitText fit = source == null ? null : JobTexts.fit(source, model, request.fit().tokens());
     FitText choice =
         request.strategies().stream().anyMatch(this::choosesUnfitted)
@@ -186,18 +207,18 @@ public final class CompareJob extends ModelJob<CompareJob> {
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
-    long searching =
-        SweepScorer.bytes(model.config(), texts.calibration.size(), sweep)
-            + Math.max(
-                ResidualStream.bytes(model.config(), texts.calibration),
-                texts.choice == null
-                    ? 0
-                    : SweepScorer.bytes(
-                        model.config(), texts.choice.tokens(), choosing(sweep, texts)));
+    long choosing =
+        Math.max(
+            ResidualStream.bytes(model.config(), texts.calibration),
+            texts.choice == null
+                ? 0
+                : SweepScorer.bytes(model.config(), texts.choice.tokens(), choosing(sweep, texts)));
     return runningModel(
         backend,
         new MemoryPlan.Beside(
-            Math.max(searching, measuring(backend, texts))
+            // All strategies of a size share one scorer.
+            SweepScorer.bytes(model.config(), texts.calibration.size(), sweep)
+                + Math.max(choosing, measuring(backend, texts))
                 + FidelityMeasure.heldBytes(backend, model.config(), texts.evaluation.chunks())
                 + model.config().layerParameters() * Float.BYTES,
             texts.fit == null ? 0 : newWeights()),
@@ -264,7 +285,6 @@ public final class CompareJob extends ModelJob<CompareJob> {
     for (int target : targets) {
       expect(estimate, texts, target);
     }
-    tellExpectation();
   }
 
   private void expect(JobEstimate estimate, Texts texts, int target) {
@@ -289,8 +309,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
                   texts.fit));
       FitRule fit = fit(strategy);
       if (fit != null && texts.fit != null) {
-        int contenders =
-            strategy.isSearched() ? usual.mostContenders() : FittedChoice.mostContenders(false);
+        int contenders = strategy.isSearched() ? usual.mostContenders() : 1;
         estimate.expectFit(
             job,
             label,
@@ -337,9 +356,14 @@ public final class CompareJob extends ModelJob<CompareJob> {
     return whyNot(strategy) == null ? strategy.fit() : null;
   }
 
+  /** Whether a strategy fits weights. */
+  private boolean fits() {
+    return request.strategies().stream().anyMatch(strategy -> fit(strategy) != null);
+  }
+
   /** Whether the models of a strategy are compared once more, since no weights are fitted. */
   private boolean choosesUnfitted(Strategy strategy) {
-    return strategy.isSearched() && fit(strategy) == null;
+    return strategy.isSearched() && strategy.fit() == null;
   }
 
   /**
@@ -421,8 +445,9 @@ public final class CompareJob extends ModelJob<CompareJob> {
           choosesUnfitted(strategy) && texts.choice != null
               ? chosen(label, found, texts.choice)
               : found.plan();
+      NewWeights tensors = NewWeights.NONE;
       try (MemoryArena memory = new MemoryArena();
-          PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
+          PlannedLayers layers = running.pruned(plan, tensors)) {
         FitRule fit = fit(strategy);
         if (fit != null && texts.fit != null) {
           // Neighbours are tried in our own way alone: other strategies keep the layers they chose.
@@ -430,35 +455,41 @@ public final class CompareJob extends ModelJob<CompareJob> {
               new FittedChoice(progress(), label, running, FittedChoice.Listener.NONE)
                   .run(
                       found,
-                      strategy.isSearched() && search(strategy, texts, target).triesNeighbours(),
+                      strategy.isSearched() ? search(strategy, texts, target).neighbours() : null,
                       QuickFits.of(fit, false),
                       texts.fit,
                       _ -> Objects.requireNonNull(texts.whole(fit)),
                       memory);
+          tensors = fitted.tensors();
           plan =
-              fitted
-                  .plan()
-                  .withTensors(new PlanTensors(fitted.tensors()).named(PlanTensors.DEFAULT_FILE));
-          layers.use(fitted.plan(), fitted.tensors());
+              fitted.plan().withTensors(new PlanTensors(tensors).named(PlanTensors.DEFAULT_FILE));
+          layers.use(fitted.plan(), tensors);
         }
-        double seconds = Seconds.since(start);
-        Score score = ModelScore.of(running.original(), layers.model(), texts.calibration);
-        Fidelity fidelity =
-            texts.evaluation.measure(progress(), heldOut(label), measure, layers.model()).pruned();
-        if (!FiniteResults.isFinite(fidelity.perplexity())) {
-          leaveOut(
-              strategy,
-              String.format(
-                  Locale.ROOT,
-                  "left out: perplexity is %s, its hidden states overflow",
-                  fidelity.perplexity().perplexity()));
-          return Optional.empty();
-        }
-        LastWord words = lastWord(lastWords(label), layers.model(), texts);
-        Row row = new Row(strategy, plan, score, fidelity, words, seconds);
-        tell(new CompareEvent.StrategyMeasured(row));
-        return Optional.of(row);
+        Optional<Row> row = measured(strategy, plan, layers.model(), Seconds.since(start));
+        running.backend().release(List.copyOf(tensors.tensors().values()));
+        return row;
       }
+    }
+
+    private Optional<Row> measured(
+        Strategy strategy, CollapsePlan plan, CausalLm pruned, double seconds) {
+      String label = label(strategy, target);
+      Score score = ModelScore.of(running.original(), pruned, texts.calibration);
+      Fidelity fidelity =
+          texts.evaluation.measure(progress(), heldOut(label), measure, pruned).pruned();
+      if (!FiniteResults.isFinite(fidelity.perplexity())) {
+        leaveOut(
+            strategy,
+            String.format(
+                Locale.ROOT,
+                "left out: perplexity is %s, its hidden states overflow",
+                fidelity.perplexity().perplexity()));
+        return Optional.empty();
+      }
+      LastWord words = lastWord(lastWords(label), pruned, texts);
+      Row row = new Row(strategy, plan, score, fidelity, words, seconds);
+      tell(new CompareEvent.StrategyMeasured(row));
+      return Optional.of(row);
     }
 
     /**

@@ -27,6 +27,7 @@ import dev.laco.collapse.SearchResult.Scored;
 import dev.laco.compare.CompareJob;
 import dev.laco.compare.CompareJson;
 import dev.laco.compare.CompareRequest;
+import dev.laco.compare.CompareResult;
 import dev.laco.curve.CurveResult.Dense;
 import dev.laco.curve.CurveResult.Peer;
 import dev.laco.curve.CurveResult.Point;
@@ -151,6 +152,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
     CurveFolder folder = new CurveFolder(path, identity());
     Dense dense;
     List<Point> points = new ArrayList<>();
+    CompareJob comparison = comparison(folder);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       texts
           .evaluation
@@ -164,6 +166,10 @@ public final class CurveJob extends ModelJob<CurveJob> {
       RunningModel running = running(opened.backend(), sweep, texts);
       model.checkpoint().requireFiniteOutsideLayers();
       expect(opened.backend(), folder, texts);
+      if (comparison != null) {
+        comparison.expect(opened.backend());
+      }
+      tellExpectation();
       try (FidelityMeasure measure = texts.evaluation.against(running.original(), true)) {
         dense = dense(folder, texts, measure);
         search(folder, running, texts, sweep);
@@ -171,6 +177,9 @@ public final class CurveJob extends ModelJob<CurveJob> {
           points.add(point(folder, running, texts, measure, depth));
         }
       }
+    }
+    if (comparison != null) {
+      comparison.run(result -> compared(folder, result));
     }
     List<Peer> peers = request.compared().isEmpty() ? List.of() : peers(folder);
     return new CurveResult(
@@ -283,7 +292,6 @@ public final class CurveJob extends ModelJob<CurveJob> {
         progress().expect(heldOut(size), estimate.pass(texts.evaluation.chunks(), size));
       }
     }
-    tellExpectation();
   }
 
   private static String label(int depth) {
@@ -474,7 +482,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
             new FittedChoice(progress(), label(depth), running, FittedChoice.Listener.NONE)
                 .run(
                     found,
-                    search.triesNeighbours(),
+                    search.neighbours(),
                     QuickFits.of(rule, false),
                     texts.fit,
                     _ -> Objects.requireNonNull(texts.whole(rule)),
@@ -496,6 +504,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
       tell(
           new JobEvent.FileWritten(
               folder.file(stem + ".json"), new PlanTensors(tensors).fileSize()));
+      running.backend().release(List.copyOf(tensors.tensors().values()));
       return new Point(
           depth,
           KeptLayers.ranges(KeptLayers.of(plan).kept()),
@@ -524,21 +533,39 @@ public final class CurveJob extends ModelJob<CurveJob> {
     }
   }
 
-  /** Measures the strategies that are compared, at the sizes of which the folder has no file. */
-  private List<Peer> peers(CurveFolder folder) {
+  /**
+   * The comparison at the sizes of which the folder has none; null where there is nothing to do.
+   */
+  private @Nullable CompareJob comparison(CurveFolder folder) {
     List<Integer> missing =
         depths.stream().filter(depth -> folder.find(peersFile(depth)).isEmpty()).toList();
-    if (!missing.isEmpty()) {
-      CompareRequest compare =
-          CompareRequest.of(Goal.layers(missing.getLast()))
-              .withStrategies(request.compared())
-              .withTexts(request.texts())
-              .withFit(request.fit());
-      new CompareJob(model, device, compare, missing)
-          .cancelledBy(cancellation())
-          .progressOf(progress())
-          .run(result -> folder.get(peersFile(result.layersOut()), () -> CompareJson.of(result)));
+    if (request.compared().isEmpty() || missing.isEmpty()) {
+      return null;
     }
+    CompareRequest compare =
+        CompareRequest.of(Goal.layers(missing.getLast()))
+            .withStrategies(request.compared())
+            .withTexts(request.texts())
+            .withFit(request.fit());
+    return new CompareJob(model, device, compare, missing)
+        .cancelledBy(cancellation())
+        .progressOf(progress());
+  }
+
+  /** Keeps what was measured of other strategies at a size, and tells which were left out. */
+  private void compared(CurveFolder folder, CompareResult result) {
+    for (CompareResult.LeftOut leftOut : result.leftOut()) {
+      warn(
+          leftOut.strategy().label()
+              + " at "
+              + label(result.layersOut())
+              + ": "
+              + leftOut.template());
+    }
+    folder.get(peersFile(result.layersOut()), () -> CompareJson.of(result));
+  }
+
+  private List<Peer> peers(CurveFolder folder) {
     List<Peer> peers = new ArrayList<>();
     for (int depth : depths) {
       String name = peersFile(depth);

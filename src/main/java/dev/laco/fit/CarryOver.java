@@ -84,21 +84,22 @@ public final class CarryOver implements AutoCloseable {
 
   /** Allocates buffers for a fit text; {@link #fit} may be called for any number of plans. */
   public CarryOver(RunningModel model, WholeText text) {
-    this(model, text, Lambdas.DEFAULT, false);
+    this(model, new FitBlocks(model.original(), text), Lambdas.DEFAULT, false);
   }
 
   /**
    * The same.
    *
+   * @param blocks the fit text, which the fits close
    * @param sharing whether hidden states are kept, from which the fits of several plans go on
    */
-  CarryOver(RunningModel model, WholeText text, Lambdas lambdas, boolean sharing) {
+  CarryOver(RunningModel model, FitBlocks blocks, Lambdas lambdas, boolean sharing) {
     this.base = lambdas;
     this.model = model;
     Backend backend = model.backend();
     ModelConfig config = model.config();
     dense = model.original();
-    blocks = new FitBlocks(dense, text);
+    this.blocks = blocks;
     streams = new Streams(backend, config, blocks.allTokens(), blocks.widest());
     original = new Original(dense, new CheckpointLayers(model), blocks, streams);
     ridge = new Ridge(backend, mostInputs(config), config.hiddenSize());

@@ -10,7 +10,9 @@ import dev.laco.text.Packing;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /**
  * The fit text on a device, in blocks of whole chunks. The chunks of every eighth document are held
@@ -71,6 +73,17 @@ final class FitBlocks implements AutoCloseable {
         text.norms());
   }
 
+  /**
+   * The beginning of a fit text, of which is held out what is held out of the whole text. If that
+   * is nothing, a part of the beginning is held out as if it was the whole.
+   */
+  FitBlocks(CausalLm model, FitText beginning, FitText whole) {
+    this(
+        model,
+        split(beginning.chunks(), whole.chunks(), false),
+        split(beginning.chunks(), whole.chunks(), true));
+  }
+
   FitBlocks(CausalLm model, List<FitText.Chunk> seen, List<FitText.Chunk> heldOut) {
     this(model, seen, heldOut, List.of());
   }
@@ -92,18 +105,31 @@ final class FitBlocks implements AutoCloseable {
    * is held out instead.
    */
   static List<FitText.Chunk> split(List<FitText.Chunk> chunks, boolean heldOut) {
+    return split(chunks, chunks, heldOut);
+  }
+
+  private static List<FitText.Chunk> split(
+      List<FitText.Chunk> beginning, List<FitText.Chunk> whole, boolean heldOut) {
+    BitSet ofWhole = heldOut(whole).get(0, beginning.size());
+    BitSet places = ofWhole.isEmpty() ? heldOut(beginning) : ofWhole;
+    return IntStream.range(0, beginning.size())
+        .filter(i -> places.get(i) == heldOut)
+        .mapToObj(beginning::get)
+        .toList();
+  }
+
+  /** The places of the chunks held out. */
+  private static BitSet heldOut(List<FitText.Chunk> chunks) {
     boolean documents =
         chunks.stream().mapToInt(FitText.Chunk::document).distinct().count() >= HELD_OUT
             && chunks.stream().anyMatch(chunk -> isHeldOut(chunk.document()));
-    List<FitText.Chunk> part = new ArrayList<>();
+    BitSet places = new BitSet();
     for (int i = 0; i < chunks.size(); i++) {
       int number = documents ? chunks.get(i).document() : i;
       boolean last = chunks.size() < HELD_OUT && i == chunks.size() - 1;
-      if ((isHeldOut(number) || last) == heldOut) {
-        part.add(chunks.get(i));
-      }
+      places.set(i, isHeldOut(number) || last);
     }
-    return part;
+    return places;
   }
 
   private static boolean isHeldOut(int number) {

@@ -27,7 +27,10 @@ final class FitTrials implements AutoCloseable {
     heldOut = new HeldOutTokens(model, fits.judged(text).chunks());
     quick =
         new CarryOver(
-            model, WholeText.of(fits.seen(model.config(), text)), CarryOver.Lambdas.DEFAULT, true);
+            model,
+            new FitBlocks(model.original(), fits.seen(model.config(), text), text),
+            CarryOver.Lambdas.DEFAULT,
+            true);
   }
 
   /** The most bytes of all buffers. */

@@ -8,6 +8,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Neighbours;
+import dev.laco.collapse.RemovalLimits;
 import dev.laco.collapse.SearchResult;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
@@ -125,12 +126,12 @@ public final class FittedChoice {
   }
 
   /**
-   * The most quick fits that compare models.
+   * The most quick fits that compare models of a search by trials.
    *
-   * @param neighbours whether models that a search did not find are tried, too
+   * @param neighbours whether neighbours of these models are tried, too
    */
   public static int mostContenders(boolean neighbours) {
-    return neighbours ? CONTENDERS + PEERS + MOVES : 1;
+    return CONTENDERS + PEERS + (neighbours ? MOVES : 0);
   }
 
   /**
@@ -175,7 +176,8 @@ public final class FittedChoice {
    * Chooses a model and fits it.
    *
    * @param found the models of a search
-   * @param neighbours whether neighbours of these models are tried, too
+   * @param neighbours the limits within which neighbours of these models are tried, too; null where
+   *     none is
    * @param quick how models are compared, and how the chosen one is fitted
    * @param text the text on which models are compared after quick fits
    * @param whole how far a chosen model is fitted
@@ -183,7 +185,7 @@ public final class FittedChoice {
    */
   public Outcome run(
       SearchResult found,
-      boolean neighbours,
+      @Nullable RemovalLimits neighbours,
       QuickFits quick,
       FitText text,
       Whole whole,
@@ -195,19 +197,23 @@ public final class FittedChoice {
     List<CollapsePlan> candidates = contenders(found);
     boolean fits = true;
     try (JobProgress.Stage progress = job.begin(choiceStage(whose))) {
-      if (!neighbours && quick.isNeedless(candidates.size()) && candidates.contains(found.plan())) {
+      if (neighbours == null
+          && quick.isNeedless(candidates.size())
+          && candidates.contains(found.plan())) {
         chosen = quick(found.plan(), rule, 0);
       } else {
         try (FitTrials trials = new FitTrials(model, text, quick)) {
           compared(found.plan(), false, trials.nll(found.plan()), contenders);
-          int moves = neighbours ? MOVES : 0;
-          chosen = choose(inOrder(candidates), moves, quick, trials, contenders, progress);
+          chosen = choose(inOrder(candidates), neighbours, quick, trials, contenders, progress);
         }
         fits = chosen.nll <= contenders.getFirst().meanNll();
       }
     }
     double choiceSeconds = Seconds.since(start);
     WholeText fitted = whole.text(chosen.plan);
+    if (!fits) {
+      job.expect(fitStage(whose), 0);
+    }
     CarryOver.Result result =
         fits ? fit(chosen, rule, fitted, whole, memory) : CarryOver.Result.nothing();
     FitReport report =
@@ -239,12 +245,13 @@ public final class FittedChoice {
   /** The model that predicts best after a quick fit, with the strength that suits it best. */
   private Choice choose(
       List<CollapsePlan> candidates,
-      int moves,
+      @Nullable RemovalLimits neighbours,
       QuickFits quick,
       FitTrials trials,
       List<FitReport.Contender> contenders,
       JobProgress.Stage progress) {
     FitRule rule = quick.rule();
+    int moves = neighbours == null ? 0 : MOVES;
     int total = candidates.size() + moves + STRENGTHS_WORTH * quick.strengths().size();
     Choice chosen = quick(candidates.getFirst(), rule, Double.POSITIVE_INFINITY);
     Set<CollapsePlan> tried = new HashSet<>();
@@ -261,7 +268,7 @@ public final class FittedChoice {
       next =
           tried.size() < candidates.size()
               ? candidates.get(tried.size())
-              : untried(chosen.plan, tried);
+              : neighbours == null ? null : untried(chosen.plan, neighbours, tried);
     }
     if (quick.strengths().isEmpty()) {
       return chosen;
@@ -329,10 +336,11 @@ public final class FittedChoice {
     return List.copyOf(contenders);
   }
 
-  /** The next neighbour of a model, or null where all have been tried. */
-  private static @Nullable CollapsePlan untried(CollapsePlan plan, Set<CollapsePlan> tried) {
+  /** The next neighbour of a model within limits, or null where all have been tried. */
+  private static @Nullable CollapsePlan untried(
+      CollapsePlan plan, RemovalLimits limits, Set<CollapsePlan> tried) {
     return Neighbours.of(plan).stream()
-        .filter(neighbour -> !tried.contains(neighbour))
+        .filter(neighbour -> limits.allow(neighbour) && !tried.contains(neighbour))
         .findFirst()
         .orElse(null);
   }

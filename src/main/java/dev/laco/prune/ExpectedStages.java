@@ -32,9 +32,13 @@ record ExpectedStages(Model model, Backend backend, SearchChoice search, PruneTe
 
   /** Seconds after which a search ends. */
   private static double mostSeconds(PruneSettings.Search settings) {
-    return settings instanceof PruneSettings.BestMerges best && best.budget() != null
-        ? SearchBudget.parse(best.budget()).seconds()
-        : Double.POSITIVE_INFINITY;
+    String budget =
+        switch (settings) {
+          case PruneSettings.PaperLoop loop -> loop.budget();
+          case PruneSettings.BestMerges best -> best.budget();
+          case PruneSettings.Blocks _, PruneSettings.GivenPlan _ -> null;
+        };
+    return budget == null ? Double.POSITIVE_INFINITY : SearchBudget.parse(budget).seconds();
   }
 
   /**

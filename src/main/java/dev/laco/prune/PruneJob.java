@@ -491,7 +491,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           new FittedChoice(progress(), "", running, new PruneTelling(this::told))
               .run(
                   found.result,
-                  search.triesNeighbours(),
+                  search.neighbours(),
                   texts.quickFits(search.fit()),
                   texts.fit(),
                   sharedTime(running.backend(), texts)

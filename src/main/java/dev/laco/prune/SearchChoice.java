@@ -14,6 +14,7 @@ import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.Objective;
+import dev.laco.collapse.RemovalLimits;
 import dev.laco.collapse.Scorer;
 import dev.laco.collapse.SearchBudget;
 import dev.laco.collapse.SearchResult;
@@ -53,6 +54,8 @@ import org.jspecify.annotations.Nullable;
  * @param target the depth that is sought; null where a threshold is given
  * @param fit how weights are fitted afterwards; null where no weights are fitted
  * @param peers models of other people's methods that may be the result, too; null where none may
+ * @param neighbours the limits of models that are fitted, too, and differ from one of the search by
+ *     one removed layer; null where none is
  */
 @SuppressWarnings("exports")
 public record SearchChoice(
@@ -65,7 +68,8 @@ public record SearchChoice(
     long models,
     @Nullable Integer target,
     @Nullable FitRule fit,
-    @Nullable PeerModels peers) {
+    @Nullable PeerModels peers,
+    @Nullable RemovalLimits neighbours) {
   /** What helps where the paper's loop cannot do what is asked for. */
   private static final String ANOTHER_SEARCH =
       "use " + Setting.of("search") + " greedy or beam with a target";
@@ -106,20 +110,14 @@ public record SearchChoice(
     return target == null;
   }
 
-  /** Whether models are fitted, too, that differ from one of the search by one removed layer. */
-  public boolean triesNeighbours() {
-    return switch (settings) {
-      case PruneSettings.PaperLoop _ -> true;
-      case PruneSettings.BestMerges best -> best.align() == 1;
-      case PruneSettings.Blocks _, PruneSettings.GivenPlan _ -> false;
-    };
-  }
-
   /** The most models that are fitted on few tokens to choose the one that is fitted on all. */
   public int mostContenders() {
-    return settings instanceof PruneSettings.Blocks
-        ? BlockSearch.FOUND
-        : FittedChoice.mostContenders(triesNeighbours());
+    return switch (settings) {
+      case PruneSettings.PaperLoop _, PruneSettings.BestMerges _ ->
+          FittedChoice.mostContenders(neighbours != null);
+      case PruneSettings.Blocks _ -> BlockSearch.FOUND;
+      case PruneSettings.GivenPlan _ -> 1;
+    };
   }
 
   /** The blocks that a search in closed form measures; null for another search. */
@@ -302,6 +300,7 @@ public record SearchChoice(
         BlockSearch.FOUND,
         target,
         rule(rule, config),
+        null,
         null);
   }
 
@@ -358,6 +357,7 @@ public record SearchChoice(
         0,
         plan.depth(),
         fit,
+        null,
         null);
   }
 
@@ -437,7 +437,8 @@ public record SearchChoice(
         target == null ? settings.bases() : 4L * settings.bases(),
         target,
         fit,
-        null);
+        null,
+        limits(search, settings.highest(), 1));
   }
 
   private static double requireThreshold(@Nullable Double threshold) {
@@ -475,6 +476,7 @@ public record SearchChoice(
     settings.check(depth);
     requireAligned(align, depth, target);
     SearchBudget bound = bound(search);
+    RemovalLimits limits = limits(search, settings.highest(), align);
     return new SearchChoice(
         (ground, listener) ->
             new SpanSearch(settings, ground.source(), ground.scorer())
@@ -499,11 +501,14 @@ public record SearchChoice(
         settings.models(depth, target),
         target,
         fit,
-        settings.rules().contains(MergeRule.DROP)
-            ? new PeerModels(
-                // The default spares layers that nobody asked to be spared.
-                search.lowest() != null ? search.lowest() : 0, settings.highest(), align)
-            : null);
+        settings.rules().contains(MergeRule.DROP) ? new PeerModels(limits) : null,
+        align == 1 ? limits : null);
+  }
+
+  /** The layers that a model may lack which the search did not find itself. */
+  private static RemovalLimits limits(SearchSettings search, int highest, int align) {
+    // The default spares layers that nobody asked to be spared.
+    return new RemovalLimits(search.lowest() != null ? search.lowest() : 0, highest, align);
   }
 
   private static void requireAligned(int align, int depth, int target) {

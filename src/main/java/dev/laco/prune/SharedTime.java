@@ -74,7 +74,8 @@ record SharedTime(
   }
 
   /**
-   * A request with a rule that leaves time to train.
+   * A request with a rule that leaves time to train; where none does, with the quickest one. A
+   * search in closed form that was asked for has rules that fit and are not only scales.
    *
    * @param tried with a rule, or without one where a rule is to be chosen
    * @param choice makes the search of a request
@@ -84,13 +85,17 @@ record SharedTime(
     if (chosen || choice.apply(tried).fit() == null) {
       return tried;
     }
+    boolean closedForm = tried.search().strategy() == SearchSettings.Strategy.BLOCKS;
     List<String> rules =
         new ArrayList<>(
             FitRule.holding(model.config()).stream()
                 .filter(SharedTime::suitsTraining)
+                .filter(rule -> !closedForm || SearchChoice.closedForm(rule))
                 .map(FitRule::label)
                 .toList());
-    rules.add(MergeRule.DROP.label());
+    if (!closedForm) {
+      rules.add(MergeRule.DROP.label());
+    }
     return rules.stream()
         .map(tried::withRule)
         .filter(

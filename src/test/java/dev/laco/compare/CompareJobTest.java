@@ -5,17 +5,30 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.BadInputException;
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
+import dev.laco.Compute;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.JobEvent;
 import dev.laco.Model;
+import dev.laco.ResourceException;
 import dev.laco.UsageException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.Objective;
+import dev.laco.fit.FittedChoice;
+import dev.laco.fit.WholeText;
+import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
 import dev.laco.prune.TextSettings;
+import dev.laco.run.JobTexts;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
+import dev.laco.text.FitText;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -23,6 +36,8 @@ import java.util.List;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** A comparison without a command line. */
 final class CompareJobTest {
@@ -33,11 +48,15 @@ final class CompareJobTest {
   @TempDir Path folder;
 
   private CompareRequest request(int layers, String... strategies) {
+    return request(FIXTURE, layers, strategies);
+  }
+
+  private CompareRequest request(String fixture, int layers, String... strategies) {
     TextSettings texts =
         new TextSettings(
-            Fixtures.tokens(folder, FIXTURE, "calib"),
+            Fixtures.tokens(folder, fixture, "calib"),
             null,
-            Fixtures.tokens(folder, FIXTURE, "eval"));
+            Fixtures.tokens(folder, fixture, "eval"));
     return CompareRequest.of(Goal.layers(layers))
         .withTexts(texts)
         .withStrategies(List.of(strategies).stream().map(Strategy::named).toList());
@@ -100,6 +119,44 @@ final class CompareJobTest {
       CompareResult.LeftOut leftOut = result.leftOut().getFirst();
       assertEquals(Strategy.of(Strategy.Peer.SLIDING_WINDOW), leftOut.strategy());
       assertTrue(leftOut.reason().contains("leaves 1 layers"), leftOut::reason);
+    }
+  }
+
+  /** Neither is the memory of a fit planned, nor must the device be one that fits. */
+  @ParameterizedTest
+  @CsvSource({FIXTURE + ", shortgpt", "gemma2_std, laco-align"})
+  void noTextOfAFitIsReadWhereNothingIsFitted(String fixture, String strategy) {
+    CompareRequest request =
+        request(fixture, 6, "last", strategy)
+            .withFit(new FitSettings(folder.resolve("missing.txt"), null));
+    try (Model model = Model.open(Fixtures.model(fixture))) {
+      CompareResult result = new CompareJob(model, CPU, request).run();
+      assertEquals("last", result.rows().getFirst().strategy().label());
+      CompareJob fits =
+          new CompareJob(
+              model, CPU, request.withStrategies(List.of(Strategy.named("laco-reconstruct"))));
+      assertThrows(BadInputException.class, fits::run);
+    }
+  }
+
+  /** The scorer of a size is open while models are fitted and measured. */
+  @Test
+  void theMemoryIsThatOfTheScorerAndOfAFitTogether() {
+    FitSettings fit = new FitSettings(Fixtures.tokens(folder, FIXTURE, "eval"), null);
+    CompareRequest request = request(6, "laco-fit").withFit(fit);
+    try (Model model = Model.open(MODEL);
+        Backend backend = CpuBackend.open(Compute.AUTO, 1)) {
+      FitText text = JobTexts.fit(JobTexts.fitSource(model, fit.file()), model, null);
+      long scorer =
+          SweepScorer.bytes(
+              model.config(),
+              Fixtures.tokens(FIXTURE, "calib").stream().mapToLong(ids -> ids.length).sum(),
+              SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL));
+      long fitting = FittedChoice.bytes(backend, model.config(), text, WholeText.of(text));
+      DeviceSettings less = CPU.withMemory(scorer + fitting - 1, null);
+      CompareJob job = new CompareJob(model, less, request);
+      ResourceException e = assertThrows(ResourceException.class, job::run);
+      assertTrue(e.getMessage().contains("buffers need "), e::getMessage);
     }
   }
 

@@ -12,6 +12,7 @@ import dev.laco.Compute;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.JobEvent;
+import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.TestFiles;
 import dev.laco.UsageException;
@@ -31,6 +32,7 @@ import dev.laco.report.PruneReport;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -177,6 +179,50 @@ final class CurveJobTest {
     json.get("points")
         .forEach(point -> ((ObjectNode) point).remove(List.of("tokensPerSecond", "speedup")));
     return json;
+  }
+
+  /** The time that a sweep is expected to take is that of its comparison, too. */
+  @Test
+  void strategiesThatAreComparedAreExpectedAndThoseLeftOutSayWhy() {
+    String mixture = "qwen3_moe";
+    TextSettings texts =
+        new TextSettings(
+            Fixtures.tokens(folder, mixture, "calib"),
+            null,
+            Fixtures.tokens(folder, mixture, "eval"));
+    CurveRequest request =
+        new CurveRequest(
+            Stream.of(5, 4).map(Goal::layers).toList(),
+            "drop",
+            texts,
+            FitSettings.DEFAULT,
+            List.of(Strategy.named("last"), Strategy.named("sliding-window")));
+    JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
+    List<Set<String>> expected = new ArrayList<>();
+    CurveResult curve;
+    try (Model model = Model.open(Fixtures.model(mixture))) {
+      curve =
+          new CurveJob(model, CPU, request, folder.resolve("curve"))
+              .progressOf(progress)
+              .listener(
+                  event -> {
+                    if (event instanceof CurveEvent.Searched) {
+                      expected.add(progress.expected().keySet());
+                    }
+                  })
+              .run();
+    }
+    assertTrue(
+        expected
+            .getFirst()
+            .containsAll(List.of("held-out text, 5 layers", "held-out text, last, 5 layers")),
+        expected::toString);
+    assertEquals(2, curve.peers().size());
+    List<String> leftOut =
+        curve.warnings().stream()
+            .filter(warning -> warning.matches("sliding-window at [45] layers: left out: .*"))
+            .toList();
+    assertEquals(2, leftOut.size(), curve.warnings()::toString);
   }
 
   @Test

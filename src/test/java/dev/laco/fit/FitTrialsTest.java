@@ -17,10 +17,18 @@ import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.DType;
+import dev.laco.model.PackedSequences;
 import dev.laco.text.FitText;
 import dev.laco.transformer.RunningModel;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -40,6 +48,9 @@ class FitTrialsTest {
   private long bytes;
 
   private long most;
+
+  /** The different tokens of each batch that is made. */
+  private final List<Set<Integer>> batches = new ArrayList<>();
 
   @Test
   void whatComparesFitsTakesWhatIsPlanned() {
@@ -71,6 +82,31 @@ class FitTrialsTest {
     }
   }
 
+  /** Also where the beginning of the text that it sees has few documents. */
+  @Test
+  void aQuickFitSeesNothingOfTheDocumentsThatModelsAreComparedOn() {
+    // Every token of a document is its number.
+    List<FitText.Chunk> documents =
+        Stream.of(0, 7, 3, 5, 1, 2, 4, 6, 8)
+            .map(number -> new FitText.Chunk(filled(number), number, "a text"))
+            .toList();
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
+        Backend backend = counted(new ReferenceBackend(Compute.F32))) {
+      RunningModel running = new RunningModel(backend, model.config(), model);
+      try (FitTrials _ =
+          new FitTrials(
+              running, new FitText("a text", documents), QuickFits.of(FitRule.REFINE, false))) {
+        assertEquals(List.of(Set.of(7), Set.of(0, 3, 5), Set.of(7)), batches);
+      }
+    }
+  }
+
+  private static int[] filled(int number) {
+    int[] ids = new int[FitText.CHUNK_TOKENS];
+    Arrays.fill(ids, number);
+    return ids;
+  }
+
   /** The backend, whose tensors are counted. */
   private Backend counted(Backend backend) {
     return (Backend)
@@ -79,6 +115,10 @@ class FitTrialsTest {
             new Class<?>[] {Backend.class},
             (proxy, method, arguments) -> {
               try {
+                if (method.getName().equals("batch")) {
+                  int[] ids = ((PackedSequences) arguments[0]).tokens();
+                  batches.add(IntStream.of(ids).boxed().collect(Collectors.toSet()));
+                }
                 Object result = method.invoke(backend, arguments);
                 return result instanceof TensorArena arena ? new CountedArena(arena) : result;
               } catch (InvocationTargetException e) {

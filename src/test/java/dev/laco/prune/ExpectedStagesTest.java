@@ -12,6 +12,8 @@ import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.run.JobEstimate;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** What is known of the stages of a prune before they begin. */
 final class ExpectedStagesTest {
@@ -32,6 +34,24 @@ final class ExpectedStagesTest {
       ExpectedStages stages = new ExpectedStages(model, backend, search, texts);
       stages.expect(progress, true, true, fit, false);
       return new Expected(progress.expectedBeside(""), stages.quicker(progress, true));
+    }
+  }
+
+  /** The paper's loop has a budget, too, where it looks for a size. */
+  @ParameterizedTest
+  @EnumSource(names = {"LACO", "GREEDY", "BEAM"})
+  void aSearchEndsWithItsBudget(SearchSettings.Strategy strategy) {
+    try (Model model = Model.open(Fixtures.STORYTELLER);
+        Backend backend = new ReferenceBackend(Compute.F32)) {
+      PruneRequest request =
+          PruneRequest.of(Goal.layers(12))
+              .withRule("drop")
+              .withSearch(SearchSettings.of(strategy).withBudget("2s"));
+      SearchChoice search = SearchChoice.of(request, model);
+      PruneTexts texts = PruneTexts.read(request, search, model, 0);
+      JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
+      new ExpectedStages(model, backend, search, texts).expect(progress, true, true, 0, false);
+      assertEquals(2, progress.expected().get(PruneStages.SEARCH));
     }
   }
 

@@ -21,6 +21,7 @@ import dev.laco.collapse.Trial;
 import dev.laco.compare.CompareJob;
 import dev.laco.compare.CompareRequest;
 import dev.laco.compare.Strategy;
+import dev.laco.fit.FittedChoice;
 import dev.laco.report.ChoiceReport;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
@@ -39,6 +40,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** A prune without a command line. */
 final class PruneJobTest {
@@ -221,6 +223,40 @@ final class PruneJobTest {
       assertEquals(report.tokens() > 0, !fitted.isEmpty());
     }
     fitted.forEach(part -> assertTrue(part.done() <= part.total()));
+  }
+
+  /** Neighbours of the best models, and models of other methods, keep the limits of the search. */
+  @ParameterizedTest
+  @EnumSource(names = {"LACO", "BEAM"})
+  void noModelThatIsFittedLacksALayerOutsideTheLimits(SearchSettings.Strategy strategy) {
+    Path tokens = Fixtures.tokens(folder, FIXTURE, "eval");
+    PruneRequest limited =
+        request(FIXTURE, 10)
+            .withRule("fit")
+            .withFit(new FitSettings(tokens, 100))
+            .withSearch(
+                new SearchSettings(strategy, null, null, null, null, null, null, 4, 8, null));
+    FitReport fit = pruned(FIXTURE, limited, new ArrayList<>()).fit();
+    assertTrue(fit.contenders().size() > 2, fit.contenders()::toString);
+    for (FitReport.Contender contender : fit.contenders()) {
+      assertTrue(
+          contender.layers().containsAll(List.of(0, 1, 2, 3, 4, 8, 9, 10, 11)),
+          contender::toString);
+    }
+  }
+
+  /** What was to be the time of the fit is that of the training. */
+  @Test
+  void aFitThatIsLeftOutIsExpectedToTakeNoTime() {
+    String fixture = "llama_untied_gqa";
+    Path tokens = Fixtures.tokens(folder, fixture, "eval");
+    PruneRequest fits = request(fixture, 6).withRule("fit").withFit(new FitSettings(tokens, 100));
+    try (Model model = Model.open(Fixtures.model(fixture));
+        PruneJob job = new PruneJob(model, CPU, fits)) {
+      FitReport report = job.run().report().fit();
+      assertEquals(0, report.tokens());
+      assertEquals(0, job.progress().expected().get(FittedChoice.fitStage("")));
+    }
   }
 
   @Test

@@ -120,7 +120,10 @@ final class SearchChoiceTest {
     assertEquals(
         new PruneSettings.BestMerges(1, 4, 3, 1, 12, null, 6, null, Objective.NLL),
         SearchChoice.of(request, model).settings());
-    assertFalse(SearchChoice.of(request, model).triesNeighbours());
+    SearchChoice aligned = SearchChoice.of(request.withRule("fit"), model);
+    assertNull(aligned.neighbours());
+    // Three models of the search, and those of two other methods.
+    assertEquals(5, aligned.mostContenders());
   }
 
   @Test

@@ -68,6 +68,28 @@ final class SharedTimeTest {
     }
   }
 
+  /** It has no use for a rule that only scales weights, or fits none. */
+  @Test
+  void inAShortTimeASearchInClosedFormHasTheQuickestRuleThatItCanUse() {
+    try (Model model = Model.open(Fixtures.STORYTELLER);
+        Backend backend = new ReferenceBackend(Compute.F32)) {
+      PruneRequest asked =
+          PruneRequest.of(Goal.layers(12))
+              .withSearch(SearchSettings.of(SearchSettings.Strategy.BLOCKS))
+              .withWithin(1.0);
+      PruneTexts texts = PruneTexts.read(asked, SearchChoice.of(asked, model), model, 0);
+      for (double seconds = 1; seconds < 1e4; seconds *= 2) {
+        PruneRequest shared =
+            within(seconds, asked, model, backend, texts)
+                .withRule(asked, request -> SearchChoice.of(request, model));
+        assertNotNull(SearchChoice.of(shared, model).blocks(), shared.rule());
+        if (seconds == 1) {
+          assertEquals("map", shared.rule());
+        }
+      }
+    }
+  }
+
   @Test
   void theTimeDecidesOnHowManyTokensAModelIsFitted(@TempDir Path folder) throws IOException {
     // Twice as many tokens as are usual for the model.
