@@ -74,8 +74,8 @@ record SharedTime(
   }
 
   /**
-   * A request with a rule that leaves time to train; where none does, with the quickest one. A
-   * search in closed form that was asked for has rules that fit and are not only scales.
+   * A request with a rule that leaves time to train, or with the quickest one where none does.
+   * Where a search in closed form was asked for, only rules are tried for which it chooses layers.
    *
    * @param tried with a rule, or without one where a rule is to be chosen
    * @param choice makes the search of a request
