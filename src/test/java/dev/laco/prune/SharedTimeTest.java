@@ -20,11 +20,8 @@ import dev.laco.collapse.SearchBudget;
 import dev.laco.fit.FittedChoice;
 import dev.laco.heal.HealStage;
 import dev.laco.run.MemoryPlan;
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
@@ -91,12 +88,9 @@ final class SharedTimeTest {
   }
 
   @Test
-  void theTimeDecidesOnHowManyTokensAModelIsFitted(@TempDir Path folder) throws IOException {
-    // Twice as many tokens as are usual for the model.
-    String stories = Files.readString(Fixtures.STORYTELLER.resolve("fit.txt"));
-    Path text =
-        Files.writeString(
-            folder.resolve("text.txt"), String.join("\n---\n", Collections.nCopies(4, stories)));
+  void theTimeDecidesOnHowManyTokensAModelIsFitted(@TempDir Path folder) {
+    // Twice as many tokens as are usual for the model, beside those that the training holds out.
+    Path text = Fixtures.randomTokens(folder.resolve("text.json"), 0, 560, 200);
     try (Model model = Model.open(Fixtures.STORYTELLER);
         Backend backend = new ReferenceBackend(Compute.F32)) {
       PruneRequest asked =
@@ -150,7 +144,7 @@ final class SharedTimeTest {
       assertTrue(least.wholeFit(at(1), align, memory).text(late).layers().tokens() <= usual / 8);
       assertEquals(usual, ample.wholeFit(at(1), align, memory).text(late).layers().tokens());
       // A short text is fitted to as a whole: a part of it might hold nothing out.
-      Path little = Files.writeString(folder.resolve("little.txt"), stories.substring(0, 9000));
+      Path little = Fixtures.randomTokens(folder.resolve("little.json"), 0, 12, 200);
       PruneTexts some =
           PruneTexts.read(asked.withFit(new FitSettings(little, null)), search, model, 0);
       assertTrue(some.wholeFit().tokens() < 4096);
