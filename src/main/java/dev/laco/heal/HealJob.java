@@ -450,8 +450,8 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     requireSame("intermediate_size", ModelConfig::intermediateSize);
     String embedding = model.config().architecture().embedding();
     requireSameTensor(embedding, embedding);
-    String head = head(model.config());
-    String originalHead = head(original.config());
+    String head = model.config().head();
+    String originalHead = original.config().head();
     if (!head.equals(embedding) || !originalHead.equals(embedding)) {
       // The pruned model's head is applied to the original's hidden states, too.
       requireSameTensor(head, originalHead);
@@ -462,13 +462,6 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       first++;
     }
     return first;
-  }
-
-  /** The tensor of the output projection. */
-  private static String head(ModelConfig config) {
-    return config.tieWordEmbeddings()
-        ? config.architecture().embedding()
-        : config.architecture().head();
   }
 
   private void requireSameTensor(String name, String ofOriginal) {

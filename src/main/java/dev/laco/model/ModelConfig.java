@@ -234,6 +234,11 @@ public record ModelConfig(
     return architecture.normsOutputs();
   }
 
+  /** Name of the weight of the output projection: the embedding if the config ties the two. */
+  public String head() {
+    return tieWordEmbeddings ? architecture.embedding() : architecture.head();
+  }
+
   /** Which elements of a head are rotated together. */
   public RotaryPairs rotaryPairs() {
     return architecture.rotaryPairs();

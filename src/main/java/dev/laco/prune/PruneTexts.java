@@ -139,17 +139,14 @@ record PruneTexts(
     if (settings == null) {
       return null;
     }
-    boolean timed = request.within() != null;
     Path file = request.fit().file();
-    if (!settings.texts().isEmpty()) {
-      return HealStage.read(settings, model, timed);
-    }
-    if (source != null) {
-      return HealStage.of(settings, model, JobTexts.trainable(source), timed);
-    }
-    return file == null
-        ? HealStage.read(settings, model, timed)
-        : HealStage.of(settings, model, JobTexts.heal(model, List.of(file)), timed);
+    List<Path> files =
+        settings.texts().isEmpty() && file != null ? List.of(file) : settings.texts();
+    FitText text =
+        settings.texts().isEmpty() && source != null
+            ? JobTexts.trainable(source)
+            : JobTexts.heal(model, files);
+    return HealStage.of(settings, model, text, request.within() != null);
   }
 
   private static FitText fitBeside(FitText source, FitText training, @Nullable Integer tokens) {

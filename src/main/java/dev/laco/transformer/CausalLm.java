@@ -166,10 +166,7 @@ public final class CausalLm {
 
   /** The output projection; its weight is the embedding if the config ties the two. */
   public Head head() {
-    String name =
-        config.tieWordEmbeddings()
-            ? config.architecture().embedding()
-            : config.architecture().head();
-    return new Head(backend.weight(source.tensor(name)), config.unitHead(), config.logits());
+    return new Head(
+        backend.weight(source.tensor(config.head())), config.unitHead(), config.logits());
   }
 }
