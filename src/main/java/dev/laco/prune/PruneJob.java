@@ -249,6 +249,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       PruneTexts texts = read.of(search);
       tell(texts.calibrationRead());
       texts.warnings(model, search.fit()).forEach(this::warn);
+      texts.untrained(request, search, model).ifPresent(this::warn);
       PruneMemory memory = new PruneMemory(model, device, backend, search, texts);
       SweepOptions sweep = memory.sweep();
       if (request.leavesTrainingOpen()

@@ -23,6 +23,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -147,6 +148,14 @@ record PruneTexts(
             ? JobTexts.trainable(source)
             : JobTexts.heal(model, files);
     return HealStage.of(settings, model, text, request.within() != null);
+  }
+
+  /** What a user should know of a training that the request leaves open, and that there is not. */
+  Optional<String> untrained(PruneRequest request, SearchChoice search, Model model) {
+    boolean open = request.leavesTrainingOpen() && request.fit().tokens() == null;
+    return open && heal == null && fitSource != null && fit != null
+        ? ShortTraining.tooLarge(fitSource, fit, ShortTraining.trained(search, model))
+        : Optional.empty();
   }
 
   private static FitText fitBeside(FitText source, FitText training, @Nullable Integer tokens) {

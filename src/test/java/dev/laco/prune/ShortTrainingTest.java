@@ -16,10 +16,13 @@ import dev.laco.heal.HealStage;
 import dev.laco.report.PruneReport;
 import dev.laco.report.TrainingStart;
 import dev.laco.run.MemoryPlan;
+import dev.laco.text.FitText;
 import dev.laco.training.Residence;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
@@ -46,6 +49,18 @@ final class ShortTrainingTest {
     assertNull(tokens(request(64_000, FITTED - 8)));
     // An eighth of the documents is held out, and the fit takes what is left of the others.
     assertNull(tokens(request(23_000, FITTED)));
+  }
+
+  /** The default text gives a fit 131,072 tokens, and a quarter of them is left. */
+  @Test
+  void aTrainingThatIsLeftOutSinceTheModelIsTooLargeIsTold() {
+    FitText source = text(163_840);
+    FitText fit = source.limit(131_072);
+    String told = ShortTraining.tooLarge(source, fit, 1_600_000_000).orElseThrow();
+    assertTrue(told.contains("32,768 tokens are fewer than 8 steps"), told);
+    assertTrue(told.contains("healTokens"), told);
+    assertEquals(Optional.empty(), ShortTraining.tooLarge(source, fit, 1_599_000_000));
+    assertEquals(Optional.empty(), ShortTraining.tooLarge(fit, fit, 1_600_000_000));
   }
 
   @Test
@@ -179,6 +194,12 @@ final class ShortTrainingTest {
       }
     }
     return high;
+  }
+
+  /** A text of chunks of 256 tokens, all 0. */
+  private static FitText text(int tokens) {
+    FitText.Chunk chunk = new FitText.Chunk(new int[FitText.CHUNK_TOKENS], 0, "text");
+    return new FitText("text", Collections.nCopies(tokens / FitText.CHUNK_TOKENS, chunk));
   }
 
   /** A training of all layers on the text of the fit. */
