@@ -11,6 +11,11 @@ import java.util.Map;
  * of time asks. None of these methods computes anything on tensors.
  */
 public interface Device {
+  /**
+   * How much longer operations in f64 take than products of f32, where f64 has half of the rate.
+   */
+  double F64_SLOWER = 3;
+
   /** What the device is, and how much of its memory is free at the time of the call. */
   DeviceInfo info();
 
@@ -51,6 +56,14 @@ public interface Device {
    * CPU it is measured when it is first asked for.
    */
   double operationsPerSecond(DType productType);
+
+  /**
+   * About how many operations in f64 a second factorisations and triangular systems do, for
+   * estimates.
+   */
+  default double f64OperationsPerSecond() {
+    return operationsPerSecond(DType.F32) / F64_SLOWER;
+  }
 
   /** {@link #operationsPerSecond} of every type in which the device multiplies. */
   default Map<DType, Double> productRates() {

@@ -81,6 +81,9 @@ public interface DeviceMemory extends Device {
    */
   void copy(Tensor from, Tensor to);
 
+  /** Sets all elements of a tensor of any dtype to 0. */
+  void zero(Tensor to);
+
   /** Copies the elements of an f32 tensor into an array of exactly so many elements. */
   void download(Tensor from, float[] to);
 

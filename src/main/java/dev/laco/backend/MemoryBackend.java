@@ -79,6 +79,11 @@ public abstract class MemoryBackend implements Backend {
   }
 
   @Override
+  public final void zero(Tensor to) {
+    data(to).fill((byte) 0);
+  }
+
+  @Override
   public final void download(Tensor from, float[] to) {
     OpChecks.transfer(from, to);
     MemorySegment.copy(data(from), ValueLayout.JAVA_FLOAT_UNALIGNED, 0, to, 0, to.length);

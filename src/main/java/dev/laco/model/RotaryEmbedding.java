@@ -1,5 +1,6 @@
 package dev.laco.model;
 
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -8,10 +9,19 @@ import java.util.List;
  * rounding of an angle is part of the model, which was trained and is used with it.
  */
 public final class RotaryEmbedding {
+  /**
+   * Positions whose cosines and sines are kept; computing them takes longer than a GPU's layers.
+   */
+  private static final int MOST_KEPT = 8192;
+
   private final RopeParameters parameters;
   private final int headDim;
+  private final float scale;
   private final float[] frequencies;
   private final float[] longFrequencies;
+
+  /** Cosines and sines of the first positions by {@link #frequencies}. */
+  private volatile Table kept;
 
   /**
    * @param headDim rotated width of a head, even
@@ -32,7 +42,22 @@ public final class RotaryEmbedding {
         parameters.scaling() instanceof RopeParameters.LongRope longRope
             ? byFactors(longRope.longFactors())
             : frequencies;
+    this.scale =
+        switch (parameters.scaling()) {
+          case RopeParameters.Yarn yarn -> (float) yarn.attentionFactor();
+          case RopeParameters.LongRope longRope -> (float) longRope.attentionFactor();
+          default -> 1f;
+        };
+    this.kept = new Table(new float[0], new float[0]);
   }
+
+  /**
+   * Cosines and sines of consecutive positions.
+   *
+   * @param cosines of all pairs of a position, then those of the next
+   * @param sines likewise
+   */
+  private record Table(float[] cosines, float[] sines) {}
 
   /** Number of angles of a token: half the rotated width of a head. */
   public int pairs() {
@@ -44,38 +69,69 @@ public final class RotaryEmbedding {
    * on, for every token of the batch.
    */
   public void fill(PackedSequences batch, float[] cosine, float[] sine, int from) {
-    float scale =
-        switch (parameters.scaling()) {
-          case RopeParameters.Yarn yarn -> (float) yarn.attentionFactor();
-          case RopeParameters.LongRope longRope -> (float) longRope.attentionFactor();
-          default -> 1f;
-        };
     int pairs = pairs();
     for (int s = 0; s < batch.sequences(); s++) {
-      float[] inverse = frequenciesFor(batch.past()[s] + batch.length(s));
-      for (int t = batch.offsets()[s]; t < batch.offsets()[s + 1]; t++) {
-        float position = batch.past()[s] + t - batch.offsets()[s];
-        for (int i = 0; i < pairs; i++) {
-          double angle = position * inverse[i];
-          cosine[from + t * pairs + i] = (float) Math.cos(angle) * scale;
-          sine[from + t * pairs + i] = (float) Math.sin(angle) * scale;
-        }
+      int past = batch.past()[s];
+      int end = past + batch.length(s);
+      float[] inverse = frequenciesFor(end);
+      int known = hasUsualFrequencies(end) ? Math.clamp(MOST_KEPT, past, end) : past;
+      int at = from + batch.offsets()[s] * pairs;
+      if (known > past) {
+        Table table = kept(known);
+        System.arraycopy(table.cosines, past * pairs, cosine, at, (known - past) * pairs);
+        System.arraycopy(table.sines, past * pairs, sine, at, (known - past) * pairs);
+      }
+      rotate(inverse, known, end, cosine, sine, at + (known - past) * pairs);
+    }
+  }
+
+  /** A table of at least the first {@code positions} positions. */
+  private Table kept(int positions) {
+    Table table = kept;
+    int before = table.cosines.length / pairs();
+    if (positions > before) {
+      int grown = Math.min(MOST_KEPT, Math.max(positions, 2 * before));
+      float[] cosines = Arrays.copyOf(table.cosines, grown * pairs());
+      float[] sines = Arrays.copyOf(table.sines, grown * pairs());
+      rotate(frequencies, before, grown, cosines, sines, before * pairs());
+      table = new Table(cosines, sines);
+      kept = table;
+    }
+    return table;
+  }
+
+  /** Writes the cosines and sines of positions from {@code first} to before {@code end}. */
+  private void rotate(float[] inverse, int first, int end, float[] cosine, float[] sine, int from) {
+    int at = from;
+    for (int position = first; position < end; position++) {
+      for (int i = 0; i < pairs(); i++) {
+        double angle = (float) position * inverse[i];
+        cosine[at] = (float) Math.cos(angle) * scale;
+        sine[at] = (float) Math.sin(angle) * scale;
+        at++;
       }
     }
   }
 
+  /** Whether a sequence of such a length rotates by {@link #frequencies}. */
+  private boolean hasUsualFrequencies(int length) {
+    return switch (parameters.scaling()) {
+      case RopeParameters.Dynamic dynamic -> length <= dynamic.originalPositions();
+      case RopeParameters.LongRope longRope -> length <= longRope.originalPositions();
+      default -> true;
+    };
+  }
+
   private float[] frequenciesFor(int length) {
-    if (parameters.scaling() instanceof RopeParameters.Dynamic dynamic
-        && length > dynamic.originalPositions()) {
+    if (hasUsualFrequencies(length)) {
+      return frequencies;
+    }
+    if (parameters.scaling() instanceof RopeParameters.Dynamic dynamic) {
       double grown =
           dynamic.factor() * length / dynamic.originalPositions() - (dynamic.factor() - 1);
       return base(parameters.theta() * Math.pow(grown, headDim / (headDim - 2.0)));
     }
-    if (parameters.scaling() instanceof RopeParameters.LongRope longRope
-        && length > longRope.originalPositions()) {
-      return longFrequencies;
-    }
-    return frequencies;
+    return longFrequencies;
   }
 
   /** The frequencies without scaling: {@code 1 / theta^(2i / headDim)} for pair {@code i}. */

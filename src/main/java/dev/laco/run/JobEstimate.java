@@ -36,7 +36,7 @@ public final class JobEstimate {
   /** Tokens that a token attends to in the mean: half of a chunk of text. */
   private static final int ATTENDED = FitText.CHUNK_TOKENS / 2;
 
-  /** How much longer operations of attention take than products of f32. */
+  /** How much longer operations of attention take than products in the same type. */
   private static final double ATTENTION_SLOWER = 2;
 
   /** Values that one CPU thread reads and writes in a second. */
@@ -56,9 +56,6 @@ public final class JobEstimate {
    * products with the tokens that the expert is given.
    */
   private static final int UPDATE_VALUES = 7;
-
-  /** How much longer operations in f64 take than products of f32. */
-  private static final double F64_SLOWER = 3;
 
   /**
    * Passes that gradients by hidden states cost: two forward, since results are not kept, and one
@@ -86,14 +83,19 @@ public final class JobEstimate {
   /** Operations of products of f32 in a second. */
   private final double f32Products;
 
+  /** Operations in f64 in a second. */
+  private final double f64;
+
   /** Seconds in which a value is read and written. */
   private final double value;
 
   /** Estimates for jobs of a model on a device. */
   public JobEstimate(Model model, Device backend) {
     config = model.config();
-    products = backend.operationsPerSecond(backend.productType(model.weightType()));
+    DType type = backend.productType(model.weightType());
+    products = backend.operationsPerSecond(type);
     f32Products = backend.operationsPerSecond(DType.F32);
+    f64 = backend.f64OperationsPerSecond();
     value = secondsPerValue(backend);
     int last = config.numHiddenLayers() - 1;
     long layerValues =
@@ -102,7 +104,11 @@ public final class JobEstimate {
     long active = config.activeParameters(last);
     // A score and its part of the sum of values.
     attention =
-        4.0 * config.numAttentionHeads() * config.headDim() * ATTENTION_SLOWER / f32Products;
+        4.0
+            * config.numAttentionHeads()
+            * config.headDim()
+            * ATTENTION_SLOWER
+            / backend.operationsPerSecond(backend.keyValueType(type, config.headDim()));
     layer = 2.0 * active / products + ATTENDED * attention + layerValues * value;
     update = (double) UPDATE_VALUES * (config.layerParameters(last) - active) * value;
     head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
@@ -186,7 +192,7 @@ public final class JobEstimate {
     double lengths = (double) blocks.removed() / blocks.align();
     double fit =
         2 * (features * (features + heldOut) + lengths * heldOut * config.hiddenSize()) / products;
-    double system = (features / 3 + 2 * heldOut) * features * features * F64_SLOWER / f32Products;
+    double system = (features / 3 + 2 * heldOut) * features * features / f64;
     int depth = blocks.highest() - blocks.lowest();
     int layers = config.numHiddenLayers();
     double predictions =

@@ -103,15 +103,22 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
     return CudaBackend.open(settings.compute(), ordinal, settings.cudaBinding(), settings.memory());
   }
 
-  /** The first GPU if it can be used, else the processor. */
+  /** The first GPU that can be used, else the processor. */
   private static OpenDevice auto(DeviceSettings settings, ModelConfig model) {
-    try {
-      return new OpenDevice(gpu(settings, 0), "auto: the first GPU");
-    } catch (NoCudaException e) {
-      return new OpenDevice(cpu(settings, model), "auto: " + e.reason());
-    } catch (ResourceException e) {
-      return new OpenDevice(cpu(settings, model), "auto: " + e.getMessage());
+    String reason = "";
+    int devices = 1;
+    for (int ordinal = 0; ordinal < devices; ordinal++) {
+      try {
+        CudaBackend gpu = gpu(settings, ordinal);
+        return new OpenDevice(gpu, "auto: " + (ordinal == 0 ? "the first GPU" : reason));
+      } catch (ResourceException e) {
+        if (ordinal == 0) {
+          reason = e instanceof NoCudaException none ? none.reason() : e.getMessage();
+          devices = CudaBackend.devices(settings.cudaBinding());
+        }
+      }
     }
+    return new OpenDevice(cpu(settings, model), "auto: " + reason);
   }
 
   /**

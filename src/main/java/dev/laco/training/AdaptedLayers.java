@@ -210,9 +210,9 @@ final class AdaptedLayers extends TrainedLayers {
     Map<TensorSpec, Tensor> gradients = new HashMap<>();
     trained(index)
         .forEach(
-            (spec, weight) -> {
+            (spec, _) -> {
               Tensor gradient = tensor(whole, spec);
-              TrainedTensor.clear(backend, gradient, weight);
+              backend.zero(gradient);
               gradients.put(spec, gradient);
             });
     return LayerWeights.of(gradients);

@@ -319,6 +319,8 @@ public final class Distillation implements AutoCloseable {
   private double rehearse(List<FitText.Chunk> chunks) {
     long start = System.nanoTime();
     gradients(chunks, settings.labels().share());
+    // A GPU computes gradients until somebody waits for them.
+    layers.gradientNorm();
     layers.forEach(TrainedLayers.Use.EVERYTHING, tensor -> tensor.forget(backend));
     return Seconds.since(start);
   }
@@ -628,7 +630,7 @@ public final class Distillation implements AutoCloseable {
    *
    * @param loss mean of the step's tokens
    * @param norm of all gradients, before clipping
-   * @param seconds in which they were computed
+   * @param seconds in which they and their norm were computed
    */
   private record Gradients(double loss, double norm, double seconds) {
     boolean areFinite() {
@@ -640,10 +642,10 @@ public final class Distillation implements AutoCloseable {
   private Gradients step(int number, double rate, double labelShare, List<FitText.Chunk> chunks) {
     long start = System.nanoTime();
     double loss = gradients(chunks, labelShare);
-    double seconds = Seconds.since(start);
     TrainingOps training = backend.training();
+    // A GPU computes gradients until somebody waits for them.
     double norm = layers.gradientNorm();
-    Gradients gradients = new Gradients(loss, norm, seconds);
+    Gradients gradients = new Gradients(loss, norm, Seconds.since(start));
     if (!gradients.areFinite()) {
       return gradients;
     }

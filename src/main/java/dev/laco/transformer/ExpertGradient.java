@@ -76,7 +76,7 @@ final class ExpertGradient {
     int tokens = Math.toIntExact(input.rows());
     // By the share that each token gives to each expert; 0 where it gives none.
     double[][] byShare = new double[tokens][mixture.experts()];
-    backend.upload(new float[Math.toIntExact(byInput.elements())], byInput);
+    backend.zero(byInput);
     for (int e = 0; e < mixture.experts(); e++) {
       int[] rows = routing.rows(e);
       if (rows.length > 0) {

@@ -124,28 +124,10 @@ public record TrainedTensor(
     }
   }
 
-  /**
-   * Forgets the gradient and what AdamW holds of gradients, which may be no numbers; the weight
-   * stays, and is finite.
-   */
+  /** Forgets the gradient and what AdamW holds of gradients, which may be no numbers. */
   public void forget(Backend backend) {
-    clear(backend, gradient, weight);
-    moments.tensors().values().forEach(tensor -> copyZeros(backend, tensor));
-  }
-
-  /** Fills a tensor with the gradient, which has zeros only. */
-  private void copyZeros(Backend backend, Tensor tensor) {
-    Tensor zeros = gradient.reshape(gradient.elements(), 1);
-    Tensor to = tensor.reshape(tensor.elements(), 1);
-    for (long from = 0; from < to.rows(); from += zeros.rows()) {
-      long end = Math.min(from + zeros.rows(), to.rows());
-      backend.copy(zeros.slice(0, end - from), to.slice(from, end));
-    }
-  }
-
-  /** Sets a tensor of f32 to zeros; {@code like} has its shape, and finite elements. */
-  public static void clear(Backend backend, Tensor tensor, Tensor like) {
-    backend.mix(List.of(new TensorMix(tensor, new double[] {0}, List.of(like))));
+    backend.zero(gradient);
+    moments.tensors().values().forEach(backend::zero);
   }
 
   /** Whether the tensor is a matrix: weights of norms and biases do not decay. */

@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.Locale;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** What every backend must do with its memory, and say of its device. */
@@ -185,6 +186,26 @@ public abstract class MemoryContract extends Contract {
       Arrays.fill(values, 1);
       backend.download(arena.allocate(DType.F32, 3, 4), values);
       assertTrue(Arrays.equals(values, new float[12]));
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void zeroesATensorAndNothingBesideIt(DType dtype) {
+    try (Arena memory = Arena.ofShared();
+        TensorArena arena = backend.arena()) {
+      Tensor values = arena.allocate(DType.F32, 4, 3);
+      backend.upload(new float[] {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, values);
+      Tensor all = arena.allocate(dtype, 4, 3);
+      backend.copy(values, all);
+      backend.zero(all.slice(1, 3));
+      HostTensor found = HostTensor.allocate(memory, "all", dtype, List.of(4L, 3L));
+      backend.download(all, found);
+      MemoryTensor rows = MemoryTensor.of(found);
+      assertArrayEquals(new float[] {1, 2, 3}, rows.row(0));
+      assertArrayEquals(new float[3], rows.row(1));
+      assertArrayEquals(new float[3], rows.row(2));
+      assertArrayEquals(new float[] {10, 11, 12}, rows.row(3));
     }
   }
 

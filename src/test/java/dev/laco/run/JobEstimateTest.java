@@ -9,6 +9,7 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.SparseCheckpoint;
+import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.FitRule;
 import dev.laco.fit.QuickFits;
 import dev.laco.model.DType;
@@ -44,6 +45,10 @@ class JobEstimateTest {
   }
 
   private static Backend device(DeviceInfo info, double rate) {
+    return device(info, rate, rate / 3);
+  }
+
+  private static Backend device(DeviceInfo info, double rate, double f64) {
     return (Backend)
         Proxy.newProxyInstance(
             JobEstimateTest.class.getClassLoader(),
@@ -51,7 +56,8 @@ class JobEstimateTest {
             (proxy, method, arguments) ->
                 switch (method.getName()) {
                   case "operationsPerSecond" -> rate;
-                  case "productType" -> DType.BF16;
+                  case "productType", "keyValueType" -> DType.BF16;
+                  case "f64OperationsPerSecond" -> f64;
                   case "info" -> info;
                   case "hostThreads" -> 2;
                   default -> throw new UnsupportedOperationException(method.getName());
@@ -68,6 +74,18 @@ class JobEstimateTest {
     assertTrue(layers > 1.8 * products, layers + " and " + products);
     // However fast products are.
     assertTrue(new JobEstimate(model, processor(1e18)).pass(1_000_000, 16) > 10);
+  }
+
+  /** The systems of the search in closed form are solved in f64. */
+  @Test
+  void aCardWhoseF64IsSlowSearchesLonger() {
+    DeviceInfo gpu =
+        new DeviceInfo(DeviceInfo.Kind.CUDA, "cuda", new DeviceInfo.Memory(1L << 30, 1e12));
+    BlockSettings blocks = new BlockSettings(1, 16, 1, 3);
+    FitText text = JobTexts.fit(JobTexts.fitSource(model, null), model, 1 << 17);
+    double usual = new JobEstimate(model, device(gpu, 5e13)).blocks(blocks, text);
+    double slow = new JobEstimate(model, device(gpu, 5e13, 5e13 / 64)).blocks(blocks, text);
+    assertTrue(slow > 1.5 * usual, slow + " and " + usual);
   }
 
   @Test

@@ -6,11 +6,15 @@ import java.lang.foreign.MemorySegment;
  * Memory for tables of arguments that kernels read. A table is written to pinned host memory and
  * copied to the same offset of a device buffer, in the order of the compute stream. Once somebody
  * has waited for the stream, all of the memory is used again; a scoring pass ends by such a wait,
- * so that no events are needed. If the memory is full before that, {@link #table} waits.
+ * so that no events are needed. If the memory is full before that, {@link #table} waits, and makes
+ * room for as many tables as there are in a few layers.
  */
 final class ArgumentRing {
   private static final long BYTES = 1L << 20;
   private static final long ALIGNMENT = 64;
+
+  /** How many of its largest tables the memory has room for, so that few of them wait. */
+  private static final long LARGEST = 16;
 
   private final CudaContext context;
   private final CudaStream stream;
@@ -44,11 +48,12 @@ final class ArgumentRing {
   }
 
   private void grow(long bytes) {
-    if (bytes > device.bytes()) {
+    long room = LARGEST * bytes;
+    if (room > device.bytes()) {
       host.close();
       device.close();
-      host = new PinnedBuffer(context, bytes, "kernel arguments");
-      device = new DeviceBuffer(context, bytes, "kernel arguments");
+      host = new PinnedBuffer(context, room, "kernel arguments");
+      device = new DeviceBuffer(context, room, "kernel arguments");
     }
   }
 

@@ -221,6 +221,15 @@ public final class CudaBackend implements Backend {
     }
   }
 
+  /** How many devices the driver sees; 0 where there is no driver that can be used. */
+  public static int devices(CudaBinding binding) {
+    try {
+      return CudaProbe.driver(binding).deviceCount();
+    } catch (NoCudaException e) {
+      return 0;
+    }
+  }
+
   /** {@inheritDoc} Where a setting bounds the memory, batches are small. */
   @Override
   public int batchTokens(int least, long bytesPerToken) {
@@ -262,6 +271,12 @@ public final class CudaBackend implements Backend {
   @Override
   public double operationsPerSecond(DType productType) {
     return REACHED * context.device().mostOperationsPerSecond(productType);
+  }
+
+  @Override
+  public double f64OperationsPerSecond() {
+    double slower = context.device().hasFastF64() ? F64_SLOWER : CudaDevice.SLOW_F64;
+    return operationsPerSecond(DType.F32) / slower;
   }
 
   CudaContext context() {
@@ -1240,6 +1255,13 @@ public final class CudaBackend implements Backend {
     OpChecks.transfer(to, from);
     context.enter();
     staging.upload(MemorySegment.ofArray(from), output(to), stream);
+  }
+
+  @Override
+  public void zero(Tensor to) {
+    context.enter();
+    long bytes = to.elements() * to.dtype().byteSize();
+    context.driver().zero(output(to), bytes, stream.handle());
   }
 
   @Override

@@ -23,6 +23,9 @@ record CudaDevice(
     long totalMemory,
     double clocks,
     double bytesPerSecond) {
+  /** How much longer most chips without {@link #hasFastF64} take for f64 than for f32. */
+  static final double SLOW_F64 = 64;
+
   static CudaDevice of(CudaDriver driver, int ordinal) {
     int handle = driver.device(ordinal);
     return new CudaDevice(
@@ -49,7 +52,8 @@ record CudaDevice(
 
   /**
    * The peak rate of products in a type, in operations a second: that of tensor cores for the
-   * 16-bit types, that of ordinary cores for f32.
+   * 16-bit types, that of ordinary cores for f32. Tensor cores of GeForce cards sum in f32 at half
+   * of the rate that the same chips have in cards for workstations.
    */
   double mostOperationsPerSecond(DType type) {
     boolean firstOfItsKind = major == 8 && minor == 0;
@@ -60,7 +64,7 @@ record CudaDevice(
         * switch (major) {
           case 9 -> 4096;
           case 10 -> 8192;
-          default -> firstOfItsKind ? 2048 : 1024;
+          default -> firstOfItsKind ? 2048 : name.contains("GeForce") ? 512 : 1024;
         };
   }
 

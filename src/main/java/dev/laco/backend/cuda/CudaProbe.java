@@ -99,7 +99,7 @@ public final class CudaProbe {
    * Reports what this machine has, up to the first thing that is missing.
    *
    * @param say called with the name of each thing and its description
-   * @throws ResourceException if the first device cannot be used: what is missing and what to do
+   * @throws ResourceException if no device can be used: what is missing and what to do
    */
   public static void report(BiConsumer<String, String> say) {
     CudaDriver driver = driver(CudaBinding.FFM);
@@ -108,7 +108,7 @@ public final class CudaProbe {
       say.accept("cuda:" + ordinal, CudaDevice.of(driver, ordinal).description());
     }
     say.accept("cudaBinding", "ffm, since it needs no library of its own; " + jcuda());
-    device(driver, 0);
+    requireDevice(driver);
     KernelImages images = KernelImages.forDriver(driver.version());
     images.require();
     say.accept("cudaKernels", images.location());
@@ -132,6 +132,20 @@ public final class CudaProbe {
               + Setting.of("compute")
               + " f32, too; unset it");
     }
+  }
+
+  /** Throws what is wrong with the first device, if our kernels run on none. */
+  private static void requireDevice(CudaDriver driver) {
+    NoCudaException first = null;
+    for (int ordinal = 0; ordinal < driver.deviceCount(); ordinal++) {
+      try {
+        device(driver, ordinal);
+        return;
+      } catch (NoCudaException e) {
+        first = first == null ? e : first;
+      }
+    }
+    throw first == null ? noDevice() : first;
   }
 
   /** Description of cuSOLVER, or of what replaces it: a fit can also solve on the host. */

@@ -34,6 +34,23 @@ class CudaDeviceTest {
     assertEquals(sheet, CudaDevice.bytesPerSecond(kilohertz, bits), 0.01 * sheet, card);
   }
 
+  /** Multiprocessors and clocks of data sheets, and what they say of dense bf16 with f32 sums. */
+  @ParameterizedTest
+  @CsvSource({
+    "NVIDIA H100 80GB HBM3, 9, 0, 132, 1830, 989e12, true",
+    "NVIDIA A100-SXM4-80GB, 8, 0, 108, 1410, 312e12, true",
+    "NVIDIA L40S, 8, 9, 142, 2520, 362e12, false",
+    "NVIDIA GeForce RTX 4090, 8, 9, 128, 2520, 165e12, false",
+    "NVIDIA GeForce RTX 3090, 8, 6, 82, 1695, 71e12, false",
+    "NVIDIA GeForce RTX 5090, 12, 0, 170, 2407, 209.5e12, false"
+  })
+  void theRateOfTensorCoresIsThatOfTheDataSheet(
+      String card, int major, int minor, int count, double megahertz, double sheet, boolean f64) {
+    CudaDevice device = new CudaDevice(0, 0, card, major, minor, 0, count * megahertz * 1e6, 0);
+    assertEquals(sheet, device.mostOperationsPerSecond(DType.BF16), 0.02 * sheet);
+    assertEquals(f64, device.hasFastF64());
+  }
+
   @Test
   @OnStandIn
   void saysWhatIsFreeNowAndHowFastItIsRead() {

@@ -145,6 +145,7 @@ class NarrowedInputTest {
       case "addSquares" -> new Object[] {x(), tensor(1, 6)};
       case "download whole" -> new Object[] {x(), host(DType.F32, 2, 6)};
       case "download" -> new Object[] {x(), new float[12]};
+      case "zero" -> new Object[] {x()};
       case "upload" -> new Object[] {normal(12), x()};
       case "ridge" -> new Object[] {gram(), new Difference(x(), x()), 0.1, 0.1, x()};
       case "whitening" -> new Object[] {gram().all(), 6L, 0.1, tensor(6, 6)};

@@ -56,6 +56,14 @@ class CudaChoiceTest {
   }
 
   @Test
+  void autoTakesTheNextGpuWhereTheFirstIsFull() {
+    EmulatedDevice.deviceCount(2);
+    EmulatedDevice.failAllocation(1);
+    String taken = eval("auto");
+    assertTrue(taken.matches("cuda:1 .*; auto: .*cuda:0.* memory.*"), taken);
+  }
+
+  @Test
   void theDeviceSaysThatItIsEmulatedAndByWhichBindingItIsCalled() {
     String ffm = eval("cuda");
     assertTrue(
