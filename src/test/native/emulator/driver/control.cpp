@@ -136,6 +136,10 @@ void laco_standin_device_count(int count) {
   with_lock([=](Driver& d) { d.settings.devices = std::clamp(count, 0, standin::kMaxDevices); });
 }
 
+void laco_standin_old_devices(int count) {
+  with_lock([=](Driver& d) { d.settings.old_devices = count; });
+}
+
 void laco_standin_memory(int64_t total) {
   with_lock([=](Driver& d) { d.settings.memory = static_cast<size_t>(total); });
 }

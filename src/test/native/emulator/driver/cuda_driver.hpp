@@ -193,6 +193,7 @@ LACO_API void laco_standin_fail_launch(int64_t nth, int code);
 LACO_API void laco_standin_driver_version(int version);
 LACO_API void laco_standin_compute_capability(int major, int minor);
 LACO_API void laco_standin_device_count(int count);
+LACO_API void laco_standin_old_devices(int count);  // so many of the first devices have compute capability 7
 // Of each device, in bytes.
 LACO_API void laco_standin_memory(int64_t total);
 // Every function of modules that are loaded from now on has so much static shared memory, beside what its machine code

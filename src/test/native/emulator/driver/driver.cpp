@@ -325,7 +325,7 @@ CUresult cuDeviceGetAttribute(int* value, int attribute, CUdevice device) {
         *value = 1;
         break;
       case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
-        *value = d.settings.major;
+        *value = device < d.settings.old_devices ? 7 : d.settings.major;
         break;
       case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
         *value = d.settings.minor;

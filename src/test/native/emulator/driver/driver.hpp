@@ -103,6 +103,7 @@ struct Settings {
   int major = 9;
   int minor = 0;
   int devices = 1;
+  int old_devices = 0;  // the first ones, of compute capability 7.0
   size_t memory = size_t{8} << 30;
   size_t static_shared = 0;  // of every function, beside its machine code's
 };

@@ -95,6 +95,11 @@ public final class EmulatedDevice {
     call("laco_standin_device_count", count);
   }
 
+  /** So many of the first devices have a compute capability of 7, for which there is no kernel. */
+  public static void oldDevices(int count) {
+    call("laco_standin_old_devices", count);
+  }
+
   /** Bytes of memory of the device. */
   public static void memory(long bytes) {
     call("laco_standin_memory", bytes);

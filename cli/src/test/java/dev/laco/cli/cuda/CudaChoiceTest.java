@@ -56,11 +56,15 @@ class CudaChoiceTest {
   }
 
   @Test
-  void autoTakesTheNextGpuWhereTheFirstIsFull() {
+  void autoTakesTheNextGpuWhereTheFirstCannotBeUsed() {
     EmulatedDevice.deviceCount(2);
-    EmulatedDevice.failAllocation(1);
+    EmulatedDevice.oldDevices(1);
     String taken = eval("auto");
-    assertTrue(taken.matches("cuda:1 .*; auto: .*cuda:0.* memory.*"), taken);
+    assertTrue(
+        taken.matches("cuda:1 .*; auto: cuda:0 .*: kernels need compute capability 8\\.0"), taken);
+    assertTrue(eval("cuda:1").startsWith("cuda:1 ("));
+    JsonNode report = Laco.run("doctor", "--json").succeeded().json();
+    assertEquals("usable", report.get("cuda").textValue());
   }
 
   @Test
