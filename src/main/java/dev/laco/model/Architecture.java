@@ -904,7 +904,7 @@ public final class Architecture {
   /** The tensors of a layer while they are listed: roles of one name become rows of one tensor. */
   private static final class Stored {
     private final TensorNames names;
-    private final SequencedMap<String, TensorSpec> bySuffix = new LinkedHashMap<>();
+    private final SequencedMap<String, Rows> bySuffix = new LinkedHashMap<>();
 
     Stored(TensorNames names) {
       this.names = names;
@@ -926,18 +926,37 @@ public final class Architecture {
     }
 
     void add(LayerRole role, int expert, long rows, List<Long> columns) {
-      String suffix = names.suffix(role, expert);
-      TensorSpec before = bySuffix.get(suffix);
-      long from = before == null ? 0 : before.shape().getFirst();
-      List<Long> shape = new ArrayList<>(columns);
-      shape.addFirst(from + rows);
-      List<TensorSpec.Part> parts = new ArrayList<>(before == null ? List.of() : before.parts());
-      parts.add(new TensorSpec.Part(new LayerPart(role, expert), from, from + rows));
-      bySuffix.put(suffix, new TensorSpec(suffix, shape, parts));
+      bySuffix
+          .computeIfAbsent(names.suffix(role, expert), _ -> new Rows(columns))
+          .add(new LayerPart(role, expert), rows);
     }
 
     List<TensorSpec> list() {
-      return bySuffix.values().stream().map(this::byExpert).toList();
+      List<TensorSpec> specs = new ArrayList<>();
+      bySuffix.forEach((suffix, rows) -> specs.add(byExpert(rows.of(suffix))));
+      return specs;
+    }
+
+    /** The rows of one tensor. */
+    private static final class Rows {
+      private final List<Long> columns;
+      private final List<TensorSpec.Part> parts = new ArrayList<>();
+      private long count;
+
+      Rows(List<Long> columns) {
+        this.columns = columns;
+      }
+
+      void add(LayerPart part, long rows) {
+        parts.add(new TensorSpec.Part(part, count, count + rows));
+        count += rows;
+      }
+
+      TensorSpec of(String suffix) {
+        List<Long> shape = new ArrayList<>(columns);
+        shape.addFirst(count);
+        return new TensorSpec(suffix, shape, parts);
+      }
     }
 
     /** A tensor of the matrices of all experts has one extent more: their number. */

@@ -93,6 +93,9 @@ public final class ConfigRewriter {
 
   private static final Pattern MODULE = Pattern.compile("(.*\\blayers?\\.)(\\d{1,9})(\\b.*)");
 
+  /** Most characters of the name of a module, which is that of a tensor or a part of it. */
+  private static final int MOST_OF_MODULE = 128;
+
   private final String file;
   private final ModelConfig dense;
   private final int depth;
@@ -263,8 +266,8 @@ public final class ConfigRewriter {
   private ArrayNode rewriteModuleNames(ArrayNode list) {
     ArrayNode kept = JsonNodeFactory.instance.arrayNode();
     for (JsonNode name : list) {
-      Matcher module = MODULE.matcher(name.asText());
-      if (!module.matches()) {
+      Matcher module = module(name.asText());
+      if (module == null) {
         kept.add(name);
       } else {
         Integer mapped = newIndex.get(Integer.valueOf(module.group(2)));
@@ -276,9 +279,15 @@ public final class ConfigRewriter {
     return kept;
   }
 
+  /** The parts of the name of a layer's module; null for other texts. */
+  private static @Nullable Matcher module(String name) {
+    Matcher module = MODULE.matcher(name);
+    return name.length() <= MOST_OF_MODULE && module.matches() ? module : null;
+  }
+
   private @Nullable JsonNode rewriteDictionary(String key, ObjectNode dictionary) {
     Set<Map.Entry<String, JsonNode>> entries = dictionary.properties();
-    if (entries.stream().anyMatch(entry -> MODULE.matcher(entry.getKey()).matches())) {
+    if (entries.stream().anyMatch(entry -> module(entry.getKey()) != null)) {
       throw error(key, "is keyed by the names of layers, which we cannot re-index");
     }
     if (entries.isEmpty() || !entries.stream().allMatch(e -> e.getKey().matches("\\d{1,9}"))) {

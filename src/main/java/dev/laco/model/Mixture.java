@@ -29,6 +29,9 @@ public record Mixture(
     int sharedWidth,
     @Nullable ClampedGate gate,
     List<Boolean> layers) {
+  /** Most experts of all layers; the largest published mixtures have about 50,000. */
+  private static final int MOST_EXPERTS = 65_536;
+
   public Mixture {
     layers = List.copyOf(layers);
   }
@@ -78,6 +81,10 @@ public record Mixture(
     String counted =
         keys.experts.stream().filter(config::has).findFirst().orElse(keys.experts.getFirst());
     int experts = config.requiredPositive(counted);
+    if ((long) experts * depth > MOST_EXPERTS) {
+      throw config.error(
+          counted, "at most " + MOST_EXPERTS / depth + " in each of " + depth + " layers");
+    }
     int chosen = config.requiredPositive("num_experts_per_tok");
     if (chosen > experts) {
       throw config.error("num_experts_per_tok", "at most " + counted + ", " + experts);

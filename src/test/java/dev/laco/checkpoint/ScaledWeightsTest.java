@@ -12,6 +12,8 @@ import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -89,6 +91,35 @@ class ScaledWeightsTest {
     Path flat = copy("mxfp4");
     rename(flat, "[2,64,1,16]", "[2,64,16,1]");
     assertBad(flat, "down_proj_blocks' has shape [2, 64, 16, 1], not [experts, rows, groups, 16]");
+  }
+
+  /** A tensor of no bytes may have extents of any size, whose product is more than 63 bits have. */
+  @Test
+  void expertsInMxfp4WithoutRowsAreRefused() throws IOException {
+    for (String shape :
+        new String[] {"[0,1,1152921504606846976,16]", "[1048576,0,274877906944,16]"}) {
+      Path model = copy("mxfp4");
+      Path file = model.resolve("model.safetensors");
+      byte[] bytes = TestCheckpoints.read(file);
+      ByteBuffer header = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
+      int length = Math.toIntExact(header.getLong());
+      String table = new String(bytes, Long.BYTES, length, StandardCharsets.UTF_8).strip();
+      int end = bytes.length - Long.BYTES - length;
+      String more =
+          String.format(
+              Locale.ROOT,
+              ",\"x_blocks\":{\"dtype\":\"U8\",\"shape\":%s,\"data_offsets\":[%d,%d]}}",
+              shape,
+              end,
+              end);
+      byte[] longer =
+          (table.substring(0, table.length() - 1) + more).getBytes(StandardCharsets.UTF_8);
+      ByteBuffer written =
+          ByteBuffer.allocate(Long.BYTES + longer.length + end).order(ByteOrder.LITTLE_ENDIAN);
+      written.putLong(longer.length).put(longer).put(bytes, Long.BYTES + length, end);
+      TestCheckpoints.writeBytes(file, written.array());
+      assertBad(model, "tensor 'x_blocks' has shape " + shape.replace(",", ", "));
+    }
   }
 
   @Test

@@ -2,6 +2,7 @@ package dev.laco.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
@@ -13,6 +14,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import java.nio.file.Files;
+import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.IntStream;
@@ -101,6 +103,18 @@ class ConfigRewriterTest {
     assertEquals(JSON.readTree(after), result.get("text_config").get(key));
     assertEquals(3, result.get("num_hidden_layers").intValue());
     ConfigRewriter.requireDepth("c", result, 3);
+  }
+
+  /** A text that is no name of a module, and would be looked through at each of its words. */
+  @Test
+  void aLongTextAmongModulesIsKept() throws Exception {
+    ObjectNode config = llama();
+    config.putArray("modules_to_not_convert").add("layers.1 ".repeat(50_000) + "\n");
+    assertEquals(
+        config.get("modules_to_not_convert"),
+        assertTimeoutPreemptively(
+                Duration.ofSeconds(20), () -> ConfigRewriter.rewrite("c", config, List.of(0, 3, 5)))
+            .get("modules_to_not_convert"));
   }
 
   @ParameterizedTest

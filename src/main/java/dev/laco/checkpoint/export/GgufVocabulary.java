@@ -22,6 +22,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
@@ -37,6 +38,12 @@ final class GgufVocabulary {
   private static final String KEY = "tokenizer.ggml.";
   private static final int MAX_BYTES = 40 << 20;
   private static final int MAX_TOKENS = 1_000_000;
+
+  /** Most bytes of a value that becomes a tree, which takes some twenty times as much memory. */
+  private static final int MAX_TREE = 2 << 20;
+
+  /** Keys of the parts of a tokenizer that say how it cuts a text. */
+  private static final Set<String> TREES = Set.of("normalizer", "pre_tokenizer", "post_processor");
 
   private static final int NORMAL = 1;
   private static final int UNKNOWN = 2;
@@ -54,6 +61,7 @@ final class GgufVocabulary {
   private final TreeMap<Integer, String> tokens = new TreeMap<>();
   private final Map<Integer, Integer> types = new HashMap<>();
   private final List<String> merges = new ArrayList<>();
+  private byte @Nullable [] json;
 
   private GgufVocabulary(Checkpoint model) {
     this.model = model;
@@ -73,6 +81,7 @@ final class GgufVocabulary {
   static GgufVocabulary of(Checkpoint model, Consumer<String> warnings) {
     GgufVocabulary vocabulary = new GgufVocabulary(model);
     byte[] json = vocabulary.bytes();
+    vocabulary.json = json;
     if (json == null) {
       warnings.accept(vocabulary.file + ": is not there; the GGUF file will have no tokenizer");
       return vocabulary;
@@ -112,14 +121,17 @@ final class GgufVocabulary {
     }
     while (parser.nextToken() == JsonToken.FIELD_NAME) {
       String key = parser.currentName();
-      boolean object = parser.nextToken() == JsonToken.START_OBJECT;
-      if (key.equals("model") && object) {
+      JsonToken value = parser.nextToken();
+      if (key.equals("model") && value == JsonToken.START_OBJECT) {
         readModel(parser);
-      } else if (key.equals("added_tokens")) {
-        JsonNode added = parser.readValueAsTree();
-        added.forEach(this::add);
+      } else if (key.equals("added_tokens") && value == JsonToken.START_ARRAY) {
+        while (parser.nextToken() != JsonToken.END_ARRAY) {
+          add(tree(parser, key));
+        }
+      } else if (TREES.contains(key)) {
+        parts.put(key, tree(parser, key));
       } else {
-        parts.put(key, parser.readValueAsTree());
+        parser.skipChildren();
       }
     }
   }
@@ -135,19 +147,50 @@ final class GgufVocabulary {
           put(parser.getIntValue(), token);
         }
       } else if (key.equals("merges") && value == JsonToken.START_ARRAY) {
-        while (parser.nextToken() != JsonToken.END_ARRAY) {
-          JsonNode merge = parser.readValueAsTree();
-          merges.add(
-              merge.isArray()
-                  ? merge.path(0).asText() + " " + merge.path(1).asText()
-                  : merge.asText());
-        }
+        readMerges(parser);
       } else if (value.isScalarValue()) {
         parts.put("model." + key, parser.readValueAsTree());
       } else {
         parser.skipChildren();
       }
     }
+  }
+
+  /** Reads merges, each a text with a blank or a list of two texts. */
+  private void readMerges(JsonParser parser) throws IOException {
+    while (parser.nextToken() != JsonToken.END_ARRAY) {
+      JsonNode merge = tree(parser, "merges");
+      merges.add(
+          merge.isArray() ? merge.path(0).asText() + " " + merge.path(1).asText() : merge.asText());
+      if (merges.size() > MAX_TOKENS) {
+        throw new BadInputException(
+            String.format(
+                Locale.ROOT, "%s: has more than %,d merges; no more are read", file, MAX_TOKENS));
+      }
+    }
+  }
+
+  /**
+   * The value at which a parser stands; one that is long is not made a tree, which takes memory.
+   */
+  private JsonNode tree(JsonParser parser, String key) throws IOException {
+    if (parser.currentToken().isScalarValue()) {
+      return parser.readValueAsTree();
+    }
+    int begin = (int) parser.currentTokenLocation().getByteOffset();
+    parser.skipChildren();
+    int end = (int) parser.currentLocation().getByteOffset();
+    if (end - begin > MAX_TREE) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: %s: a value has %,d bytes; at most %,d are read",
+              file,
+              key,
+              end - begin,
+              MAX_TREE));
+    }
+    return JSON.readTree(json, begin, end - begin);
   }
 
   private void put(int id, String token) {

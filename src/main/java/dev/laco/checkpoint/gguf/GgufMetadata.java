@@ -39,6 +39,9 @@ public final class GgufMetadata {
 
   private static final long MAX_KEPT_BYTES = 40L << 20;
 
+  /** Most bytes of all entries: what is written for a pruned model is put together in memory. */
+  private static final long MAX_BYTES = 64L << 20;
+
   /** Most elements of a list; the longest are merges of tokenizers, up to about half a million. */
   private static final int MAX_ELEMENTS = 10_000_000;
 
@@ -118,6 +121,14 @@ public final class GgufMetadata {
       }
       if (metadata.values.put(key, readValue(from, key)) != null) {
         throw from.bad(where(key) + " is there twice");
+      }
+      if (from.position() > MAX_BYTES) {
+        throw from.bad(
+            String.format(
+                Locale.ROOT,
+                "has more than %,d bytes of metadata, up to %s; no more are read",
+                MAX_BYTES,
+                where(key)));
       }
     }
     return metadata;

@@ -88,8 +88,9 @@ final class Mxfp4Weights implements QuantisedWeights {
     if (info.type() != StoredType.U8 || !info.name().endsWith(BLOCKS)) {
       return info;
     }
-    if (shape.size() != 4 || shape.getLast() != GROUP_BYTES) {
-      throw bad(file, info.name(), "has shape " + shape + ", not [experts, rows, groups, 16]");
+    if (shape.size() != 4 || shape.getLast() != GROUP_BYTES || shape.contains(0L)) {
+      throw bad(
+          file, info.name(), "has shape " + shape + ", not [experts, rows, groups, 16] above 0");
     }
     return new TensorInfo(
         weight(info.name()),

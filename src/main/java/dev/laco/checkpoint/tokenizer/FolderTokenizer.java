@@ -137,6 +137,11 @@ public final class FolderTokenizer {
                   file,
                   Legible.excerpt(token)));
         }
+        if (vocabulary.size() > MAX_TOKENS) {
+          throw new BadInputException(
+              String.format(
+                  Locale.ROOT, "%s: has more than %,d tokens; no more are read", file, MAX_TOKENS));
+        }
       }
     } catch (JacksonException e) {
       throw InputJson.error(file.toString(), e);

@@ -43,6 +43,12 @@ record TokenizerJson(
   /** Most characters of a piece of SentencePiece; its trainer makes pieces of up to 16. */
   private static final int MAX_TOKEN = 1000;
 
+  /** Most merges; those of the largest published vocabularies are half a million. */
+  private static final int MAX_MERGES = 1_000_000;
+
+  /** Most characters of all merges; those of the largest published vocabularies have 6 million. */
+  private static final long MAX_MERGED = 16L << 20;
+
   private static final String CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
   private static final String OTHERS =
       "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
@@ -156,11 +162,21 @@ record TokenizerJson(
   /**
    * A merge of two pieces.
    *
-   * @param score of the piece that they make
+   * @param piece that they make
+   * @param at where the second one begins
+   * @param score of the piece
    */
-  private record Merge(String left, String right, float score) {
-    static int length(String piece) {
-      return piece.codePointCount(0, piece.length());
+  private record Merge(String piece, int at, float score) {
+    int left() {
+      return piece.codePointCount(0, at);
+    }
+
+    int right() {
+      return piece.codePointCount(at, piece.length());
+    }
+
+    String text() {
+      return piece.substring(0, at) + " " + piece.substring(at);
     }
   }
 
@@ -173,6 +189,7 @@ record TokenizerJson(
     }
     Set<String> known = new HashSet<>(tokens);
     List<Merge> merges = new ArrayList<>();
+    long merged = 0;
     for (int i = 0; i < tokens.size(); i++) {
       String token = tokens.get(i);
       if (token.length() > MAX_TOKEN) {
@@ -185,16 +202,30 @@ record TokenizerJson(
         String right = token.substring(at);
         // No text has blanks by then, and a merge is written with one.
         if (token.indexOf(' ') < 0 && known.contains(left) && known.contains(right)) {
-          merges.add(new Merge(left, right, scores.get(i)));
+          merges.add(new Merge(token, at, scores.get(i)));
+          merged += token.length();
         }
+      }
+      if (merges.size() > MAX_MERGES || merged > MAX_MERGED) {
+        throw new BadInputException(
+            String.format(
+                Locale.ROOT,
+                "%s: its first %d tokens are made by %,d merges of %,d characters; at most %,d of"
+                    + " %,d are read",
+                file,
+                i + 1,
+                merges.size(),
+                merged,
+                MAX_MERGES,
+                MAX_MERGED));
       }
     }
     merges.sort(
         Comparator.comparingDouble(Merge::score)
-            .thenComparingInt(merge -> Merge.length(merge.left))
-            .thenComparingInt(merge -> Merge.length(merge.right))
+            .thenComparingInt(Merge::left)
+            .thenComparingInt(Merge::right)
             .reversed());
-    return merges.stream().map(merge -> merge.left + " " + merge.right).toList();
+    return merges.stream().map(Merge::text).toList();
   }
 
   /** What adds BOS and EOS. */

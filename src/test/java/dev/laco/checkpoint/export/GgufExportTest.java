@@ -82,6 +82,25 @@ class GgufExportTest {
     return file;
   }
 
+  /** A tree of JSON takes many times the memory of its text. */
+  @Test
+  void aPartOfATokenizerOfManyBytesIsRefused() throws IOException {
+    Path model = TestCheckpoints.copy("llama_untied_gqa", folder.resolve("model"));
+    Path tokenizer =
+        Files.copy(Fixtures.STORYTELLER.resolve("tokenizer.json"), model.resolve("tokenizer.json"));
+    TestCheckpoints.edit(
+        tokenizer,
+        text ->
+            text.replaceFirst(
+                "\"normalizer\": ?null", "\"normalizer\": [" + "[],".repeat(800_000) + "0]"));
+    BadInputException refused =
+        assertThrows(
+            BadInputException.class, () -> export(model, GgufType.BF16, new ArrayList<>()));
+    assertTrue(
+        refused.getMessage().contains("tokenizer.json: normalizer: a value has 2,400,003 bytes"),
+        refused::getMessage);
+  }
+
   private static Path made(String name) {
     return Fixtures.RESOURCES.resolve("gguf").resolve(name + ".gguf");
   }

@@ -10,6 +10,7 @@ import static org.junit.jupiter.params.provider.Arguments.arguments;
 import dev.laco.BadInputException;
 import dev.laco.model.DType;
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
@@ -189,6 +190,20 @@ class GgufHeaderTest {
 
   private static TestGguf alignment(int value) {
     return TestGguf.file(0, 1).string("general.alignment").int32(4).int32(value);
+  }
+
+  /** Metadata are put together in memory when a pruned model is written. */
+  @Test
+  void metadataOfManyBytesAreRefused() {
+    byte[] begin = TestGguf.file(0, 1).string("long").int32(9).int32(12).int64(8_500_000).data(0);
+    try (Arena memory = Arena.ofConfined()) {
+      MemorySegment bytes = memory.allocate(begin.length + 68_000_000L);
+      MemorySegment.copy(begin, 0, bytes, ValueLayout.JAVA_BYTE, 0, begin.length);
+      BadInputException refused =
+          assertThrows(
+              BadInputException.class, () -> GgufHeader.read(Path.of("a.gguf"), bytes, 10));
+      assertTrue(refused.getMessage().contains("more than 67,108,864 bytes"), refused::getMessage);
+    }
   }
 
   @ParameterizedTest

@@ -13,8 +13,10 @@ import dev.laco.TestFiles;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.text.Tokenizer;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -116,6 +118,43 @@ class FolderTokenizerTest {
     assertBad("vocab.json: token 'b' has no id, or one that another token has");
     TestFiles.write(folder.resolve("vocab.json"), "{\"a\": 0");
     assertBad("vocab.json: is not valid JSON");
+  }
+
+  @Test
+  void aVocabularyOfTooManyTokensIsRefused() throws IOException {
+    writeVocabulary("Qwen2Tokenizer");
+    StringBuilder tokens = new StringBuilder("{\"0\": 0");
+    for (int id = 1; id <= 1_000_000; id++) {
+      tokens.append(", \"").append(id).append("\": ").append(id);
+    }
+    TestFiles.write(folder.resolve("vocab.json"), tokens.append('}').toString());
+    assertBad("vocab.json: has more than 1,000,000 tokens");
+  }
+
+  /** Half a million pairs of pieces that make another, of 500 characters in the mean. */
+  @Test
+  void piecesWithTooManyMergesAreRefused() throws IOException {
+    ByteArrayOutputStream pieces = new ByteArrayOutputStream();
+    pieces.writeBytes(Files.readAllBytes(GGUF.resolve("pieces.model")));
+    for (int length = 1; length <= 1000; length++) {
+      byte[] text = "a".repeat(length).getBytes(StandardCharsets.US_ASCII);
+      ByteArrayOutputStream piece = new ByteArrayOutputStream();
+      message(1, text, piece);
+      message(1, piece.toByteArray(), pieces);
+    }
+    Files.write(folder.resolve("tokenizer.model"), pieces.toByteArray());
+    assertBad("at most 1,000,000 of 16,777,216 are read");
+  }
+
+  /** Writes a field of Protocol Buffers that holds bytes. */
+  private static void message(int field, byte[] bytes, ByteArrayOutputStream out) {
+    out.write(field << 3 | 2);
+    int rest = bytes.length;
+    for (; rest > 127; rest >>>= 7) {
+      out.write(rest & 127 | 128);
+    }
+    out.write(rest);
+    out.writeBytes(bytes);
   }
 
   @Test
