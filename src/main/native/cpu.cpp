@@ -54,7 +54,10 @@ LACO_EXPORT int32_t laco_cpu_features() {
 
 // The number of this interface, which changes with the arguments of any kernel. Java compares it with the number that
 // it expects.
-LACO_EXPORT int32_t laco_abi() { return 15; }
+LACO_EXPORT int32_t laco_abi() { return 16; }
 
 // Sets the number of threads of parallel regions that the calling thread starts, those of oneDNN included.
 LACO_EXPORT void laco_set_threads(int32_t threads) { omp_set_num_threads(threads); }
+
+// That number of the calling thread.
+LACO_EXPORT int32_t laco_threads() { return omp_get_max_threads(); }

@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import dev.laco.ResourceException;
 import dev.laco.Setting;
 import dev.laco.SystemMemory;
+import dev.laco.ffi.AnonymousMemory;
 import dev.laco.ffi.CLibrary;
 import dev.laco.ffi.Downcalls;
 import dev.laco.model.DType;
@@ -18,11 +19,18 @@ import java.util.Locale;
 /**
  * Allocates tensors in the memory of this process, each aligned to a cache line.
  *
- * <p>The memory comes from the C library. {@link Arena#allocate} would count the memory against the
- * limit for direct buffers, which is the size of the Java heap, and would touch every page at once.
+ * <p>The memory comes from the system, small blocks from the C library. {@link Arena#allocate}
+ * would count the memory against the limit for direct buffers, which is the size of the Java heap,
+ * and would touch every page at once.
  */
 public final class MemoryArena implements TensorArena, SegmentAllocator {
   private static final long ALIGNMENT = 64;
+
+  /**
+   * The fewest bytes that are pages of their own. The C library keeps freed blocks of up to 32 MB
+   * for the thread that had them, so that a process which runs many jobs would grow.
+   */
+  private static final long LEAST_MAPPED = 256 << 10;
 
   /** {@code void *calloc(size_t count, size_t size)}. */
   private static final MethodHandle CALLOC = Downcalls.ofAddress(JAVA_LONG, JAVA_LONG);
@@ -54,20 +62,31 @@ public final class MemoryArena implements TensorArena, SegmentAllocator {
     if (closed) {
       throw new IllegalStateException("the arena is closed");
     }
+    if (bytes >= LEAST_MAPPED) {
+      MemorySegment pages = AnonymousMemory.map(bytes, AnonymousMemory.Counted.MAPPED, arena);
+      if (pages == null) {
+        throw outOfMemory(bytes);
+      }
+      return pages;
+    }
     MemorySegment block = calloc(bytes + ALIGNMENT);
     if (block.equals(MemorySegment.NULL)) {
-      throw new ResourceException(
-          String.format(
-              Locale.ROOT,
-              "out of memory: %d bytes needed, available %d; %s bounds what is held at once",
-              bytes,
-              SystemMemory.available(),
-              Setting.of("memory")));
+      throw outOfMemory(bytes);
     }
     long padding = -block.address() & (ALIGNMENT - 1);
     return block
         .reinterpret(bytes + ALIGNMENT, arena, this::free)
         .asSlice(padding, bytes, ALIGNMENT);
+  }
+
+  private static ResourceException outOfMemory(long bytes) {
+    return new ResourceException(
+        String.format(
+            Locale.ROOT,
+            "out of memory: %d bytes needed, available %d; %s bounds what is held at once",
+            bytes,
+            SystemMemory.available(),
+            Setting.of("memory")));
   }
 
   @Override

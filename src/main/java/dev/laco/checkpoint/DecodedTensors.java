@@ -1,17 +1,11 @@
 package dev.laco.checkpoint;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
-
 import dev.laco.ByteSize;
 import dev.laco.ResourceException;
 import dev.laco.checkpoint.table.TensorInfo;
-import dev.laco.ffi.CLibrary;
-import dev.laco.ffi.Downcalls;
+import dev.laco.ffi.AnonymousMemory;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
 import java.util.Collection;
 import java.util.HashMap;
@@ -26,17 +20,7 @@ import org.jspecify.annotations.Nullable;
  * {@link #get} to {@link #giveUp}.
  */
 final class DecodedTensors {
-  private static final int PROT_READ_WRITE = 3;
-  private static final int MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022;
-  private static final long MAP_FAILED = -1;
   private static final long PAGE = 4096;
-
-  /** {@code void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)}. */
-  private static final MethodHandle MMAP =
-      Downcalls.ofAddress(ADDRESS, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_LONG);
-
-  /** {@code int munmap(void *addr, size_t length)}. */
-  private static final MethodHandle MUNMAP = Downcalls.ofInt(ADDRESS, JAVA_LONG);
 
   private final Map<String, MemorySegment> places = new HashMap<>();
   private final Set<String> present = new HashSet<>();
@@ -79,28 +63,12 @@ final class DecodedTensors {
   }
 
   private static MemorySegment reserve(Path path, long size, Arena arena) {
-    MemorySegment mmap = CLibrary.function("mmap");
-    MemorySegment munmap = CLibrary.function("munmap");
-    MemorySegment range =
-        Downcalls.call(
-            () ->
-                (MemorySegment)
-                    MMAP.invokeExact(
-                        mmap,
-                        MemorySegment.NULL,
-                        size,
-                        PROT_READ_WRITE,
-                        MAP_PRIVATE_ANONYMOUS_NORESERVE,
-                        -1,
-                        0L));
-    if (range.address() == MAP_FAILED) {
+    MemorySegment range = AnonymousMemory.map(size, AnonymousMemory.Counted.USED, arena);
+    if (range == null) {
       throw new ResourceException(
           path + ": the system gives no " + ByteSize.show(size) + " of addresses for its weights");
     }
-    return range.reinterpret(
-        size,
-        arena,
-        reserved -> Downcalls.call(() -> (int) MUNMAP.invokeExact(munmap, reserved, size)));
+    return range;
   }
 
   /** The place of a weight, whose values are there only after {@link #get}; null for others. */

@@ -4,6 +4,9 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
+import java.util.concurrent.locks.Lock;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
 import java.util.stream.IntStream;
 
 /**
@@ -18,6 +21,12 @@ public final class Cholesky {
    * need not wait for each other.
    */
   private static final long THREADED_ORDER = 2048;
+
+  /**
+   * OpenBLAS has one number of threads for the whole process. Whoever factors with several holds
+   * the write lock; all others, whose last bits would change, the read lock.
+   */
+  private static final ReadWriteLock THREADS = new ReentrantReadWriteLock();
 
   private Cholesky() {}
 
@@ -84,7 +93,12 @@ public final class Cholesky {
             part -> {
               long rows = Math.min(each, r - part * each);
               long bytes = n * Double.BYTES;
-              solve.run(b.asSlice(part * each * bytes, rows * bytes), (int) rows);
+              THREADS.readLock().lock();
+              try {
+                solve.run(b.asSlice(part * each * bytes, rows * bytes), (int) rows);
+              } finally {
+                THREADS.readLock().unlock();
+              }
             });
   }
 
@@ -95,9 +109,7 @@ public final class Cholesky {
       throw new IllegalArgumentException(threads + " threads");
     }
     OpenBlas blas = OpenBlas.get();
-    blas.setThreads(n < THREADED_ORDER ? 1 : threads);
-    int order = blas.factor(a, (int) n);
-    blas.setThreads(1);
+    int order = factor(blas, a, (int) n, n < THREADED_ORDER ? 1 : threads);
     if (order != 0) {
       throw new NotPositiveDefiniteException(order, n);
     }
@@ -108,6 +120,24 @@ public final class Cholesky {
       }
     }
     return blas;
+  }
+
+  private static int factor(OpenBlas blas, MemorySegment a, int n, int threads) {
+    Lock lock = threads == 1 ? THREADS.readLock() : THREADS.writeLock();
+    lock.lock();
+    try {
+      if (threads == 1) {
+        return blas.factor(a, n);
+      }
+      blas.setThreads(threads);
+      try {
+        return blas.factor(a, n);
+      } finally {
+        blas.setThreads(1);
+      }
+    } finally {
+      lock.unlock();
+    }
   }
 
   /**

@@ -69,12 +69,15 @@ final class OpenBlas {
   }
 
   /**
-   * * OpenBLAS, which the first call loads. * @throws dev.laco.ResourceException if OpenBLAS cannot
-   * be loaded
+   * OpenBLAS, which the first call loads, and which then works on one thread.
+   *
+   * @throws dev.laco.ResourceException if OpenBLAS cannot be loaded
    */
   static synchronized OpenBlas get() {
     if (loaded == null) {
-      loaded = new OpenBlas(load());
+      OpenBlas library = new OpenBlas(load());
+      library.setThreads(1);
+      loaded = library;
     }
     return loaded;
   }

@@ -1,6 +1,7 @@
 package dev.laco.linalg;
 
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -9,6 +10,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Random;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -38,6 +40,36 @@ class CholeskyTest {
           assertEquals(expected[k][i], found[k][i], 1e-9, k + ", " + i);
         }
       }
+    }
+  }
+
+  /** The number of OpenBLAS's threads, on which last bits depend, is one for the process. */
+  @Test
+  void whoeverSolvesBesideChangesNothing() throws InterruptedException {
+    double[][] large = positiveDefinite(2100, 1);
+    double[][] small = positiveDefinite(100, 1);
+    double[][] right = normal(1, 2100);
+    double[] alone = solve(large, right, 2)[0];
+    AtomicBoolean ends = new AtomicBoolean();
+    Thread beside =
+        new Thread(
+            () -> {
+              MemorySegment matrix = store(small);
+              while (!ends.get()) {
+                try (Arena scratch = Arena.ofShared()) {
+                  MemorySegment a = scratch.allocate(matrix.byteSize(), Double.BYTES);
+                  Cholesky.solve(a.copyFrom(matrix), scratch.allocate(JAVA_DOUBLE, 100), 100, 1, 1);
+                }
+              }
+            });
+    beside.start();
+    try {
+      for (int i = 0; i < 5; i++) {
+        assertArrayEquals(alone, solve(large, right, 2)[0]);
+      }
+    } finally {
+      ends.set(true);
+      beside.join();
     }
   }
 

@@ -57,6 +57,11 @@ public final class CpuBackend extends MemoryBackend {
   private final CpuKernels kernels;
   private final String oneDnnVersion;
   private final ProductRates.Sizes sizes;
+  private final Thread opener = Thread.currentThread();
+
+  /** Threads of OpenMP that the opening thread would use without the backend. */
+  private final int threadsBefore;
+
   private final ProductChoice choice;
   private final CpuProducts products;
   private final CpuTraining training;
@@ -74,6 +79,7 @@ public final class CpuBackend extends MemoryBackend {
     this.tier = tier;
     this.threads = threads;
     this.kernels = new CpuKernels(libraries.kernels(), tier);
+    this.threadsBefore = kernels.threads();
     this.oneDnnVersion = OneDnn.version(libraries.oneDnn());
     this.sizes = sizes;
     this.choice = ProductChoice.of(compute, tier, sizes);
@@ -755,6 +761,9 @@ public final class CpuBackend extends MemoryBackend {
     roundedScratch.close();
     reductionScratch.close();
     logits.close();
+    if (Thread.currentThread().equals(opener)) {
+      kernels.setThreads(threadsBefore);
+    }
   }
 
   /**

@@ -25,7 +25,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 15;
+  private static final int ABI = 16;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -34,6 +34,9 @@ final class CpuKernels {
 
   /** {@code void laco_set_threads(int32_t threads)}. */
   private static final MethodHandle SET_THREADS = Downcalls.ofVoid(JAVA_INT);
+
+  /** {@code int32_t laco_threads(void)}. */
+  private static final MethodHandle THREADS = Downcalls.ofInt();
 
   /** {@code int32_t laco_use_tiles(void)}. */
   private static final MethodHandle USE_TILES = Downcalls.ofInt();
@@ -391,6 +394,7 @@ final class CpuKernels {
   private static final MethodHandle NARROW = Downcalls.ofInt(ADDRESS, JAVA_LONG, ADDRESS, JAVA_INT);
 
   private final MemorySegment setThreads;
+  private final MemorySegment threads;
   private final boolean tiles;
   private final MemorySegment attentionScratch;
   private final MemorySegment embed;
@@ -448,6 +452,7 @@ final class CpuKernels {
           library.location() + " has interface version " + abi + ", not " + ABI + ": rebuild it");
     }
     setThreads = library.function("laco_set_threads");
+    threads = library.function("laco_threads");
     tiles = tier == CpuTier.AVX512 && CpuFeature.hasTiles() && usesTiles(library);
     attentionScratch = function(library, "laco_attention_scratch", tier);
     attentionTilesScratch = library.function("laco_attention_tiles_scratch");
@@ -501,6 +506,11 @@ final class CpuKernels {
           SET_THREADS.invokeExact(setThreads, threads);
           return null;
         });
+  }
+
+  /** How many threads they would use now. */
+  int threads() {
+    return Downcalls.call(() -> (int) THREADS.invokeExact(threads));
   }
 
   /** Whether this tier and this process have products of tiles of bf16 numbers. */

@@ -1,6 +1,7 @@
 package dev.laco.backend.cpu;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import dev.laco.Compute;
 import dev.laco.backend.AttentionSpec;
@@ -20,6 +21,7 @@ import dev.laco.model.RotaryPairs;
 import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -38,6 +40,19 @@ class CpuThreadsTest {
   @AfterEach
   void close() {
     arena.close();
+  }
+
+  /** OpenMP keeps the number for each thread, which is the host's when the backend is closed. */
+  @Test
+  void aClosedBackendLeavesOpenMpAsItWas() {
+    CpuKernels kernels = new CpuKernels(CpuLibraries.get().kernels(), CpuTier.PORTABLE);
+    int before = kernels.threads();
+    int other = before + 1;
+    try (CpuBackend backend = CpuBackend.open(Compute.F32, other)) {
+      backend.kernels();
+      assertEquals(other, kernels.threads());
+    }
+    assertEquals(before, kernels.threads());
   }
 
   @ParameterizedTest
