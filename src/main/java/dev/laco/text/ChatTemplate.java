@@ -2,6 +2,7 @@ package dev.laco.text;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.BooleanNode;
+import com.fasterxml.jackson.databind.node.NullNode;
 import com.fasterxml.jackson.databind.node.TextNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
@@ -61,6 +62,9 @@ public final class ChatTemplate {
     check(where, chat.path(MESSAGES));
     Template known = read(where, without);
     Map<String, JsonNode> variables = new HashMap<>(tokens);
+    // To a template these are None, not undefined, where a chat has none.
+    variables.put(TOOLS, NullNode.instance);
+    variables.put("documents", NullNode.instance);
     chat.path("chat_template_kwargs")
         .properties()
         .forEach(entry -> variables.put(entry.getKey(), entry.getValue()));
