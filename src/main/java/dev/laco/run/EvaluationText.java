@@ -19,7 +19,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -178,8 +177,8 @@ public record EvaluationText(String name, List<Chunk> chunks) {
         maxLength != null
             ? maxLength
             : Math.min(model.config().maxPositionEmbeddings(), DEFAULT_MAX_LENGTH);
-    OptionalInt bos = tokenizer.bos();
-    List<Chunk> chunks = TextChunks.cut(ids, bos, length, stride != null ? stride : length);
+    List<Chunk> chunks =
+        TextChunks.cut(ids, tokenizer.prefix(), length, stride != null ? stride : length);
     if (chunks.isEmpty()) {
       throw new BadInputException(where + ": holds no token to score");
     }

@@ -80,12 +80,6 @@ public final class ChatTemplate {
     }
   }
 
-  /** The text of a special token, as {@code bos_token}; empty where the model has none. */
-  String token(String name) {
-    JsonNode token = tokens.get(name);
-    return token == null ? "" : token.textValue();
-  }
-
   private static void check(String where, JsonNode messages) {
     boolean sound = messages.isArray() && !messages.isEmpty();
     for (JsonNode message : messages) {
@@ -112,8 +106,8 @@ public final class ChatTemplate {
                     new BadInputException(
                         String.format(
                             Locale.ROOT,
-                            "%s: a chat needs a chat template and %s has none (chat_template.jinja, or"
-                                + " chat_template in tokenizer_config.json): add it; %s no"
+                            "%s: a chat needs a chat template and %s has none (chat_template.jinja,"
+                                + " or chat_template in tokenizer_config.json): add it; %s no"
                                 + " template",
                             where,
                             model,

@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import dev.laco.BadInputException;
+import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.checkpoint.tokenizer.ChatFiles;
 import java.io.IOException;
@@ -112,6 +113,17 @@ class ChatTemplateTest {
       template(known.path("template").textValue());
       assertEquals(List.of(known.path("text").textValue()), documents(chat));
     }
+  }
+
+  @Test
+  void allTokensThatBeginATextAreDroppedWhereTheTemplateWritesThem() throws IOException {
+    Fixtures.writeTokenizer(model, "<unk>", "<s>", "A");
+    template("<unk><s>" + TEMPLATE.substring("{{ bos_token }}".length()));
+    String text = documents(CHAT).getFirst();
+    assertTrue(text.startsWith(TEXT), text);
+    template(TEMPLATE);
+    text = documents(CHAT).getFirst();
+    assertTrue(text.startsWith("<s>" + TEXT), text);
   }
 
   @Test
