@@ -226,6 +226,37 @@ final class TasksTest {
   }
 
   @Test
+  void aTaskThatIsNamedTwiceIsMeasuredOnce() {
+    assertEquals(
+        List.of("piqa", "arc_challenge", "arc_easy", "hellaswag", "winogrande", "boolq"),
+        Task.named(List.of("piqa", "qa5", "boolq", "arc_easy")).stream().map(Task::name).toList());
+    assertEquals(
+        Task.named(List.of("qa7")).stream().map(Task::name).toList(),
+        Task.named(List.of("qa7", "qa5", "qa7")).stream().map(Task::name).toList());
+  }
+
+  @Test
+  void blankLinesInsideAQuotedCellBelongToTheCell() throws IOException {
+    put(
+        folder.resolve("data/test/virology_test.csv"),
+        "\"one\n\n  \ntwo\",a,b,c,d,A\n\nthree,a,b,c,d,B\n");
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      new EvaluateJob(
+              model,
+              DeviceSettings.of("cpu").withThreads(1),
+              new EvaluateRequest.Tasks(List.of("mmlu_virology"), folder, null, null, null, null))
+          .samplesTo((of, task) -> folder.resolve("samples"))
+          .run();
+    }
+    List<String> samples = Files.readAllLines(folder.resolve("samples"));
+    assertEquals(2, samples.size());
+    ObjectMapper json = new ObjectMapper();
+    assertEquals(
+        "one\n\n  \ntwo", json.readTree(samples.getFirst()).at("/doc/question").textValue());
+    assertEquals("three", json.readTree(samples.getLast()).at("/doc/question").textValue());
+  }
+
+  @Test
   void labelsAndItemsAreAsMany() throws IOException {
     String item = "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}\n";
     put(folder.resolve("piqa/valid.jsonl"), item.repeat(2));
