@@ -204,7 +204,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
 
   /** What the name of a stage of a model ends with. */
   private String whose(Model one) {
-    return against.isEmpty() ? "" : one == model ? ", dense" : ", " + one.directory().getFileName();
+    return against.isEmpty() ? "" : one == model ? ", dense" : ", " + one.name();
   }
 
   private EvaluateResult lastWord(Passages passages) {

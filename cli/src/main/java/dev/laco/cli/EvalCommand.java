@@ -112,8 +112,8 @@ final class EvalCommand implements Callable<Integer> {
       paramLabel = "FOLDER",
       description =
           "Write results.json and samples_TASK.jsonl of each model, in the form of"
-              + " lm-evaluation-harness, and model-index.md and eval_results.yaml for Hugging Face's"
-              + " hub.")
+              + " lm-evaluation-harness, and model-index.md and eval_results.yaml for Hugging"
+              + " Face's hub.")
   @Nullable Path out;
 
   @Option(
@@ -138,8 +138,8 @@ final class EvalCommand implements Callable<Integer> {
         names = "--text",
         paramLabel = "FILE",
         description =
-            "A text file, or documents as .jsonl (text or chats). Default: the model's evaluation.txt, else"
-                + " a built-in text.")
+            "A text file, or documents as .jsonl (text or chats). Default: the model's"
+                + " evaluation.txt, else a built-in text.")
     @Nullable Path text;
 
     @Option(
@@ -234,7 +234,7 @@ final class EvalCommand implements Callable<Integer> {
                     "laco heal %s OUT --teacher %s",
                     Shell.quoted(against.getFirst()),
                     Shell.quoted(model)));
-    String name = String.valueOf(open.directory().getFileName());
+    String name = open.name();
     return switch (result) {
       case EvaluateResult.OfThroughput speed -> ThroughputLines.page(speed, name, made, next);
       case EvaluateResult.OfTasks tasks -> TasksPage.of(tasks, made, next);

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.cli.PicturesPage.Fact;
 import dev.laco.cli.PicturesPage.Picture;
 import dev.laco.cli.PicturesPage.Table;
@@ -53,7 +54,7 @@ final class TasksPage {
       page.tables.add(ThroughputLines.table("Tokens per second", result.throughput()));
     }
     return new PicturesPage(
-        dense.getFileName()
+        Model.name(dense)
             + (result.against().isEmpty() ? ": what it can do" : ": what pruning lost"),
         made,
         page.says,
@@ -114,12 +115,12 @@ final class TasksPage {
 
   private void perplexity(EvaluateResult.OfText text) {
     List<List<String>> cells = new ArrayList<>();
-    String dense = String.valueOf(result.results().model().getFileName());
+    String dense = Model.name(result.results().model());
     cells.add(List.of(dense, format("%.3f", text.perplexity().perplexity()), "", ""));
     for (TextComparison other : text.against()) {
       cells.add(
           List.of(
-              String.valueOf(other.pruned().getFileName()),
+              Model.name(other.pruned()),
               format("%.3f", other.perplexity().perplexity()),
               TaskLines.times(other.ratio()),
               TaskLines.range(other.interval())));
@@ -132,7 +133,7 @@ final class TasksPage {
   }
 
   private void compared(TaskComparison comparison) {
-    String name = String.valueOf(comparison.pruned().model().getFileName());
+    String name = Model.name(comparison.pruned().model());
     List<TaskComparison.OfTask> worst =
         comparison.tasks().stream()
             .sorted(Comparator.comparingDouble(task -> badness(TaskLines.primary(task))))
@@ -155,7 +156,7 @@ final class TasksPage {
     says.add(
         format(
             "%s beside %s, on the same items: %s",
-            name, result.results().model().getFileName(), TaskLines.lost(comparison)));
+            name, Model.name(result.results().model()), TaskLines.lost(comparison)));
     List<McNemar> flips = TaskLines.flips(comparison);
     long lost = flips.stream().mapToLong(McNemar::lost).sum();
     long won = flips.stream().mapToLong(McNemar::won).sum();
