@@ -282,13 +282,15 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     List<Task.Group> groups =
         Task.groups().stream().filter(group -> request.names().contains(group.name())).toList();
     TaskResults dense = results.getFirst();
+    EvaluateResult.OfText text = perplexities == null ? null : perplexities.run(opened -> {});
+    EvaluateResult.OfThroughput throughput = speed == null ? null : speed.run(opened -> {});
     return new EvaluateResult.OfTasks(
         dense,
         groups,
         results.stream().skip(1).map(pruned -> TaskComparison.of(dense, pruned, groups)).toList(),
         within == null ? null : ItemSample.of(within, progress().seconds(), dense),
-        perplexities == null ? null : perplexities.run(opened -> {}),
-        speed == null ? null : speed.run(opened -> {}));
+        text,
+        throughput);
   }
 
   private static List<TaskItems> items(EvaluateRequest.Tasks request, ParquetLines parquet) {
