@@ -7,6 +7,7 @@ import dev.laco.cli.PicturesPage.Table;
 import dev.laco.cli.chart.IntervalChart;
 import dev.laco.cli.chart.TwoSidedBars;
 import dev.laco.evaluate.EvaluateResult;
+import dev.laco.evaluate.Interval;
 import dev.laco.evaluate.McNemar;
 import dev.laco.evaluate.Metric;
 import dev.laco.evaluate.PairedComparison;
@@ -23,9 +24,6 @@ import java.util.Locale;
 
 /** The page of tasks: how good a model is, and what pruned models lost, the worst tasks first. */
 final class TasksPage {
-  /** The 97.5 % quantile of the normal distribution. */
-  private static final double Z = 1.96;
-
   private final EvaluateResult.OfTasks result;
   private final List<String> says = new ArrayList<>();
   private final List<Fact> facts = new ArrayList<>();
@@ -81,14 +79,14 @@ final class TasksPage {
     for (TaskResult task : results.tasks()) {
       for (Metric metric : task.metrics()) {
         String label = task.task().name() + " " + metric.name();
-        double half = Z * metric.standardError();
         if (Metric.isRate(metric.name())) {
+          Interval interval = metric.interval();
           rows.add(
               new IntervalChart.Row(
                   label,
                   100 * metric.value(),
-                  100 * (metric.value() - half),
-                  100 * (metric.value() + half),
+                  100 * interval.low(),
+                  100 * interval.high(),
                   metric.isShare() ? 100 * task.chance() : Double.NaN));
         }
         cells.add(
