@@ -52,7 +52,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
   /**
    * Writes a file, too, with the final hidden states ({@code <i>.final_hidden}) and the logits
    * ({@code <i>.logits}) of every token list or chunk, and of chunks also the token ids ({@code
-   * <i>.tokens}).
+   * <i>.tokens}): those of the job's own model, not of models that it is compared with.
    *
    * @param file the file, in the format safetensors, which must not exist
    */
@@ -235,6 +235,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
 
   private EvaluateResult tasks(EvaluateRequest.Tasks request, ParquetLines parquet) {
     Double within = request.within();
+    warnOfFixedShots(request);
     List<TaskItems> items = items(request, parquet);
     List<Model> models = models();
     List<TasksJob> jobs = new ArrayList<>();
@@ -291,6 +292,24 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
         within == null ? null : ItemSample.of(within, progress().seconds(), dense),
         text,
         throughput);
+  }
+
+  private void warnOfFixedShots(EvaluateRequest.Tasks request) {
+    List<String> fixed =
+        request.tasks().stream()
+            .filter(task -> request.shots() != null && task.hasFixedShots())
+            .filter(task -> task.shots() != request.shots())
+            .map(task -> String.format(Locale.ROOT, "%s (%d)", task, task.shots()))
+            .toList();
+    if (!fixed.isEmpty()) {
+      warn(
+          String.format(
+              Locale.ROOT,
+              "%s %d does not hold for %s: probes have their own examples, and whole texts none",
+              Setting.of("shots"),
+              request.shots(),
+              String.join(", ", fixed)));
+    }
   }
 
   private static List<TaskItems> items(EvaluateRequest.Tasks request, ParquetLines parquet) {

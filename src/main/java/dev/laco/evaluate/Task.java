@@ -259,6 +259,11 @@ public final class Task {
     return shots;
   }
 
+  /** Whether every prompt has {@link #shots} examples, whatever is asked for. */
+  boolean hasFixedShots() {
+    return made != null || kind == Kind.TEXT;
+  }
+
   String description() {
     return description;
   }

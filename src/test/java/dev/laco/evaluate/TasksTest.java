@@ -10,6 +10,7 @@ import dev.laco.BadInputException;
 import dev.laco.Compute;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
+import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.TestFiles;
 import java.io.IOException;
@@ -254,6 +255,40 @@ final class TasksTest {
     assertEquals(
         "one\n\n  \ntwo", json.readTree(samples.getFirst()).at("/doc/question").textValue());
     assertEquals("three", json.readTree(samples.getLast()).at("/doc/question").textValue());
+  }
+
+  @Test
+  void tasksThatTakeNoOtherExamplesKeepTheirOwnAndAreNamed() {
+    List<String> warnings = new ArrayList<>();
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      EvaluateJob job =
+          new EvaluateJob(
+                  model,
+                  DeviceSettings.of("cpu").withThreads(1),
+                  new EvaluateRequest.Tasks(
+                      List.of("copa", "laco_copy", "laco_needle", "wikitext"),
+                      DATA,
+                      1,
+                      2,
+                      null,
+                      null))
+              .listener(
+                  event -> {
+                    if (event instanceof JobEvent.Warned warned) {
+                      warnings.add(warned.message());
+                    }
+                  });
+      JsonNode shots = EvaluateJson.of(job.run()).get("n-shot");
+      assertEquals(2, shots.get("copa").intValue());
+      assertEquals(4, shots.get("laco_copy").intValue());
+      assertEquals(0, shots.get("laco_needle").intValue());
+      assertEquals(0, shots.get("wikitext").intValue());
+    }
+    assertEquals(
+        List.of(
+            "shots 2 does not hold for laco_copy (4), laco_needle (0), wikitext (0): probes have"
+                + " their own examples, and whole texts none"),
+        warnings);
   }
 
   @Test
