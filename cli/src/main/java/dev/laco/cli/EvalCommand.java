@@ -92,7 +92,8 @@ final class EvalCommand implements Callable<Integer> {
       names = "--shots",
       paramLabel = "N",
       description =
-          "Put N answered examples in front of each prompt. Default: 5 for gsm8k, else none.")
+          "Put N answered examples in front of each prompt. Default: 5 for gsm8k, else none. Probes"
+              + " have examples of their own, wikitext has none.")
   @Nullable Integer shots;
 
   @Option(
@@ -121,7 +122,7 @@ final class EvalCommand implements Callable<Integer> {
       paramLabel = "FILE.safetensors",
       description =
           "Write <i>.final_hidden and <i>.logits of every list or chunk, and <i>.tokens of a"
-              + " chunk, f32.")
+              + " chunk, f32. For one model, without --against.")
   @Nullable Path dump;
 
   /** What picocli gives for {@code --last-word} alone. */
@@ -256,6 +257,9 @@ final class EvalCommand implements Callable<Integer> {
   }
 
   private EvaluateRequest request() {
+    if (dump != null && !against.isEmpty()) {
+      throw new UsageException("--dump is of one model: dump each without --against");
+    }
     EvaluateRequest.Text text =
         new EvaluateRequest.Text(source == null ? null : source.text, maxLength, stride, window);
     boolean cut = maxLength != null || stride != null || window != null;
