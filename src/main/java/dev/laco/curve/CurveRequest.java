@@ -70,13 +70,13 @@ public record CurveRequest(
   /** The number of layers of one size, which is smaller than the model. */
   private static int depth(Goal size, Model model) {
     int dense = model.config().numHiddenLayers();
-    switch (size) {
+    return switch (size) {
       case Goal.Layers(int count) -> {
         if (count < 1 || count >= dense) {
           throw Setting.of("layers")
               .refuse(count, "1 to " + (dense - 1) + ": the model has " + dense);
         }
-        return count;
+        yield count;
       }
       case Goal.Ratio(BigDecimal removed) -> {
         int depth = size.depth(model);
@@ -84,7 +84,7 @@ public record CurveRequest(
           throw Setting.of("ratios")
               .refuse(removed, "at least one of the model's " + dense + " layers");
         }
-        return depth;
+        yield depth;
       }
       case Goal.Bytes bytes -> {
         Setting asked = Setting.of("bytes");
@@ -96,11 +96,9 @@ public record CurveRequest(
                   + model.checkpoint().weightBytes()
                   + " bytes of the model's weights");
         }
-        return depth;
+        yield depth;
       }
-      case Goal.Threshold threshold -> {
-        return threshold.depth(model);
-      }
-    }
+      case Goal.Threshold threshold -> threshold.depth(model);
+    };
   }
 }
