@@ -5,7 +5,7 @@
 
 To be run by hand with the Python of the environment of the checks.
 templates.txt has one template after the other, between lines of =====; cases.json gets the text of each, or null where
-transformers gives an error. The templates were written for this purpose; some use all that those of published models do.
+transformers gives an error, and the text of a few templates for a chat that comes without tools and documents. The templates were written for this purpose; some use all that those of published models do.
 """
 
 import datetime
@@ -40,6 +40,14 @@ VARIABLES = {
     "nothing": None,
 }
 
+# Templates of chats without tools and documents, which are None then.
+WITHOUT_TOOLS = [
+    "{% if tools is none %}plain{% else %}with tools{% endif %}",
+    "{% if tools is not none %}{{ tools | length }} tools{% endif %}{{ messages[0].role }}",
+    "{% if not tools is defined %}{% set tools = [] %}{% endif %}{{ tools }}",
+    "{{ documents is none }} {{ documents is defined }}",
+]
+
 
 class Fixed(datetime.datetime):
     """The date that the engine tells templates."""
@@ -57,6 +65,11 @@ def text(template):
         return None
 
 
+def without_tools(template):
+    texts, _ = chat_template_utils.render_jinja_template([VARIABLES["messages"]], chat_template=template)
+    return texts[0]
+
+
 def main(folder):
     warnings.simplefilter("ignore")
     chat_template_utils.datetime = Fixed
@@ -66,6 +79,7 @@ def main(folder):
         "jinja2": jinja2.__version__,
         "variables": VARIABLES,
         "cases": [{"template": template, "text": text(template)} for template in templates],
+        "without_tools": [{"template": template, "text": without_tools(template)} for template in WITHOUT_TOOLS],
     }
     (folder / "cases.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
 

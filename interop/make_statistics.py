@@ -16,6 +16,13 @@ from scipy import stats
 
 FLIPS = [(0, 0), (1, 0), (3, 3), (10, 3), (3, 10), (61, 40), (210, 105), (2000, 1900), (700000, 702500)]
 
+SHARES = [(0, 1), (1, 1), (0, 10), (10, 10), (3, 10), (61, 100), (1999, 2000)]
+
+
+def wilson(right, items):
+    interval = stats.binomtest(right, items).proportion_ci(method="wilson")
+    return {"right": right, "items": items, "low": interval.low, "high": interval.high}
+
 
 def mc_nemar(lost, won):
     """The exact test is a binomial test of the items that flipped."""
@@ -41,6 +48,7 @@ def main(out):
     made = {
         "scipy": scipy.__version__,
         "mcNemar": [{"lost": lost, "won": won, "p": mc_nemar(lost, won)} for lost, won in FLIPS],
+        "shares": [wilson(right, items) for right, items in SHARES],
         "perplexity": {
             "dense": dense.tolist(),
             "pruned": pruned.tolist(),

@@ -79,6 +79,19 @@ public final class Model implements AutoCloseable {
     return directory;
   }
 
+  /**
+   * The model's name for people: that of its folder or file, and of a snapshot in the Hugging Face
+   * hub's cache the last part of the repository's name.
+   */
+  public String name() {
+    return name(directory);
+  }
+
+  /** The name for people of the model in a folder or file, as {@link #name()}. */
+  public static String name(Path model) {
+    return HubCache.name(model);
+  }
+
   /** The checkpoint: config and weights. */
   public Checkpoint checkpoint() {
     return checkpoint;

@@ -2,6 +2,8 @@ package dev.laco;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.model.ModelConfig;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -23,6 +25,41 @@ public final class Fixtures {
   public static final Path STORYTELLER = Path.of("models/storyteller");
 
   private Fixtures() {}
+
+  /**
+   * Writes {@code tokenizer.json} of the trained model with other special tokens around a text.
+   *
+   * @param folder gets the file, in place of one that is there
+   * @param parts texts of special tokens, and {@code A} for the text
+   */
+  public static void writeTokenizer(Path folder, String... parts) {
+    ObjectMapper mapper = new ObjectMapper();
+    List<String> special = List.of("<unk>", "<s>", "</s>");
+    Path file = folder.resolve("tokenizer.json");
+    try {
+      ObjectNode json =
+          (ObjectNode) mapper.readTree(STORYTELLER.resolve("tokenizer.json").toFile());
+      ObjectNode processor = json.putObject("post_processor").put("type", "TemplateProcessing");
+      ArrayNode single = processor.putArray("single");
+      ArrayNode pair = processor.putArray("pair");
+      ObjectNode tokens = processor.putObject("special_tokens");
+      for (String part : parts) {
+        String kind = special.contains(part) ? "SpecialToken" : "Sequence";
+        single.addObject().putObject(kind).put("id", part).put("type_id", 0);
+        if (special.contains(part)) {
+          ObjectNode token = tokens.putObject(part).put("id", part);
+          token.putArray("ids").add(special.indexOf(part));
+          token.putArray("tokens").add(part);
+        }
+      }
+      pair.addObject().putObject("Sequence").put("id", "A").put("type_id", 0);
+      pair.addObject().putObject("Sequence").put("id", "B").put("type_id", 1);
+      Files.deleteIfExists(file);
+      mapper.writeValue(file.toFile(), json);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
 
   /** Every fixture that has a checkpoint; in the archive for GPU nodes there are fewer. */
   public static Stream<String> names() {

@@ -77,6 +77,9 @@ public final class SimilarityJob extends ModelJob<SimilarityJob> {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public SimilarityResult run() {
+    if (request.parts().contains(Part.REMOVALS) && !asks(Part.REMOVALS)) {
+      warn("what the loss of a layer costs is not measured: the model has only one");
+    }
     CalibrationSet text =
         asks(Part.STATES) || asks(Part.REMOVALS)
             ? JobTexts.calibration(model, request.calibration())
@@ -102,8 +105,9 @@ public final class SimilarityJob extends ModelJob<SimilarityJob> {
     }
   }
 
+  /** Whether a part is asked for and can be measured: of one layer nothing can be removed. */
   private boolean asks(Part part) {
-    return request.parts().contains(part);
+    return request.parts().contains(part) && (part != Part.REMOVALS || longestSpan > 0);
   }
 
   private RunningModel running(Backend backend, @Nullable PackedSequences sequences) {

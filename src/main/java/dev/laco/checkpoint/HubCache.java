@@ -18,6 +18,7 @@ import org.jspecify.annotations.Nullable;
 public final class HubCache {
   private static final Pattern ID =
       Pattern.compile("([A-Za-z0-9][\\w.-]{0,95})/([A-Za-z0-9][\\w.-]{0,95})");
+  private static final Pattern REPOSITORY = Pattern.compile(".*/models--(?:[^/]+?--)?([^/]+)/?");
   private static final Pattern REVISION = Pattern.compile("[0-9A-Za-z]{1,64}");
 
   private static final int MAX_REFERENCE_BYTES = 256;
@@ -47,12 +48,31 @@ public final class HubCache {
       throw new BadInputException(
           String.format(
               Locale.ROOT,
-              "%s: is no folder, and no model of this name is in %s; if it is one of the Hugging Face hub, this downloads it: hf download %s",
+              "%s: is no folder, and no model of this name is in %s; if it is one of the Hugging"
+                  + " Face hub, this downloads it: hf download %s",
               model,
               cache,
               model));
     }
     return snapshot;
+  }
+
+  /**
+   * What people call a model: the last part of its repository's name for a snapshot in the cache,
+   * else the name of its folder or file.
+   *
+   * @param model the folder of a checkpoint, or a GGUF file
+   */
+  public static String name(Path model) {
+    Path own = model.toAbsolutePath().normalize();
+    Path snapshots = own.getParent();
+    if (snapshots != null && snapshots.endsWith("snapshots")) {
+      Matcher repository = REPOSITORY.matcher(String.valueOf(snapshots.resolveSibling("")));
+      if (repository.matches()) {
+        return repository.group(1);
+      }
+    }
+    return String.valueOf(own.getFileName() == null ? own : own.getFileName());
   }
 
   private static Path location(Map<String, String> environment) {

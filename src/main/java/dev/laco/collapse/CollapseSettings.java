@@ -56,11 +56,20 @@ public record CollapseSettings(
     }
   }
 
-  /** Checks the numbers that every search over spans has. */
-  static void checkSpans(int mergeLayers, int lowest, int highest, int depth) {
+  /**
+   * Checks that a model has layers to spare.
+   *
+   * @throws UsageException if it has only one
+   */
+  public static void requireSeveral(int depth) {
     if (depth < 2) {
       throw new UsageException("a model of " + depth + " layer has nothing to merge");
     }
+  }
+
+  /** Checks the numbers that every search over spans has. */
+  static void checkSpans(int mergeLayers, int lowest, int highest, int depth) {
+    requireSeveral(depth);
     if (mergeLayers < 2 || mergeLayers > depth) {
       throw Setting.of("mergeLayers").refuse(mergeLayers, "2 to the model's depth, " + depth);
     }

@@ -3,10 +3,12 @@ package dev.laco.curve;
 import dev.laco.Model;
 import dev.laco.Request;
 import dev.laco.Setting;
+import dev.laco.collapse.CollapseSettings;
 import dev.laco.compare.Strategy;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
 import dev.laco.prune.TextSettings;
+import java.math.BigDecimal;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Objects;
@@ -44,29 +46,59 @@ public record CurveRequest(
   /**
    * The numbers of layers, each once, the largest first.
    *
-   * @throws dev.laco.UsageException if the model cannot have one of the sizes, or is that size
+   * @throws dev.laco.UsageException if the model cannot have one of the sizes, or is that size, or
+   *     has one layer only
    */
   List<Integer> depths(Model model) {
     int depth = model.config().numHiddenLayers();
+    CollapseSettings.requireSeveral(depth);
     if (sizes.isEmpty()) {
       int removed = Math.max(1, depth / 2);
       int count = Math.min(MOST_BY_DEFAULT, removed);
       return IntStream.rangeClosed(1, count)
           .mapToObj(i -> depth - Math.ceilDiv(i * removed, count))
-          .filter(layers -> layers > 0)
           .distinct()
           .toList();
     }
-    List<Integer> depths =
-        sizes.stream()
-            .map(size -> size.depth(model))
-            .distinct()
-            .sorted(Comparator.reverseOrder())
-            .toList();
-    if (depths.getFirst() >= depth) {
-      throw Setting.of("layers")
-          .refuse(depths.getFirst(), "1 to " + (depth - 1) + ": the model has " + depth);
-    }
-    return depths;
+    return sizes.stream()
+        .map(size -> depth(size, model))
+        .distinct()
+        .sorted(Comparator.reverseOrder())
+        .toList();
+  }
+
+  /** The number of layers of one size, which is smaller than the model. */
+  private static int depth(Goal size, Model model) {
+    int dense = model.config().numHiddenLayers();
+    return switch (size) {
+      case Goal.Layers(int count) -> {
+        if (count < 1 || count >= dense) {
+          throw Setting.of("layers")
+              .refuse(count, "1 to " + (dense - 1) + ": the model has " + dense);
+        }
+        yield count;
+      }
+      case Goal.Ratio(BigDecimal removed) -> {
+        int depth = size.depth(model);
+        if (depth == dense) {
+          throw Setting.of("ratios")
+              .refuse(removed, "at least one of the model's " + dense + " layers");
+        }
+        yield depth;
+      }
+      case Goal.Bytes bytes -> {
+        Setting asked = Setting.of("bytes");
+        int depth = bytes.depth(model, asked);
+        if (depth == dense) {
+          throw asked.refuse(
+              bytes.weights(),
+              "less than the "
+                  + model.checkpoint().weightBytes()
+                  + " bytes of the model's weights");
+        }
+        yield depth;
+      }
+      case Goal.Threshold threshold -> threshold.depth(model);
+    };
   }
 }

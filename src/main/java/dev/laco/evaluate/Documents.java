@@ -132,7 +132,7 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
         }
         String row = line;
         while (row.chars().filter(c -> c == QUOTE).count() % 2 != 0) {
-          String more = lines.next();
+          String more = lines.line();
           if (more == null) {
             throw new BadInputException(where + " has a quote that does not end");
           }

@@ -52,7 +52,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
   /**
    * Writes a file, too, with the final hidden states ({@code <i>.final_hidden}) and the logits
    * ({@code <i>.logits}) of every token list or chunk, and of chunks also the token ids ({@code
-   * <i>.tokens}).
+   * <i>.tokens}): those of the job's own model, not of models that it is compared with.
    *
    * @param file the file, in the format safetensors, which must not exist
    */
@@ -204,7 +204,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
 
   /** What the name of a stage of a model ends with. */
   private String whose(Model one) {
-    return against.isEmpty() ? "" : one == model ? ", dense" : ", " + one.directory().getFileName();
+    return against.isEmpty() ? "" : one == model ? ", dense" : ", " + one.name();
   }
 
   private EvaluateResult lastWord(Passages passages) {
@@ -235,6 +235,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
 
   private EvaluateResult tasks(EvaluateRequest.Tasks request, ParquetLines parquet) {
     Double within = request.within();
+    warnOfFixedShots(request);
     List<TaskItems> items = items(request, parquet);
     List<Model> models = models();
     List<TasksJob> jobs = new ArrayList<>();
@@ -282,13 +283,33 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     List<Task.Group> groups =
         Task.groups().stream().filter(group -> request.names().contains(group.name())).toList();
     TaskResults dense = results.getFirst();
+    EvaluateResult.OfText text = perplexities == null ? null : perplexities.run(opened -> {});
+    EvaluateResult.OfThroughput throughput = speed == null ? null : speed.run(opened -> {});
     return new EvaluateResult.OfTasks(
         dense,
         groups,
         results.stream().skip(1).map(pruned -> TaskComparison.of(dense, pruned, groups)).toList(),
         within == null ? null : ItemSample.of(within, progress().seconds(), dense),
-        perplexities == null ? null : perplexities.run(opened -> {}),
-        speed == null ? null : speed.run(opened -> {}));
+        text,
+        throughput);
+  }
+
+  private void warnOfFixedShots(EvaluateRequest.Tasks request) {
+    List<String> fixed =
+        request.tasks().stream()
+            .filter(task -> request.shots() != null && task.hasFixedShots())
+            .filter(task -> task.shots() != request.shots())
+            .map(task -> String.format(Locale.ROOT, "%s (%d)", task, task.shots()))
+            .toList();
+    if (!fixed.isEmpty()) {
+      warn(
+          String.format(
+              Locale.ROOT,
+              "%s %d does not hold for %s: probes have their own examples, and whole texts none",
+              Setting.of("shots"),
+              request.shots(),
+              String.join(", ", fixed)));
+    }
   }
 
   private static List<TaskItems> items(EvaluateRequest.Tasks request, ParquetLines parquet) {

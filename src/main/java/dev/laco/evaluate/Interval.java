@@ -1,7 +1,7 @@
 package dev.laco.evaluate;
 
 /**
- * The 95 % confidence interval of a change.
+ * The 95 % confidence interval of a value or of a change.
  *
  * @param low lower end
  * @param high upper end
@@ -9,6 +9,23 @@ package dev.laco.evaluate;
 public record Interval(double low, double high) {
   /** The 97.5 % quantile of the normal distribution. */
   private static final double Z = 1.959963984540054;
+
+  /** The interval of a share of items by Wilson's score (1927), which lies within 0 to 1. */
+  static Interval ofShare(double share, int items) {
+    double ratio = Z * Z / items;
+    double middle = (share + ratio / 2) / (1 + ratio);
+    double half = Math.sqrt(ratio * (share * (1 - share) + ratio / 4)) / (1 + ratio);
+    return new Interval(Math.max(0, middle - half), Math.min(1, middle + half));
+  }
+
+  /**
+   * The interval of a mean of values from 0 to 1 by the normal approximation, within 0 to 1.
+   *
+   * @param error the standard error of the mean; NaN where it is not known, as both ends are then
+   */
+  static Interval ofMean(double mean, double error) {
+    return new Interval(Math.max(0, mean - Z * error), Math.min(1, mean + Z * error));
+  }
 
   /**
    * The interval of the difference of two shares of the same items (Bonett and Price 2012): the

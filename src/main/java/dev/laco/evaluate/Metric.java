@@ -171,6 +171,20 @@ public final class Metric {
     return deviation(values);
   }
 
+  /**
+   * The 95 % interval of {@link #value}, of a share of right answers or another rate.
+   *
+   * @throws IllegalStateException if the value is no rate
+   */
+  public Interval interval() {
+    if (!isRate(name)) {
+      throw new IllegalStateException(name + " is no rate");
+    }
+    return isShare()
+        ? Interval.ofShare(value(), items.length)
+        : Interval.ofMean(value(), standardError());
+  }
+
   private static double deviation(double[] values) {
     double mean = Arrays.stream(values).average().orElseThrow();
     double squares = Arrays.stream(values).map(value -> (value - mean) * (value - mean)).sum();

@@ -139,7 +139,8 @@ record Probe(String name, Kind kind, String skill, int examples, Function<Random
   }
 
   private Task task() {
-    return new Task(name, VERSION, kind, this::item, Sampling.FIRST, 0, "", List.of(), this, null);
+    return new Task(
+        name, VERSION, kind, this::item, Sampling.FIRST, examples, "", List.of(), this, null);
   }
 
   private TaskItem item(Document document) {

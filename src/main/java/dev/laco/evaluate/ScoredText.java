@@ -25,8 +25,9 @@ import java.util.function.Supplier;
  * @param chunks what the model runs over
  * @param parts for each chunk the number of its part, ascending from 0
  * @param part what a part is: {@code document}, {@code window} or {@code list}
- * @param tokens number of tokens of the text, special ones left out; 0 of token lists
- * @param bytes number of bytes of the text in UTF-8; 0 of token lists
+ * @param tokens number of tokens of the text, special ones left out; 0 of token lists. A document
+ *     without a token that is scored has no part in it
+ * @param bytes number of bytes of the same text in UTF-8; 0 of token lists
  */
 record ScoredText(
     String name, List<Chunk> chunks, List<Integer> parts, String part, long tokens, long bytes) {
@@ -67,32 +68,37 @@ record ScoredText(
         : windows(request, name, where, text, model);
   }
 
-  /** Documents each of which is cut into chunks; the chunks of a single one are parts. */
+  /**
+   * Documents each of which is cut into chunks; the chunks of a single one are parts. Documents
+   * without a token to score are left out, such as one of a single token without BOS.
+   */
   private static ScoredText cut(
       EvaluateRequest.Text request,
       String name,
       String where,
       List<String> documents,
       Model model) {
+    Tokenizer tokenizer = EvaluationText.tokenizer(where, model);
     List<Chunk> chunks = new ArrayList<>();
     List<Integer> parts = new ArrayList<>();
     int document = 0;
+    long tokens = 0;
+    long bytes = 0;
     for (String text : documents) {
-      if (!text.isBlank()) {
-        List<Chunk> own =
-            EvaluationText.ofText(name, where, text, model, request.maxLength(), request.stride())
-                .chunks();
+      List<Chunk> own =
+          text.isBlank()
+              ? List.of()
+              : EvaluationText.chunks(where, text, model, request.maxLength(), request.stride());
+      if (!own.isEmpty()) {
         chunks.addAll(own);
         parts.addAll(Collections.nCopies(own.size(), document++));
+        tokens += tokenizer.encodeWithoutSpecial(text).length;
+        bytes += utf8(text);
       }
     }
     if (chunks.isEmpty()) {
       throw new BadInputException(where + ": holds no token to score");
     }
-    Tokenizer tokenizer = EvaluationText.tokenizer(where, model);
-    long tokens =
-        documents.stream().mapToLong(text -> tokenizer.encodeWithoutSpecial(text).length).sum();
-    long bytes = documents.stream().mapToLong(ScoredText::utf8).sum();
     return document == 1
         ? new ScoredText(name, chunks, each(chunks), "window", tokens, bytes)
         : new ScoredText(name, chunks, parts, "document", tokens, bytes);

@@ -202,12 +202,11 @@ public final class Task {
    * @throws dev.laco.UsageException if there is no task and no group of a name
    */
   public static List<Task> named(List<String> names) {
-    Set<Task> tasks = new LinkedHashSet<>();
+    Set<String> single = new LinkedHashSet<>();
     for (String name : names) {
-      List<String> members = group(name).map(Group::tasks).orElse(List.of(name));
-      members.forEach(member -> tasks.add(one(member)));
+      single.addAll(group(name).map(Group::tasks).orElse(List.of(name)));
     }
-    return List.copyOf(tasks);
+    return single.stream().map(Task::one).toList();
   }
 
   private static Task one(String name) {
@@ -258,6 +257,11 @@ public final class Task {
   /** The number of examples in front of each prompt where none is asked for. */
   int shots() {
     return shots;
+  }
+
+  /** Whether every prompt has {@link #shots} examples, whatever is asked for. */
+  boolean hasFixedShots() {
+    return made != null || kind == Kind.TEXT;
   }
 
   String description() {

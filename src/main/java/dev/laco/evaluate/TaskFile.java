@@ -28,7 +28,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param items the items
  * @param examples the items from which the examples of prompts are taken; null where {@code shots}
- *     is 0
+ *     is 0, and where the items have their examples already
  * @param shots the number of examples in front of each prompt
  * @param answersAlone whether answers are also measured without their question
  */
@@ -41,7 +41,8 @@ record TaskFile(
    * Finds the files of a task by the names under which they are published.
    *
    * @param folder the folder of data sets
-   * @param shots the number of examples in front of each prompt; null for the task's own
+   * @param shots the number of examples in front of each prompt, unless the task's own is fixed;
+   *     null for the task's own
    * @param mutualInformation whether answers are also measured without their question, where the
    *     task has answers
    * @param parquet reads the parquet files among them
@@ -55,7 +56,7 @@ record TaskFile(
       ParquetLines parquet) {
     Items made = task.made();
     if (made != null) {
-      return new TaskFile(task, made, null, 0, false);
+      return new TaskFile(task, made, null, task.shots(), false);
     }
     if (folder == null) {
       throw new UsageException(
@@ -70,7 +71,7 @@ record TaskFile(
       throw new BadInputException(
           folder + ": is no folder; " + Setting.of("data") + " names a folder of data sets");
     }
-    int examples = task.kind() == Task.Kind.TEXT ? 0 : shots == null ? task.shots() : shots;
+    int examples = shots == null || task.hasFixedShots() ? task.shots() : shots;
     for (Task.Place place : task.places()) {
       if (!matches(folder, place.items()).isEmpty()) {
         return new TaskFile(

@@ -50,7 +50,7 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
                 () ->
                     new BadInputException(
                         model.directory() + ": generate needs a tokenizer.json; there is none"));
-    int[] prompt = tokenizer.encode(prompt(tokenizer));
+    int[] prompt = prompt(tokenizer);
     if (prompt.length == 0) {
       throw new UsageException(
           Setting.of("prompt") + " is empty and the model's tokenizer adds no BOS token");
@@ -90,9 +90,9 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
   }
 
   /** What the model continues: the prompt, or a chat up to where the answer begins. */
-  private String prompt(Tokenizer tokenizer) {
+  private int[] prompt(Tokenizer tokenizer) {
     if (!request.chat()) {
-      return request.prompt();
+      return tokenizer.encode(request.prompt());
     }
     ObjectNode chat = JsonNodeFactory.instance.objectNode();
     ArrayNode messages = chat.putArray("messages");

@@ -16,7 +16,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.OptionalDouble;
-import java.util.OptionalInt;
 import java.util.Random;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
@@ -24,15 +23,15 @@ import org.jspecify.annotations.Nullable;
 /**
  * Text that the original writes itself, sampled from its own predictions, for the pruned model to
  * be trained on: the only text in every amount that comes without a file. Half of the samples go on
- * from the token that begins a text, half from the first words of chunks of another text, which
+ * from the tokens that begin a text, half from the first words of chunks of another text, which
  * spread over all kinds that it has.
  *
  * @param tokens of all samples together, at least; the last ones may go beyond. Null for as many as
  *     the time of a training is worth ({@link #worth})
- * @param bos the token that begins a text; empty where the model has none
+ * @param prefix the tokens that begin a text; none where the tokenizer puts none before a text
  * @param stopTokens a sample ends before the first of these
  */
-record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopTokens) {
+record TeacherSamples(@Nullable Long tokens, int[] prefix, Set<Integer> stopTokens) {
   /** The domain of samples, and the stage in which they are drawn. */
   static final String NAME = "teacher samples";
 
@@ -57,8 +56,8 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
    * @param tokens of all samples together; null for as many as the time of a training is worth
    */
   static TeacherSamples of(@Nullable Long tokens, Model original) {
-    OptionalInt bos = original.tokenizer().map(Tokenizer::bos).orElse(OptionalInt.empty());
-    return new TeacherSamples(tokens, bos, StopTokens.of(original));
+    int[] prefix = original.tokenizer().map(Tokenizer::prefix).orElse(new int[0]);
+    return new TeacherSamples(tokens, prefix, StopTokens.of(original));
   }
 
   /**
@@ -211,10 +210,10 @@ record TeacherSamples(@Nullable Long tokens, OptionalInt bos, Set<Integer> stopT
     return new Drawn(samples, tokens);
   }
 
-  /** Every second prompt is the token that begins a text, where there is one. */
+  /** Every second prompt is the tokens that begin a text, where there are any. */
   private int[] prompt(List<FitText.Chunk> prompting, int number, int most, Random random) {
-    if (bos.isPresent() && number % 2 == 0) {
-      return new int[] {bos.getAsInt()};
+    if (prefix.length > 0 && number % 2 == 0) {
+      return Arrays.copyOf(prefix, Math.min(most, prefix.length));
     }
     int[] ids = prompting.get(number / 2 % prompting.size()).ids();
     int wanted = Math.min(most, random.nextInt(LEAST_PROMPT_TOKENS, MOST_PROMPT_TOKENS + 1));

@@ -35,6 +35,7 @@ public final class Continuations {
    */
   public static List<int[]> prompts(List<Chunk> chunks, Tokenizer tokenizer, int count) {
     List<int[]> prompts = new ArrayList<>();
+    int front = tokenizer.prefix().length;
     long total = chunks.stream().mapToLong(Chunk::length).sum();
     for (int i = 0; i < count; i++) {
       long place = total * i / count;
@@ -46,7 +47,11 @@ public final class Continuations {
       int start = sentence(ids, (int) place, tokenizer);
       if (start + PROMPT < ids.length) {
         int[] body = Arrays.copyOfRange(ids, start, start + PROMPT);
-        prompts.add(start == 0 ? body : behindBos(tokenizer, body));
+        int[] behind = tokenizer.behindPrefix(body);
+        prompts.add(
+            start < front
+                ? Arrays.copyOf(ids, PROMPT)
+                : Arrays.copyOf(behind, Math.min(behind.length, PROMPT + 1)));
       }
     }
     return prompts;
@@ -62,16 +67,6 @@ public final class Continuations {
     return place;
   }
 
-  private static int[] behindBos(Tokenizer tokenizer, int[] body) {
-    if (tokenizer.bos().isEmpty()) {
-      return body;
-    }
-    int[] ids = new int[body.length + 1];
-    ids[0] = tokenizer.bos().getAsInt();
-    System.arraycopy(body, 0, ids, 1, body.length);
-    return ids;
-  }
-
   /**
    * Bytes of the buffers of {@link #of}.
    *
@@ -84,7 +79,7 @@ public final class Continuations {
   /**
    * Continues prompts by two models.
    *
-   * @param prompts at most {@value #PROMPT} tokens and BOS each
+   * @param prompts at most {@value #PROMPT} tokens and one more each
    * @param stopTokens a continuation ends before the first of these
    */
   public static List<Sample> of(

@@ -72,6 +72,36 @@ public sealed interface Goal {
   record Bytes(@JsonValue long weights) implements Goal {
     @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
     public Bytes {}
+
+    /**
+     * The largest depth whose weights fit, whichever layers are kept.
+     *
+     * @param asked the setting that has the size, for errors
+     * @throws UsageException if one layer is too large
+     */
+    public int depth(Model model, Setting asked) {
+      List<Long> largestFirst =
+          IntStream.range(0, model.config().numHiddenLayers())
+              .mapToObj(layer -> model.checkpoint().layerBytes(layer))
+              .sorted(Comparator.reverseOrder())
+              .toList();
+      long used =
+          model.checkpoint().weightBytes() - largestFirst.stream().mapToLong(Long::longValue).sum();
+      int depth = 0;
+      while (depth < largestFirst.size() && used + largestFirst.get(depth) <= weights) {
+        used += largestFirst.get(depth);
+        depth++;
+      }
+      if (depth == 0) {
+        throw asked.refuse(
+            weights,
+            ": ",
+            "the smallest, with one layer, has "
+                + (used + largestFirst.getFirst())
+                + " bytes of weights");
+      }
+      return depth;
+    }
   }
 
   /** A quarter of the layers is removed: the default. */
@@ -113,35 +143,9 @@ public sealed interface Goal {
       }
       // ceil(n (1 - R)), exact.
       case Ratio goal -> depth - goal.removed.multiply(BigDecimal.valueOf(depth)).intValue();
-      case Bytes goal -> mostLayers(goal.weights, model);
+      case Bytes goal -> goal.depth(model, Setting.of("targetBytes"));
       case Threshold goal ->
           throw Setting.of("threshold").refuse(goal.similarity, " is no size: ", "give a target");
     };
-  }
-
-  /** The largest depth whose weights fit, whichever layers are kept. */
-  private static int mostLayers(long bytes, Model model) {
-    List<Long> largestFirst =
-        IntStream.range(0, model.config().numHiddenLayers())
-            .mapToObj(layer -> model.checkpoint().layerBytes(layer))
-            .sorted(Comparator.reverseOrder())
-            .toList();
-    long used =
-        model.checkpoint().weightBytes() - largestFirst.stream().mapToLong(Long::longValue).sum();
-    int depth = 0;
-    while (depth < largestFirst.size() && used + largestFirst.get(depth) <= bytes) {
-      used += largestFirst.get(depth);
-      depth++;
-    }
-    if (depth == 0) {
-      throw Setting.of("targetBytes")
-          .refuse(
-              bytes,
-              ": ",
-              "the smallest, with one layer, has "
-                  + (used + largestFirst.getFirst())
-                  + " bytes of weights");
-    }
-    return depth;
   }
 }

@@ -19,7 +19,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -155,17 +154,29 @@ public record EvaluationText(String name, List<Chunk> chunks) {
     }
   }
 
+  private static EvaluationText ofText(
+      String name,
+      String where,
+      String text,
+      Model model,
+      @Nullable Integer maxLength,
+      @Nullable Integer stride) {
+    List<Chunk> chunks = chunks(where, text, model, maxLength, stride);
+    if (chunks.isEmpty()) {
+      throw new BadInputException(where + ": holds no token to score");
+    }
+    return new EvaluationText(name, chunks);
+  }
+
   /**
-   * A text that is cut into chunks.
+   * The chunks of a text; none where it has no token to score.
    *
-   * @param name where the text comes from, for people
-   * @param where the same in errors
+   * @param where names the text in errors
    * @param maxLength as for {@link #text}; {@code stride} likewise
    * @throws BadInputException if the text cannot be used with the model
    * @throws dev.laco.UsageException if {@code maxLength} or {@code stride} is out of range
    */
-  public static EvaluationText ofText(
-      String name,
+  public static List<Chunk> chunks(
       String where,
       String text,
       Model model,
@@ -178,12 +189,7 @@ public record EvaluationText(String name, List<Chunk> chunks) {
         maxLength != null
             ? maxLength
             : Math.min(model.config().maxPositionEmbeddings(), DEFAULT_MAX_LENGTH);
-    OptionalInt bos = tokenizer.bos();
-    List<Chunk> chunks = TextChunks.cut(ids, bos, length, stride != null ? stride : length);
-    if (chunks.isEmpty()) {
-      throw new BadInputException(where + ": holds no token to score");
-    }
-    return new EvaluationText(name, chunks);
+    return TextChunks.cut(ids, tokenizer.prefix(), length, stride != null ? stride : length);
   }
 
   /**

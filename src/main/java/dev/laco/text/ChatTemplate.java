@@ -2,6 +2,7 @@ package dev.laco.text;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.BooleanNode;
+import com.fasterxml.jackson.databind.node.NullNode;
 import com.fasterxml.jackson.databind.node.TextNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
@@ -61,6 +62,9 @@ public final class ChatTemplate {
     check(where, chat.path(MESSAGES));
     Template known = read(where, without);
     Map<String, JsonNode> variables = new HashMap<>(tokens);
+    // To a template these are None, not undefined, where a chat has none.
+    variables.put(TOOLS, NullNode.instance);
+    variables.put("documents", NullNode.instance);
     chat.path("chat_template_kwargs")
         .properties()
         .forEach(entry -> variables.put(entry.getKey(), entry.getValue()));
@@ -74,12 +78,6 @@ public final class ChatTemplate {
     } catch (TemplateException e) {
       throw refused(where + ": the chat template of " + model + " refuses the chat: ", without, e);
     }
-  }
-
-  /** The text of a special token, as {@code bos_token}; empty where the model has none. */
-  String token(String name) {
-    JsonNode token = tokens.get(name);
-    return token == null ? "" : token.textValue();
   }
 
   private static void check(String where, JsonNode messages) {
@@ -108,8 +106,8 @@ public final class ChatTemplate {
                     new BadInputException(
                         String.format(
                             Locale.ROOT,
-                            "%s: a chat needs a chat template and %s has none (chat_template.jinja, or"
-                                + " chat_template in tokenizer_config.json): add it; %s no"
+                            "%s: a chat needs a chat template and %s has none (chat_template.jinja,"
+                                + " or chat_template in tokenizer_config.json): add it; %s no"
                                 + " template",
                             where,
                             model,

@@ -65,8 +65,8 @@ public record ClozeSet(String name, List<Chunk> items) {
   private static Chunk item(
       JsonLines.Line line, Tokenizer tokenizer, CalibrationSet.Target target) {
     String text = line.string("text");
-    int[] passage = withBos(tokenizer, text + line.string("last"));
-    int[] context = withBos(tokenizer, text);
+    int[] passage = tokenizer.encodeBehindPrefix(text + line.string("last"));
+    int[] context = tokenizer.encodeBehindPrefix(text);
     TokenLists.requireInVocabulary(line.where(), passage, target.vocabularySize());
     if (passage.length > target.maxPositions()) {
       throw new BadInputException(
@@ -84,16 +84,5 @@ public record ClozeSet(String name, List<Chunk> items) {
           line.where() + ": \"text\" and \"last\" must each have tokens of their own");
     }
     return TextChunks.continuation(passage, shared);
-  }
-
-  private static int[] withBos(Tokenizer tokenizer, String text) {
-    int[] ids = tokenizer.encodeWithoutSpecial(text);
-    if (tokenizer.bos().isEmpty()) {
-      return ids;
-    }
-    int[] all = new int[ids.length + 1];
-    all[0] = tokenizer.bos().getAsInt();
-    System.arraycopy(ids, 0, all, 1, ids.length);
-    return all;
   }
 }

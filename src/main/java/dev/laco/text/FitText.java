@@ -8,7 +8,6 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
-import java.util.OptionalInt;
 import java.util.Set;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -26,7 +25,7 @@ import java.util.stream.Stream;
  * @param chunks at least one
  */
 public record FitText(String name, List<Chunk> chunks) {
-  /** Tokens of a chunk, BOS included; fewer where the model has fewer positions. */
+  /** Tokens of a chunk, those before a text included; fewer where the model has fewer positions. */
   public static final int CHUNK_TOKENS = 256;
 
   private static final Pattern SEPARATOR = Pattern.compile("\\f|(?m:^-{3,}[ \\t]*$\\R?)");
@@ -44,7 +43,7 @@ public record FitText(String name, List<Chunk> chunks) {
     /**
      * A chunk of token ids.
      *
-     * @param ids the ids to run, BOS included
+     * @param ids the ids to run, with those that the tokenizer puts before a text
      * @param document the number of the document, counted from 0 in the order of the text
      * @param domain what kind of text it is, for people: the name of a file or of a register
      */
@@ -59,7 +58,7 @@ public record FitText(String name, List<Chunk> chunks) {
       return domain;
     }
 
-    /** The ids to run, BOS included where there is one. */
+    /** The ids to run, with those that the tokenizer puts before a text, such as BOS. */
     public int[] ids() {
       return ids.clone();
     }
@@ -84,8 +83,8 @@ public record FitText(String name, List<Chunk> chunks) {
    * Reads files: {@code .txt} with documents that are separated by form feeds or by lines of three
    * or more dashes, {@code .jsonl} with an object a line whose {@code text} is a document or whose
    * {@code messages} are a chat, {@code .json} with a list of token-id lists. A document is cut
-   * into chunks, each with the BOS of the model's tokenizer in front where it has one; a token-id
-   * list is one chunk as it is. The name of a file is the domain of its chunks.
+   * into chunks, each with the tokens in front that the model's tokenizer puts before a text; a
+   * token-id list is one chunk as it is. The name of a file is the domain of its chunks.
    *
    * @param files at least one
    * @throws BadInputException if a file is none of these, holds nothing, does not fit vocabulary or
@@ -208,13 +207,15 @@ public record FitText(String name, List<Chunk> chunks) {
   private static List<Chunk> ofDocuments(
       String where, List<Document> documents, int first, CalibrationSet.Target target) {
     Tokenizer tokenizer = target.requireTokenizer(where, "fitText");
-    int length = Math.max(2, Math.min(CHUNK_TOKENS, target.maxPositions()));
+    int[] prefix = tokenizer.prefix();
+    int least = Math.max(2, prefix.length + 1);
+    int length = Math.max(least, Math.min(CHUNK_TOKENS, target.maxPositions()));
     List<Chunk> chunks = new ArrayList<>();
     for (int d = 0; d < documents.size(); d++) {
       Document document = documents.get(d);
       int[] ids = tokenizer.encodeWithoutSpecial(document.text);
       TokenLists.requireInVocabulary(where + ": document " + d, ids, target.vocabularySize());
-      chunks.addAll(cut(ids, first + d, document.domain, tokenizer.bos(), length));
+      chunks.addAll(cut(ids, first + d, document.domain, prefix, length));
     }
     return chunks;
   }
@@ -238,14 +239,12 @@ public record FitText(String name, List<Chunk> chunks) {
     return chunks;
   }
 
-  private static List<Chunk> cut(
-      int[] ids, int document, String domain, OptionalInt bos, int length) {
-    int front = bos.isPresent() ? 1 : 0;
+  private static List<Chunk> cut(int[] ids, int document, String domain, int[] prefix, int length) {
+    int front = prefix.length;
     List<Chunk> chunks = new ArrayList<>();
     for (int start = 0; start < ids.length; start += length - front) {
       int end = Math.min(start + length - front, ids.length);
-      int[] chunk = new int[front + end - start];
-      bos.ifPresent(id -> chunk[0] = id);
+      int[] chunk = Arrays.copyOf(prefix, front + end - start);
       System.arraycopy(ids, start, chunk, front, end - start);
       chunks.add(new Chunk(chunk, document, domain));
     }

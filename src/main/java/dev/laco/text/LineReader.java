@@ -48,7 +48,7 @@ public final class LineReader implements AutoCloseable {
     }
   }
 
-  /** Names the line that {@link #next} gave: {@code valid.jsonl: line 3}. */
+  /** Names the line that was read last: {@code valid.jsonl: line 3}. */
   public String where() {
     return lines.where(number);
   }
@@ -58,7 +58,11 @@ public final class LineReader implements AutoCloseable {
         String.format(Locale.ROOT, "%s has more than %,d bytes; shorten it", where, MAX_LINE));
   }
 
-  private @Nullable String line() {
+  /**
+   * The next line, also a blank one, without its end; null at the end of the file. Throws the
+   * errors of {@link #next}.
+   */
+  public @Nullable String line() {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     try {
       if (!fill()) {

@@ -6,7 +6,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.OptionalInt;
 
 /** Makes the chunks of text on which a model is measured. */
 public final class TextChunks {
@@ -25,7 +24,7 @@ public final class TextChunks {
       this.firstScored = firstScored;
     }
 
-    /** The ids to run, BOS included where there is one. */
+    /** The ids to run, with those that the tokenizer puts before a text, such as BOS. */
     public int[] ids() {
       return ids.clone();
     }
@@ -76,24 +75,26 @@ public final class TextChunks {
 
   /**
    * Cuts {@code tokens} into chunks of {@code maxLength} tokens that start every {@code stride}
-   * tokens, with {@code bos} in front of each. Every token is scored once, in the first chunk that
-   * has it; in later chunks it is context. Without BOS nothing predicts the first token of a chunk
-   * that does not overlap the chunk before it, and that token is not scored.
+   * tokens, with {@code prefix} in front of each. Every token is scored once, in the first chunk
+   * that has it; in later chunks it is context. Without a prefix nothing predicts the first token
+   * of a chunk that does not overlap the chunk before it, and that token is not scored.
    *
    * @param tokens the text's tokens, without special tokens
+   * @param prefix the tokens that the tokenizer puts before a text
    * @throws UsageException unless {@code 1 <= stride <= maxLength} and a chunk has room for two
-   *     tokens, BOS included
+   *     tokens, those of the prefix included
    */
-  public static List<Chunk> cut(int[] tokens, OptionalInt bos, int maxLength, int stride) {
-    int front = bos.isPresent() ? 1 : 0;
-    if (maxLength < 2 - front) {
+  public static List<Chunk> cut(int[] tokens, int[] prefix, int maxLength, int stride) {
+    int front = prefix.length;
+    int least = Math.max(1, 2 - front);
+    if (maxLength < least) {
       throw new UsageException(
           String.format(
               Locale.ROOT,
               "%s is %d, it must be at least %d",
               Setting.of("maxLength"),
               maxLength,
-              2 - front));
+              least));
     }
     if (stride < 1 || stride > maxLength) {
       throw new UsageException(
@@ -109,8 +110,7 @@ public final class TextChunks {
     int seen = 0;
     for (int start = 0; seen < tokens.length; start += stride) {
       int end = (int) Math.min((long) start + maxLength, tokens.length);
-      int[] ids = new int[front + end - start];
-      bos.ifPresent(id -> ids[0] = id);
+      int[] ids = Arrays.copyOf(prefix, front + end - start);
       System.arraycopy(tokens, start, ids, front, end - start);
       int firstScored = Math.max(1, front + seen - start);
       if (firstScored < ids.length) {

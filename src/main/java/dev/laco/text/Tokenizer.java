@@ -13,7 +13,6 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -62,7 +61,11 @@ public final class Tokenizer implements AutoCloseable {
   private @Nullable TokenizerProcess process;
 
   private String components = "";
-  private @Nullable OptionalInt bos;
+
+  /** Null until it is asked for, as is its text. */
+  private int @Nullable [] prefix;
+
+  private @Nullable String prefixText;
 
   /** Why the tokenizer cannot be used any more; null while it can. */
   private @Nullable LacoException end;
@@ -139,9 +142,13 @@ public final class Tokenizer implements AutoCloseable {
    * of {@link #encode}.
    */
   public String decode(int[] ids) {
+    return decode(ids, false);
+  }
+
+  private String decode(int[] ids, boolean withSpecial) {
     TokenizerProcess running = running();
     try {
-      return running.decode(ids);
+      return running.decode(ids, withSpecial);
     } catch (Failure e) {
       throw failed("token ids", e);
     }
@@ -153,21 +160,35 @@ public final class Tokenizer implements AutoCloseable {
   }
 
   /**
-   * The token that the tokenizer's post-processor puts before every text, if it puts one. Throws
-   * the errors of {@link #encode}.
+   * The tokens that the tokenizer's post-processor puts before every text: BOS, several tokens, or
+   * none. Throws the errors of {@link #encode}.
    */
-  public OptionalInt bos() {
-    if (bos == null) {
+  public int[] prefix() {
+    if (prefix == null) {
       int[] plain = encodeWithoutSpecial("a");
       int[] full = encode("a");
-      boolean prefixed =
-          full.length > plain.length
-              && plain.length > 0
-              && Arrays.equals(full, 1, 1 + plain.length, plain, 0, plain.length)
-              && full[0] != plain[0];
-      bos = prefixed ? OptionalInt.of(full[0]) : OptionalInt.empty();
+      int length = 0;
+      while (length + plain.length <= full.length
+          && !Arrays.equals(full, length, length + plain.length, plain, 0, plain.length)) {
+        length++;
+      }
+      boolean found = plain.length > 0 && length + plain.length <= full.length;
+      prefix = Arrays.copyOf(full, found ? length : 0);
     }
-    return bos;
+    return prefix.clone();
+  }
+
+  /** Token ids of a text behind those of {@link #prefix}. Throws the errors of {@link #encode}. */
+  public int[] encodeBehindPrefix(String text) {
+    return behindPrefix(encodeWithoutSpecial(text));
+  }
+
+  /** Token ids behind those of {@link #prefix}. Throws the errors of {@link #encode}. */
+  public int[] behindPrefix(int[] ids) {
+    int[] front = prefix();
+    int[] all = Arrays.copyOf(front, front.length + ids.length);
+    System.arraycopy(ids, 0, all, front.length, ids.length);
+    return all;
   }
 
   /** Gives this tokenizer the chat template of its model. */
@@ -177,7 +198,7 @@ public final class Tokenizer implements AutoCloseable {
   }
 
   /**
-   * The text of a chat by the model's chat template, without the token of {@link #bos} in front.
+   * The text of a chat by the model's chat template, without that of {@link #prefix} in front.
    *
    * @param where names the chat in errors
    * @param chat an object with {@code messages}
@@ -185,11 +206,15 @@ public final class Tokenizer implements AutoCloseable {
    *     #encode}
    */
   String chat(String where, JsonNode chat) {
-    return chat(where, "lines with \"text\" need", false, chat);
+    String text = chat(where, "lines with \"text\" need", false, chat);
+    String front = prefixText();
+    return text.startsWith(front) ? text.substring(front.length()) : text;
   }
 
   /**
-   * The same up to where the model's answer begins ({@code add_generation_prompt} of transformers).
+   * Token ids of a chat by the model's chat template up to where the model's answer begins, as
+   * {@code apply_chat_template(messages, add_generation_prompt=True)} of transformers gives them:
+   * special tokens are those that the template writes.
    *
    * @param where names the chat in errors
    * @param without what needs no template, for errors, with its verb, as {@code a prompt needs}
@@ -197,8 +222,8 @@ public final class Tokenizer implements AutoCloseable {
    * @throws BadInputException as {@link #encode}, or if there is no template, or it refuses the
    *     chat
    */
-  public String chatPrompt(String where, String without, JsonNode chat) {
-    return chat(where, without, true, chat);
+  public int[] chatPrompt(String where, String without, JsonNode chat) {
+    return encodeWithoutSpecial(chat(where, without, true, chat));
   }
 
   private String chat(String where, String without, boolean answer, JsonNode chat) {
@@ -206,9 +231,19 @@ public final class Tokenizer implements AutoCloseable {
       throw new BadInputException(
           where + ": a chat needs a chat template; " + without + " no template");
     }
-    String text = chats.render(where, without, answer, chat);
-    String first = chats.token("bos_token");
-    return bos().isPresent() && text.startsWith(first) ? text.substring(first.length()) : text;
+    return chats.render(where, without, answer, chat);
+  }
+
+  /** The text that stands for {@link #prefix} in a text with special tokens. */
+  private String prefixText() {
+    if (prefixText == null) {
+      StringBuilder text = new StringBuilder();
+      for (int id : prefix()) {
+        text.append(decode(new int[] {id}, true));
+      }
+      prefixText = text.toString();
+    }
+    return prefixText;
   }
 
   /** Ends the process; the next use starts it again. */

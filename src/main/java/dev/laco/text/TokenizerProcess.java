@@ -250,11 +250,12 @@ final class TokenizerProcess implements AutoCloseable {
     return ids;
   }
 
-  /** The text of token ids without special tokens. */
-  String decode(int[] ids) throws Failure {
+  /** The text of token ids, with that of special tokens or without. */
+  String decode(int[] ids, boolean withSpecial) throws Failure {
+    int what = withSpecial ? TokenizerServer.DECODE_WITH_SPECIAL : TokenizerServer.DECODE;
     ByteBuffer content = ByteBuffer.allocate(Math.multiplyExact(Integer.BYTES, ids.length));
     content.asIntBuffer().put(ids);
-    return new String(ask(TokenizerServer.DECODE, content.array()), StandardCharsets.UTF_8);
+    return new String(ask(what, content.array()), StandardCharsets.UTF_8);
   }
 
   /** Whether the process runs and can take another request. */

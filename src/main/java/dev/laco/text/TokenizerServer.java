@@ -45,6 +45,9 @@ final class TokenizerServer {
   /** Operation: gives the text of the content, ids, without special tokens. */
   static final int DECODE = 'D';
 
+  /** Operation: gives the text of the content, ids, with the texts of special tokens. */
+  static final int DECODE_WITH_SPECIAL = 'T';
+
   /** Outcome: the content is what was asked for. */
   static final int OK = 0;
 
@@ -146,7 +149,8 @@ final class TokenizerServer {
       case LOAD -> load(new String(content, StandardCharsets.UTF_8));
       case ENCODE -> encode(new String(content, StandardCharsets.UTF_8), false);
       case ENCODE_WITH_SPECIAL -> encode(new String(content, StandardCharsets.UTF_8), true);
-      case DECODE -> decode(ByteBuffer.wrap(content));
+      case DECODE -> decode(ByteBuffer.wrap(content), false);
+      case DECODE_WITH_SPECIAL -> decode(ByteBuffer.wrap(content), true);
       default -> throw new IllegalArgumentException("unknown request " + request.what);
     };
   }
@@ -183,12 +187,12 @@ final class TokenizerServer {
     return answer.array();
   }
 
-  private byte[] decode(ByteBuffer content) {
+  private byte[] decode(ByteBuffer content, boolean withSpecial) {
     long[] ids = new long[content.remaining() / Integer.BYTES];
     for (int i = 0; i < ids.length; i++) {
       ids[i] = content.getInt();
     }
-    return utf8(TokenizersLibrary.LIB.decode(tokenizer, ids, true));
+    return utf8(TokenizersLibrary.LIB.decode(tokenizer, ids, !withSpecial));
   }
 
   private void answer(int how, byte[] content) throws IOException {

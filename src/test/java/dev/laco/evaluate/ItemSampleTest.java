@@ -134,6 +134,29 @@ class ItemSampleTest {
     }
   }
 
+  @Test
+  void theTimeThatIsToldIsThatOfTheWholeJob() {
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      EvaluateJob job =
+          new EvaluateJob(
+              model,
+              DeviceSettings.of("cpu"),
+              new EvaluateRequest.Tasks(
+                  List.of("winogrande", "perplexity"), DATA, null, null, null, 1e-6));
+      double[] measured = new double[1];
+      job.listener(
+          event -> {
+            if (event instanceof JobEvent.Measured) {
+              measured[0] = job.progress().seconds();
+            }
+          });
+      ItemSample sample = ((EvaluateResult.OfTasks) job.run()).sample();
+      assertNotNull(sample);
+      assertTrue(measured[0] > 0, "the perplexity is a part of the job");
+      assertTrue(sample.seconds() >= measured[0], sample + ", perplexity at " + measured[0]);
+    }
+  }
+
   private static EvaluateRequest.Tasks request(double within) {
     return new EvaluateRequest.Tasks(TASKS, DATA, null, null, null, within);
   }

@@ -3,16 +3,21 @@ package dev.laco.evaluate;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import dev.laco.BadInputException;
 import dev.laco.Compute;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.TestFiles;
 import dev.laco.report.Perplexity;
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.Collectors;
@@ -89,6 +94,37 @@ final class ScoredTextTest {
     assertEquals(2, both.parts().count());
     assertEquals("document", both.part());
     assertEquals(new Interval(1, 1), both.against().getFirst().interval());
+  }
+
+  /** Without BOS nothing predicts a document's only token. */
+  @Test
+  void aDocumentWithoutATokenToScoreIsLeftOut() throws IOException {
+    Path copy = Files.createDirectory(folder.resolve("model"));
+    for (String name : TestFiles.names(Fixtures.STORYTELLER)) {
+      Files.createSymbolicLink(
+          copy.resolve(name), Fixtures.STORYTELLER.resolve(name).toAbsolutePath());
+    }
+    Fixtures.writeTokenizer(copy, "A");
+    EvaluateResult.OfText with = withoutBos(copy, List.of(FIRST, "a", SECOND, " \n"));
+    EvaluateResult.OfText without = withoutBos(copy, List.of(FIRST, SECOND));
+    assertEquals(without.perplexity(), with.perplexity());
+    assertEquals(without.parts().count(), with.parts().count());
+    assertEquals(without.bitsPerByte(without.perplexity()), with.bitsPerByte(with.perplexity()), 0);
+    BadInputException none =
+        assertThrows(BadInputException.class, () -> withoutBos(copy, List.of("a", "b")));
+    assertTrue(none.getMessage().endsWith("holds no token to score"), none.getMessage());
+  }
+
+  private EvaluateResult.OfText withoutBos(Path copy, List<String> documents) {
+    Path text = TestFiles.write(folder.resolve("documents.jsonl"), json(documents));
+    try (Model model = Model.open(copy)) {
+      return (EvaluateResult.OfText)
+          new EvaluateJob(
+                  model,
+                  DeviceSettings.of("cpu").withThreads(1).withCompute(Compute.F32),
+                  new EvaluateRequest.Text(text, null, null, null))
+              .run();
+    }
   }
 
   @Test

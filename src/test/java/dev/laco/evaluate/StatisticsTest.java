@@ -37,6 +37,20 @@ final class StatisticsTest {
   }
 
   @Test
+  void intervalsOfSharesAreThoseOfWilsonAlsoWhereAllItemsAreRightOrWrong() {
+    for (JsonNode one : recorded.get("shares")) {
+      double[] items = new double[one.get("items").intValue()];
+      Arrays.fill(items, 0, one.get("right").intValue(), 1);
+      Interval found = new Metric(Metric.ACCURACY, items).interval();
+      assertEquals(one.get("low").doubleValue(), found.low(), 1e-12, one::toString);
+      assertEquals(one.get("high").doubleValue(), found.high(), 1e-12, one::toString);
+    }
+    Interval rate = new Metric(Metric.REPETITION, new double[] {1, 1, 0.5}).interval();
+    assertEquals(1, rate.high());
+    assertEquals(5.0 / 6 - 1.96 / 6, rate.low(), 1e-4);
+  }
+
+  @Test
   void intervalsOfPerplexitiesAreThoseOfAPairedBootstrap() {
     JsonNode of = recorded.get("perplexity");
     TaskResult dense = result(0, Metric.PERPLEXITY, values(of.get("dense")));

@@ -10,6 +10,7 @@ import dev.laco.BadInputException;
 import dev.laco.Compute;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
+import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.TestFiles;
 import java.io.IOException;
@@ -223,6 +224,71 @@ final class TasksTest {
             .toList();
     assertEquals(
         tasks, rows.stream().map(row -> row.replaceFirst("^((\\|[^|]*){2}\\|).*", "$1")).toList());
+  }
+
+  @Test
+  void aTaskThatIsNamedTwiceIsMeasuredOnce() {
+    assertEquals(
+        List.of("piqa", "arc_challenge", "arc_easy", "hellaswag", "winogrande", "boolq"),
+        Task.named(List.of("piqa", "qa5", "boolq", "arc_easy")).stream().map(Task::name).toList());
+    assertEquals(
+        Task.named(List.of("qa7")).stream().map(Task::name).toList(),
+        Task.named(List.of("qa7", "qa5", "qa7")).stream().map(Task::name).toList());
+  }
+
+  @Test
+  void blankLinesInsideAQuotedCellBelongToTheCell() throws IOException {
+    put(
+        folder.resolve("data/test/virology_test.csv"),
+        "\"one\n\n  \ntwo\",a,b,c,d,A\n\nthree,a,b,c,d,B\n");
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      new EvaluateJob(
+              model,
+              DeviceSettings.of("cpu").withThreads(1),
+              new EvaluateRequest.Tasks(List.of("mmlu_virology"), folder, null, null, null, null))
+          .samplesTo((of, task) -> folder.resolve("samples"))
+          .run();
+    }
+    List<String> samples = Files.readAllLines(folder.resolve("samples"));
+    assertEquals(2, samples.size());
+    ObjectMapper json = new ObjectMapper();
+    assertEquals(
+        "one\n\n  \ntwo", json.readTree(samples.getFirst()).at("/doc/question").textValue());
+    assertEquals("three", json.readTree(samples.getLast()).at("/doc/question").textValue());
+  }
+
+  @Test
+  void tasksThatTakeNoOtherExamplesKeepTheirOwnAndAreNamed() {
+    List<String> warnings = new ArrayList<>();
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      EvaluateJob job =
+          new EvaluateJob(
+                  model,
+                  DeviceSettings.of("cpu").withThreads(1),
+                  new EvaluateRequest.Tasks(
+                      List.of("copa", "laco_copy", "laco_needle", "wikitext"),
+                      DATA,
+                      1,
+                      2,
+                      null,
+                      null))
+              .listener(
+                  event -> {
+                    if (event instanceof JobEvent.Warned warned) {
+                      warnings.add(warned.message());
+                    }
+                  });
+      JsonNode shots = EvaluateJson.of(job.run()).get("n-shot");
+      assertEquals(2, shots.get("copa").intValue());
+      assertEquals(4, shots.get("laco_copy").intValue());
+      assertEquals(0, shots.get("laco_needle").intValue());
+      assertEquals(0, shots.get("wikitext").intValue());
+    }
+    assertEquals(
+        List.of(
+            "shots 2 does not hold for laco_copy (4), laco_needle (0), wikitext (0): probes have"
+                + " their own examples, and whole texts none"),
+        warnings);
   }
 
   @Test

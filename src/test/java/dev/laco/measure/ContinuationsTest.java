@@ -1,5 +1,6 @@
 package dev.laco.measure;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -20,12 +21,32 @@ import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
+import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** Where two models part that continue pieces of a text. */
 class ContinuationsTest {
+  @TempDir Path folder;
+
+  @Test
+  void promptsBeginWithAllTokensThatTheTokenizerPutsBeforeAText() {
+    Fixtures.writeTokenizer(folder, "<unk>", "<s>", "A");
+    try (Tokenizer two = Tokenizer.load(folder).orElseThrow()) {
+      int[] ids = two.encodeWithoutSpecial("The keeper of the light went home. ".repeat(40));
+      List<int[]> prompts =
+          Continuations.prompts(TextChunks.cut(ids, two.prefix(), 128, 128), two, 5);
+      assertEquals(5, prompts.size());
+      for (int[] prompt : prompts) {
+        assertArrayEquals(new int[] {0, 1}, Arrays.copyOf(prompt, 2));
+        assertTrue(prompt[2] > 1 && prompt.length <= Continuations.PROMPT + 1);
+      }
+    }
+  }
+
   @Test
   void modelsAreTheSameUntilTheFirstTokenThatDiffers() {
     try (Model open = Model.open(Fixtures.STORYTELLER);

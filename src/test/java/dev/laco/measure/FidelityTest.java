@@ -29,7 +29,6 @@ import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.OptionalInt;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -138,7 +137,7 @@ class FidelityTest {
     Random random = new Random(1);
     List<Chunk> chunks =
         new ArrayList<>(TextChunks.whole(List.of(ids(random, 500), ids(random, 7))));
-    chunks.addAll(TextChunks.cut(ids(random, 700), OptionalInt.empty(), 500, 150));
+    chunks.addAll(TextChunks.cut(ids(random, 700), new int[0], 500, 150));
     return chunks;
   }
 

@@ -2,10 +2,14 @@ package dev.laco.text;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
 import dev.laco.BadInputException;
+import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.checkpoint.tokenizer.ChatFiles;
 import java.io.IOException;
@@ -97,6 +101,29 @@ class ChatTemplateTest {
         "{\"messages\": [{\"role\": \"user\"}], \"tools\": [{\"name\": \"f\"}],"
             + " \"chat_template_kwargs\": {\"mood\": \"calm\"}}";
     assertEquals(List.of("[{\"name\": \"f\"}] calm False"), documents(line));
+  }
+
+  @Test
+  void withoutToolsATemplateGetsWhatTransformersGivesIt() throws IOException {
+    JsonNode recorded =
+        new JsonMapper().readTree(Path.of("src/test/resources/chats/cases.json").toFile());
+    String chat = "{\"messages\": " + recorded.path("variables").path("messages") + "}";
+    assertFalse(recorded.path("without_tools").isEmpty());
+    for (JsonNode known : recorded.path("without_tools")) {
+      template(known.path("template").textValue());
+      assertEquals(List.of(known.path("text").textValue()), documents(chat));
+    }
+  }
+
+  @Test
+  void allTokensThatBeginATextAreDroppedWhereTheTemplateWritesThem() throws IOException {
+    Fixtures.writeTokenizer(model, "<unk>", "<s>", "A");
+    template("<unk><s>" + TEMPLATE.substring("{{ bos_token }}".length()));
+    String text = documents(CHAT).getFirst();
+    assertTrue(text.startsWith(TEXT), text);
+    template(TEMPLATE);
+    text = documents(CHAT).getFirst();
+    assertTrue(text.startsWith("<s>" + TEXT), text);
   }
 
   @Test

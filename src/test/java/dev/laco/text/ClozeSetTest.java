@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
+import dev.laco.Fixtures;
 import dev.laco.text.TextChunks.Chunk;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -68,6 +69,13 @@ class ClozeSetTest {
     assertArrayEquals(
         Arrays.copyOf(passage, second.firstScored()),
         Arrays.copyOf(tokenizer.encode("She read the news"), second.firstScored()));
+
+    Fixtures.writeTokenizer(folder, "<unk>", "<s>", "A");
+    try (Tokenizer two = Tokenizer.load(folder).orElseThrow()) {
+      Chunk behindTwo = ClozeSet.read(file, target(Optional.of(two), 4096, 512)).items().getFirst();
+      assertArrayEquals(two.encode("The king sat on his throne"), behindTwo.ids());
+      assertEquals(two.encode("The king sat on his").length, behindTwo.firstScored());
+    }
   }
 
   @ParameterizedTest

@@ -2,10 +2,12 @@ package dev.laco.text;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
+import dev.laco.Fixtures;
 import java.io.IOException;
 import java.nio.IntBuffer;
 import java.nio.file.Files;
@@ -82,11 +84,27 @@ class FitTextTest {
   }
 
   @ParameterizedTest
+  @ValueSource(ints = {512, 5, 2})
+  void everyChunkBeginsWithAllTokensThatStandBeforeAText(int positions) throws IOException {
+    Fixtures.writeTokenizer(folder, "<unk>", "<s>", "A");
+    Path file = write("text.txt", "Once upon a time there was a lighthouse.");
+    try (Tokenizer two = Tokenizer.load(folder).orElseThrow()) {
+      FitText text =
+          FitText.read(file, new CalibrationSet.Target(Optional.of(two), 4096, positions));
+      assertFalse(text.chunks().isEmpty());
+      for (FitText.Chunk chunk : text.chunks()) {
+        assertArrayEquals(new int[] {0, 1}, Arrays.copyOf(chunk.ids(), 2));
+        assertTrue(chunk.length() > 2 && chunk.length() <= Math.max(3, positions));
+      }
+    }
+  }
+
+  @ParameterizedTest
   @ValueSource(ints = {512, 40, 2})
   void chunksOfADocumentHoldItsTokensInOrderAfterBos(int positions) {
     FitText text = FitText.builtIn(withTokenizer(positions));
 
-    int bos = tokenizer.bos().orElseThrow();
+    int bos = tokenizer.prefix()[0];
     int room = Math.min(positions, FitText.CHUNK_TOKENS) - 1;
     List<Map<IntBuffer, Integer>> left = new ArrayList<>();
     for (FitText.Document document : BuiltInText.fitDocuments()) {

@@ -83,7 +83,7 @@ class HostileTokenizerTest {
   }
 
   private static void use(Tokenizer tokenizer) {
-    tokenizer.bos();
+    tokenizer.prefix();
     for (String text : TEXTS) {
       tokenizer.decode(tokenizer.encode(text));
     }

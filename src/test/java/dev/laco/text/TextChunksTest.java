@@ -9,7 +9,6 @@ import dev.laco.UsageException;
 import dev.laco.text.TextChunks.Chunk;
 import java.util.Arrays;
 import java.util.List;
-import java.util.OptionalInt;
 import java.util.Random;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -17,8 +16,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 class TextChunksTest {
-  private static final OptionalInt BOS = OptionalInt.of(99);
-  private static final OptionalInt NO_BOS = OptionalInt.empty();
+  private static final int[] BOS = {99};
+  private static final int[] NO_BOS = {};
 
   @Test
   void chunksThatDoNotOverlapScoreAllTheirTokensAfterBos() {
@@ -53,6 +52,15 @@ class TextChunksTest {
   }
 
   @Test
+  void aPrefixOfSeveralTokensIsInFrontOfEveryChunkAndNotScored() {
+    List<Chunk> chunks = TextChunks.cut(new int[] {1, 2, 3, 4, 5}, new int[] {98, 99}, 3, 2);
+    assertEquals(2, chunks.size());
+    assertChunk(chunks.get(0), 2, 98, 99, 1, 2, 3);
+    assertChunk(chunks.get(1), 3, 98, 99, 3, 4, 5);
+    assertEquals(2, TextChunks.cut(new int[] {1, 2}, new int[] {98, 99}, 1, 1).size());
+  }
+
+  @Test
   void aTextShorterThanAWindowIsOneChunk() {
     List<Chunk> chunks = TextChunks.cut(new int[] {7, 8}, BOS, Integer.MAX_VALUE, 5);
     assertEquals(1, chunks.size());
@@ -66,6 +74,7 @@ class TextChunksTest {
     assertUsageError("stride", BOS, 4, 0);
     assertUsageError("maxLength", BOS, 0, 1);
     assertUsageError("maxLength", NO_BOS, 1, 1);
+    assertUsageError("maxLength", new int[] {98, 99}, 0, 1);
   }
 
   @ParameterizedTest
@@ -136,10 +145,10 @@ class TextChunksTest {
     }
   }
 
-  private static void assertUsageError(String named, OptionalInt bos, int maxLength, int stride) {
+  private static void assertUsageError(String named, int[] prefix, int maxLength, int stride) {
     UsageException error =
         assertThrows(
-            UsageException.class, () -> TextChunks.cut(new int[] {1}, bos, maxLength, stride));
+            UsageException.class, () -> TextChunks.cut(new int[] {1}, prefix, maxLength, stride));
     assertTrue(error.getMessage().contains(named), error.getMessage());
   }
 }

@@ -83,7 +83,7 @@ class TokenizerProcessTest {
           assertThrows(ResourceException.class, () -> tokenizer.encode("a".repeat(8_000_000)));
       killer.join();
       assertOneLine("killed", error);
-      assertOneLine("killed", assertThrows(ResourceException.class, tokenizer::bos));
+      assertOneLine("killed", assertThrows(ResourceException.class, tokenizer::prefix));
       assertEquals(1, started.size());
     }
   }
@@ -209,7 +209,8 @@ class TokenizerProcessTest {
         // Looks at all blanks behind each blank: far longer than anybody waits.
         String normalizer =
             """
-            {"type": "Replace", "content": "", "pattern": {"Regex": "\\\\s+[^\\\\sa]"}}""";
+            {"type": "Replace", "content": "", "pattern": {"Regex": "\\\\s+[^\\\\sa]"}}\
+            """;
         process.load(
             Files.readString(FILE)
                 .replace("\"normalizer\": null", "\"normalizer\": " + normalizer));

@@ -10,13 +10,13 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
+import dev.laco.Fixtures;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.OptionalInt;
 import java.util.Random;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
@@ -58,7 +58,7 @@ class TokenizerTest {
     }
 
     int[] text = tokenizer.encodeWithoutSpecial(Files.readString(MODEL.resolve("evaluation.txt")));
-    List<TextChunks.Chunk> chunks = TextChunks.cut(text, tokenizer.bos(), 255, 255);
+    List<TextChunks.Chunk> chunks = TextChunks.cut(text, tokenizer.prefix(), 255, 255);
     assertEquals(expected.get("eval").size(), chunks.size());
     for (int i = 0; i < chunks.size(); i++) {
       assertArrayEquals(ids(expected.get("eval").get(i)), chunks.get(i).ids());
@@ -66,11 +66,25 @@ class TokenizerTest {
   }
 
   @Test
-  void bosIsWhatThePostProcessorPutsInFront() throws IOException {
-    assertEquals(OptionalInt.of(1), tokenizer.bos());
+  void thePrefixIsWhatThePostProcessorPutsInFront() throws IOException {
+    assertArrayEquals(new int[] {1}, tokenizer.prefix());
     try (Tokenizer without = changed(json -> json.putNull("post_processor"))) {
-      assertEquals(OptionalInt.empty(), without.bos());
+      assertArrayEquals(new int[0], without.prefix());
       assertArrayEquals(without.encodeWithoutSpecial("Hello"), without.encode("Hello"));
+    }
+  }
+
+  @Test
+  void aPrefixMayBeSeveralTokensAndWhatFollowsATextIsNoneOfThem() throws IOException {
+    try (Tokenizer two = frame("<unk>", "<s>", "A")) {
+      assertArrayEquals(new int[] {0, 1}, two.prefix());
+      assertArrayEquals(two.encode("Hello"), two.encodeBehindPrefix("Hello"));
+    }
+    try (Tokenizer around = frame("<s>", "A", "</s>")) {
+      assertArrayEquals(new int[] {1}, around.prefix());
+    }
+    try (Tokenizer behind = frame("A", "</s>")) {
+      assertArrayEquals(new int[0], behind.prefix());
     }
   }
 
@@ -239,6 +253,11 @@ class TokenizerTest {
     ObjectNode json = (ObjectNode) mapper.readTree(MODEL.resolve("tokenizer.json").toFile());
     change.accept(json);
     mapper.writeValue(folder.resolve("tokenizer.json").toFile(), json);
+    return Tokenizer.load(folder).orElseThrow();
+  }
+
+  private Tokenizer frame(String... parts) {
+    Fixtures.writeTokenizer(folder, parts);
     return Tokenizer.load(folder).orElseThrow();
   }
 

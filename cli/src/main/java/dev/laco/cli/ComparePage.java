@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.cli.PicturesPage.Fact;
 import dev.laco.cli.PicturesPage.Picture;
 import dev.laco.cli.PicturesPage.Table;
@@ -23,7 +24,7 @@ final class ComparePage {
     return new PicturesPage(
         format(
             "%s: ways to %d of %d layers",
-            result.model().getFileName(), result.layersOut(), result.layersIn()),
+            Model.name(result.model()), result.layersOut(), result.layersIn()),
         made,
         says(result),
         facts(result),

@@ -92,7 +92,8 @@ final class EvalCommand implements Callable<Integer> {
       names = "--shots",
       paramLabel = "N",
       description =
-          "Put N answered examples in front of each prompt. Default: 5 for gsm8k, else none.")
+          "Put N answered examples in front of each prompt. Default: 5 for gsm8k, else none. Probes"
+              + " have examples of their own, wikitext has none.")
   @Nullable Integer shots;
 
   @Option(
@@ -112,8 +113,8 @@ final class EvalCommand implements Callable<Integer> {
       paramLabel = "FOLDER",
       description =
           "Write results.json and samples_TASK.jsonl of each model, in the form of"
-              + " lm-evaluation-harness, and model-index.md and eval_results.yaml for Hugging Face's"
-              + " hub.")
+              + " lm-evaluation-harness, and model-index.md and eval_results.yaml for Hugging"
+              + " Face's hub.")
   @Nullable Path out;
 
   @Option(
@@ -121,7 +122,7 @@ final class EvalCommand implements Callable<Integer> {
       paramLabel = "FILE.safetensors",
       description =
           "Write <i>.final_hidden and <i>.logits of every list or chunk, and <i>.tokens of a"
-              + " chunk, f32.")
+              + " chunk, f32. For one model, without --against.")
   @Nullable Path dump;
 
   /** What picocli gives for {@code --last-word} alone. */
@@ -138,8 +139,8 @@ final class EvalCommand implements Callable<Integer> {
         names = "--text",
         paramLabel = "FILE",
         description =
-            "A text file, or documents as .jsonl (text or chats). Default: the model's evaluation.txt, else"
-                + " a built-in text.")
+            "A text file, or documents as .jsonl (text or chats). Default: the model's"
+                + " evaluation.txt, else a built-in text.")
     @Nullable Path text;
 
     @Option(
@@ -234,7 +235,7 @@ final class EvalCommand implements Callable<Integer> {
                     "laco heal %s OUT --teacher %s",
                     Shell.quoted(against.getFirst()),
                     Shell.quoted(model)));
-    String name = String.valueOf(open.directory().getFileName());
+    String name = open.name();
     return switch (result) {
       case EvaluateResult.OfThroughput speed -> ThroughputLines.page(speed, name, made, next);
       case EvaluateResult.OfTasks tasks -> TasksPage.of(tasks, made, next);
@@ -256,6 +257,9 @@ final class EvalCommand implements Callable<Integer> {
   }
 
   private EvaluateRequest request() {
+    if (dump != null && !against.isEmpty()) {
+      throw new UsageException("--dump is of one model: dump each without --against");
+    }
     EvaluateRequest.Text text =
         new EvaluateRequest.Text(source == null ? null : source.text, maxLength, stride, window);
     boolean cut = maxLength != null || stride != null || window != null;

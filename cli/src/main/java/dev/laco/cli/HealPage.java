@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.cli.PicturesPage.Fact;
 import dev.laco.cli.PicturesPage.Picture;
 import dev.laco.cli.PicturesPage.Table;
@@ -35,7 +36,7 @@ final class HealPage {
   static PicturesPage of(
       HealReport report, Path out, PicturesPage.Made made, PicturesPage.Next next) {
     return new PicturesPage(
-        out.toAbsolutePath().normalize().getFileName() + ": trained to predict as the original",
+        Model.name(out) + ": trained to predict as the original",
         made,
         says(report),
         facts(report),
@@ -50,8 +51,8 @@ final class HealPage {
     List<String> says = new ArrayList<>();
     says.add(
         format(
-            "%s of layers %d to %d were trained on %,d tokens of %s in %,d steps, with the loss %s and a"
-                + " learning rate of %.2g.",
+            "%s of layers %d to %d were trained on %,d tokens of %s in %,d steps, with the loss %s"
+                + " and a learning rate of %.2g.",
             training.start().trained(),
             training.start().firstLayer(),
             training.start().firstLayer() + training.start().layers() - 1,

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.cli.PicturesPage.Fact;
 import dev.laco.cli.PicturesPage.Table;
 import dev.laco.evaluate.EvaluateResult;
@@ -66,7 +67,7 @@ final class LastWordLines {
             "items", String.format(Locale.ROOT, "%,d of %,d", words.correct(), words.items())));
     List<List<String>> rows = new ArrayList<>();
     for (LastWordComparison other : result.against()) {
-      String pruned = String.valueOf(other.pruned().getFileName());
+      String pruned = Model.name(other.pruned());
       facts.add(new Fact(pruned, share(other.lastWord())));
       List<String> row = new ArrayList<>(List.of(pruned));
       row.addAll(TaskLines.change(other.shares()));

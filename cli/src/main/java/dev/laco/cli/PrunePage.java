@@ -3,6 +3,7 @@ package dev.laco.cli;
 import dev.laco.ByteSize;
 import dev.laco.JobProgress;
 import dev.laco.Legible;
+import dev.laco.Model;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.Work;
@@ -53,7 +54,10 @@ final class PrunePage {
     Map<String, Object> values = new HashMap<>();
     String title =
         format(
-            "%s: %d of %d layers", name(), report.plan().depth(), report.plan().source().layers());
+            "%s: %d of %d layers",
+            Model.name(Path.of(report.model().path())),
+            report.plan().depth(),
+            report.plan().source().layers());
     values.put("title", title);
     values.put("version", report.origin().version());
     values.put("date", report.origin().date().truncatedTo(ChronoUnit.SECONDS).toString());
@@ -82,12 +86,6 @@ final class PrunePage {
     values.put("settings", settings());
     values.put("request", ReportJson.of(report).get("request").toPrettyString());
     return Page.of("prune", title, values);
-  }
-
-  /** The last name of the model's path. */
-  private String name() {
-    Path file = Path.of(report.model().path()).toAbsolutePath().normalize().getFileName();
-    return file == null ? report.model().modelType() : file.toString();
   }
 
   private Map<String, Object> verdict() {

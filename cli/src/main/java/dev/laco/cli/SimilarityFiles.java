@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.analysis.LayerMatrix;
 import dev.laco.analysis.SimilarityJson;
 import dev.laco.analysis.SimilarityResult;
@@ -82,7 +83,7 @@ record SimilarityFiles(
       says.add(SimilarityLines.cheapest(result.removals()));
     }
     return new PicturesPage(
-        result.model().getFileName() + ": layers beside each other",
+        Model.name(result.model()) + ": layers beside each other",
         made,
         says,
         List.of(),
@@ -91,7 +92,8 @@ record SimilarityFiles(
         List.of(
             new PicturesPage.Table(
                 "The numbers", SimilarityLines.columns(result), SimilarityLines.rows(result))),
-        "The same numbers in full: the same command with --json, or --out FOLDER for tables (csv).");
+        "The same numbers in full: the same command with --json, or --out FOLDER for tables"
+            + " (csv).");
   }
 
   private static String layers(States states) {

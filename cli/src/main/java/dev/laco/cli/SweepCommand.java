@@ -65,7 +65,8 @@ final class SweepCommand implements Callable<Integer> {
       arity = "0..1",
       fallbackValue = USUAL,
       description =
-          "Measure these strategies of compare at every size, too. Without names: all that others do.")
+          "Measure these strategies of compare at every size, too. Without names: all that others"
+              + " do.")
   @Nullable List<String> compare;
 
   @HelpSection.In(HelpSection.OUTPUT)
@@ -73,8 +74,8 @@ final class SweepCommand implements Callable<Integer> {
       names = "--out",
       paramLabel = "FOLDER",
       description =
-          "Where plans and numbers are kept; the same command goes on there after an interrupt. Default: MODEL's name"
-              + " with .sweep, here.")
+          "Where plans and numbers are kept; the same command goes on there after an interrupt."
+              + " Default: MODEL's name with .sweep, here.")
   @Nullable Path out;
 
   @Mixin TextOptions texts;
@@ -93,7 +94,8 @@ final class SweepCommand implements Callable<Integer> {
         paramLabel = "N..M",
         split = ",",
         description =
-            "Leave these numbers of layers: 30..18, or 30,26,22. Default: at most ten sizes, down to half of the layers.")
+            "Leave these numbers of layers: 30..18, or 30,26,22. Default: at most ten sizes, down"
+                + " to half of the layers.")
     @Nullable List<String> layers;
 
     @Option(
@@ -142,7 +144,7 @@ final class SweepCommand implements Callable<Integer> {
     CurveRequest request = request();
     try (Model open = Model.open(model);
         SideFiles side = new SideFiles(open.directory(), null)) {
-      Path folder = out != null ? out : Path.of(open.directory().getFileName() + ".sweep");
+      Path folder = out != null ? out : Path.of(open.name() + ".sweep");
       SweepFiles files =
           SweepFiles.add(
               side,

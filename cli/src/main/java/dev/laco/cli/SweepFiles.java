@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.cli.chart.LineChart;
 import dev.laco.cli.chart.LineChart.Mark;
 import dev.laco.cli.chart.LineChart.Series;
@@ -105,13 +106,14 @@ record SweepFiles(
                 says.add(
                     String.format(
                         Locale.ROOT,
-                        "The knee is at %d layers: %.3f times the perplexity of all layers, %.2f times as fast. Behind it a"
-                            + " removed layer costs more than on average.",
+                        "The knee is at %d layers: %.3f times the perplexity of all layers, %.2f"
+                            + " times as fast. Behind it a removed layer costs more than on"
+                            + " average.",
                         knee.layers(),
                         result.ratio(knee.fidelity()),
                         knee.speedup())));
     return new PicturesPage(
-        result.model().getFileName() + ": quality over size",
+        Model.name(result.model()) + ": quality over size",
         made,
         says,
         List.of(),
@@ -120,14 +122,15 @@ record SweepFiles(
             new PicturesPage.Picture(
                 "Quality over layers",
                 layers,
-                "Perplexity relative to that of all layers; 1 is the original. Other methods' lines are there where they were"
-                    + " asked for."),
+                "Perplexity relative to that of all layers; 1 is the original. Other methods' lines"
+                    + " are there where they were asked for."),
             new PicturesPage.Picture(
                 "Quality over size", bytes, "The same models over the bytes of their weights."),
             new PicturesPage.Picture(
                 "Quality over speed",
                 speed,
-                "The same models over the rate at which they read a text, on the device that was used.")),
+                "The same models over the rate at which they read a text, on the device that was"
+                    + " used.")),
         List.of(new PicturesPage.Table("The numbers", SweepLines.COLUMNS, SweepLines.rows(result))),
         "The same numbers in full: sweep.json and sweep.csv, beside this page.");
   }

@@ -49,7 +49,7 @@ final class TaskFolder {
       results.put(
           model.getKey(),
           new OfModel(
-              String.valueOf(Path.of(model.getValue()).getFileName()),
+              Model.name(Path.of(model.getValue())),
               add(model.getKey(), "results.json"),
               add(model.getKey(), "model-index.md"),
               add(model.getKey(), "eval_results.yaml")));
@@ -61,8 +61,11 @@ final class TaskFolder {
   }
 
   private Path place(Path model, String file) {
-    // As the harness makes a name of a file of a model's name.
-    String name = String.valueOf(names.get(model)).replaceAll("[\"<>:/|\\\\?*\\[\\]]+", "__");
+    String given = String.valueOf(names.get(model));
+    // As the harness makes a name of a file of a model's name; "." and ".." are no names.
+    String name =
+        (given.matches("\\.{1,2}") ? Model.name(model) : given)
+            .replaceAll("[\"<>:/|\\\\?*\\[\\]]+", "__");
     return folder.resolve(name).resolve(file);
   }
 

@@ -1,11 +1,13 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.cli.PicturesPage.Fact;
 import dev.laco.cli.PicturesPage.Picture;
 import dev.laco.cli.PicturesPage.Table;
 import dev.laco.cli.chart.IntervalChart;
 import dev.laco.cli.chart.TwoSidedBars;
 import dev.laco.evaluate.EvaluateResult;
+import dev.laco.evaluate.Interval;
 import dev.laco.evaluate.McNemar;
 import dev.laco.evaluate.Metric;
 import dev.laco.evaluate.PairedComparison;
@@ -22,9 +24,6 @@ import java.util.Locale;
 
 /** The page of tasks: how good a model is, and what pruned models lost, the worst tasks first. */
 final class TasksPage {
-  /** The 97.5 % quantile of the normal distribution. */
-  private static final double Z = 1.96;
-
   private final EvaluateResult.OfTasks result;
   private final List<String> says = new ArrayList<>();
   private final List<Fact> facts = new ArrayList<>();
@@ -53,7 +52,7 @@ final class TasksPage {
       page.tables.add(ThroughputLines.table("Tokens per second", result.throughput()));
     }
     return new PicturesPage(
-        dense.getFileName()
+        Model.name(dense)
             + (result.against().isEmpty() ? ": what it can do" : ": what pruning lost"),
         made,
         page.says,
@@ -80,14 +79,14 @@ final class TasksPage {
     for (TaskResult task : results.tasks()) {
       for (Metric metric : task.metrics()) {
         String label = task.task().name() + " " + metric.name();
-        double half = Z * metric.standardError();
         if (Metric.isRate(metric.name())) {
+          Interval interval = metric.interval();
           rows.add(
               new IntervalChart.Row(
                   label,
                   100 * metric.value(),
-                  100 * (metric.value() - half),
-                  100 * (metric.value() + half),
+                  100 * interval.low(),
+                  100 * interval.high(),
                   metric.isShare() ? 100 * task.chance() : Double.NaN));
         }
         cells.add(
@@ -114,12 +113,12 @@ final class TasksPage {
 
   private void perplexity(EvaluateResult.OfText text) {
     List<List<String>> cells = new ArrayList<>();
-    String dense = String.valueOf(result.results().model().getFileName());
+    String dense = Model.name(result.results().model());
     cells.add(List.of(dense, format("%.3f", text.perplexity().perplexity()), "", ""));
     for (TextComparison other : text.against()) {
       cells.add(
           List.of(
-              String.valueOf(other.pruned().getFileName()),
+              Model.name(other.pruned()),
               format("%.3f", other.perplexity().perplexity()),
               TaskLines.times(other.ratio()),
               TaskLines.range(other.interval())));
@@ -132,7 +131,7 @@ final class TasksPage {
   }
 
   private void compared(TaskComparison comparison) {
-    String name = String.valueOf(comparison.pruned().model().getFileName());
+    String name = Model.name(comparison.pruned().model());
     List<TaskComparison.OfTask> worst =
         comparison.tasks().stream()
             .sorted(Comparator.comparingDouble(task -> badness(TaskLines.primary(task))))
@@ -155,7 +154,7 @@ final class TasksPage {
     says.add(
         format(
             "%s beside %s, on the same items: %s",
-            name, result.results().model().getFileName(), TaskLines.lost(comparison)));
+            name, Model.name(result.results().model()), TaskLines.lost(comparison)));
     List<McNemar> flips = TaskLines.flips(comparison);
     long lost = flips.stream().mapToLong(McNemar::lost).sum();
     long won = flips.stream().mapToLong(McNemar::won).sum();

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.cli.PicturesPage.Fact;
 import dev.laco.cli.PicturesPage.Picture;
 import dev.laco.cli.PicturesPage.Table;
@@ -42,7 +43,7 @@ final class TextPage {
     says.add(
         format(
             "%s predicts %s (%,d tokens, %,d %ss) with a perplexity of %.4f.",
-            model.getFileName(),
+            Model.name(model),
             result.text(),
             result.perplexity().tokens(),
             result.parts().count(),
@@ -59,18 +60,17 @@ final class TextPage {
       says.add(
           format(
               "%s has a perplexity of %.4f, %.4f times that of the dense model%s: %s.",
-              other.pruned().getFileName(),
+              Model.name(other.pruned()),
               other.perplexity().perplexity(),
               other.ratio(),
               interval == null
                   ? ""
                   : format(" (95 %% interval %.4f to %.4f)", interval.low(), interval.high()),
               verdict.lowercase()));
-      facts.add(
-          new Fact(other.pruned().getFileName() + " to dense", format("x%.4f", other.ratio())));
+      facts.add(new Fact(Model.name(other.pruned()) + " to dense", format("x%.4f", other.ratio())));
     }
     return new PicturesPage(
-        model.getFileName() + ": perplexity of " + result.text(),
+        Model.name(model) + ": perplexity of " + result.text(),
         made,
         says,
         facts,
@@ -88,7 +88,7 @@ final class TextPage {
         Interval interval = other.interval();
         rows.add(
             new IntervalChart.Row(
-                String.valueOf(other.pruned().getFileName()),
+                Model.name(other.pruned()),
                 other.ratio(),
                 interval == null ? Double.NaN : interval.low(),
                 interval == null ? Double.NaN : interval.high(),
@@ -127,10 +127,7 @@ final class TextPage {
     series.add(series("dense", result.parts(), shown));
     result.against().stream()
         .limit(LINES - 1)
-        .forEach(
-            other ->
-                series.add(
-                    series(String.valueOf(other.pruned().getFileName()), other.parts(), shown)));
+        .forEach(other -> series.add(series(Model.name(other.pruned()), other.parts(), shown)));
     return series;
   }
 
@@ -171,11 +168,7 @@ final class TextPage {
   private static List<String> row(
       Path model, double perplexity, double nll, String ratio, String interval) {
     return List.of(
-        String.valueOf(model.getFileName()),
-        format("%.4f", perplexity),
-        format("%.6f", nll),
-        ratio,
-        interval);
+        Model.name(model), format("%.4f", perplexity), format("%.6f", nll), ratio, interval);
   }
 
   private static Table worst(EvaluateResult.OfText result, TextComparison other) {
@@ -196,7 +189,7 @@ final class TextPage {
                             "x%.4f", other.parts().valueOf(part) / result.parts().valueOf(part))))
             .toList();
     return new Table(
-        format("Where %s lost most", other.pruned().getFileName()),
+        format("Where %s lost most", Model.name(other.pruned())),
         List.of(result.part(), "dense", "pruned", "to dense"),
         rows);
   }

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.cli.chart.IntervalChart;
 import dev.laco.evaluate.EvaluateResult;
 import dev.laco.evaluate.Interval;
@@ -76,7 +77,7 @@ final class ThroughputLines {
     if (interval != null) {
       rows.add(
           new IntervalChart.Row(
-              model.model().getFileName() + " " + what,
+              Model.name(model.model()) + " " + what,
               rate.speedup(),
               interval.low(),
               interval.high(),
@@ -100,7 +101,7 @@ final class ThroughputLines {
   /** A model's line. */
   private static List<String> cells(Throughput model) {
     List<String> cells = new ArrayList<>();
-    cells.add(String.valueOf(model.model().getFileName()));
+    cells.add(Model.name(model.model()));
     for (Rate rate : List.of(model.prefill(), model.decoding())) {
       Interval interval = rate.interval();
       cells.add(format(rate.tokensPerSecond() < 100 ? "%.1f" : "%,.0f", rate.tokensPerSecond()));

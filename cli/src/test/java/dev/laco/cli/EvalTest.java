@@ -317,6 +317,16 @@ class EvalTest {
   }
 
   @Test
+  void aDumpIsOfOneModelAlone() {
+    Path dump = folder.resolve("dump.safetensors");
+    ProgramRun pair =
+        Laco.run("eval", Fixtures.STORYTELLER, "--against", Fixtures.STORYTELLER, "--dump", dump);
+    assertEquals(2, pair.code());
+    assertTrue(pair.err().startsWith("laco: --dump is of one model"), pair.err());
+    assertFalse(Files.exists(dump));
+  }
+
+  @Test
   void oneItemHasNoStandardErrorInTheResultsForTheHub() throws IOException {
     Object[] asked = {
       "eval",

@@ -178,6 +178,27 @@ class GenerateTest {
   }
 
   @Test
+  void theSpecialTokensOfAChatAreThoseThatItsTemplateWrites() throws IOException {
+    Path model = copyOfStoryteller();
+    String text = "{{ messages[0].content }}";
+    TestFiles.write(model.resolve("chat_template.jinja"), text);
+    Object[] options = {"--chat", "--max-tokens", 2, "--temperature", 0, "--json"};
+    JsonNode bare = generateFrom(PROMPT, model, options).json();
+    Files.delete(model.resolve("chat_template.jinja"));
+    TestFiles.write(model.resolve("chat_template.jinja"), "<unk><s>" + text);
+    JsonNode usual = generateFrom(PROMPT, model, options).json();
+    Fixtures.writeTokenizer(model, "<unk>", "<s>", "A");
+    JsonNode two = generateFrom(PROMPT, model, options).json();
+    JsonNode plain =
+        generateFrom(PROMPT, model, "--max-tokens", 2, "--temperature", 0, "--json").json();
+    assertEquals(bare.get("promptTokens").intValue() + 2, plain.get("promptTokens").intValue());
+    for (JsonNode chat : List.of(usual, two)) {
+      assertEquals(plain.get("promptTokens"), chat.get("promptTokens"));
+      assertEquals(plain.get("text"), chat.get("text"));
+    }
+  }
+
+  @Test
   void aChatNeedsATemplateAndASystemsMessageAChat() {
     ProgramRun none = Laco.run("generate", Fixtures.STORYTELLER, "--chat", "--prompt", PROMPT);
     assertEquals(3, none.code());

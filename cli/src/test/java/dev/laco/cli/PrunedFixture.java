@@ -1,8 +1,15 @@
 package dev.laco.cli;
 
 import dev.laco.Fixtures;
+import dev.laco.Model;
 import dev.laco.ProgramRun;
+import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.model.NewWeights;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.stream.Stream;
 
 /**
@@ -17,6 +24,18 @@ record PrunedFixture(Path calibration) {
   /** Writes the token ids into a folder. */
   static PrunedFixture in(Path folder) {
     return new PrunedFixture(Fixtures.tokens(folder, NAME, "calib"));
+  }
+
+  /** Writes the model's first layer alone as a checkpoint. */
+  static Path oneLayer(Path folder) {
+    try (Model model = Model.open(MODEL);
+        PlanTensors none = new PlanTensors(NewWeights.NONE)) {
+      CollapsePlan plan =
+          new CollapsePlan(PlanApplier.source(model.checkpoint()), List.of(LayerMix.original(0)));
+      new PlanApplier(model.checkpoint(), plan, none, Long.MAX_VALUE, _ -> {})
+          .write(folder, false, _ -> {});
+      return folder;
+    }
   }
 
   /** {@code prune MODEL --calibration FILE …}. */

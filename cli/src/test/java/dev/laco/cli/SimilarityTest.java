@@ -67,6 +67,32 @@ class SimilarityTest {
   }
 
   @Test
+  void ofAModelOfOneLayerAllIsMeasuredButRemovals() {
+    Path one = PrunedFixture.oneLayer(folder.resolve("one"));
+    Object[] asked = {
+      "similarity", one, "--calibration", Fixtures.tokens(folder, FIXTURE, "calib")
+    };
+    ProgramRun run = Laco.run(asked).succeeded();
+    assertTrue(run.err().contains("is not measured: the model has only one"), run.err());
+    List<String> lines = run.out().lines().filter(line -> !line.isBlank()).toList();
+    assertTrue(
+        lines.stream().anyMatch(line -> line.matches("layer +weights +influence.*norm")),
+        run.out());
+    assertFalse(run.out().contains("nll alone"), run.out());
+    ProgramRun pictures =
+        Laco.run(
+                "similarity",
+                one,
+                "--calibration",
+                Fixtures.tokens(folder, FIXTURE, "calib"),
+                "--json",
+                "--out",
+                folder.resolve("out"))
+            .succeeded();
+    assertFalse(pictures.json().hasNonNull("removals"), pictures.out());
+  }
+
+  @Test
   void whatCannotBeMeasuredIsRefusedAndLeavesNothing() {
     Path out = folder.resolve("out");
     ProgramRun long8 = Laco.run("similarity", MODEL, "--longest-span", 8, "--out", out);

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
+import dev.laco.Model;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
 import java.io.IOException;
@@ -101,6 +102,37 @@ class SweepTest {
       assertEquals(
           Fixtures.read(whole.resolve(point)).get("measured"),
           Fixtures.read(killed.resolve(point)).get("measured"));
+    }
+  }
+
+  @Test
+  void aSizeThatIsNoneIsNamedByItsOption() {
+    long bytes = 0;
+    try (Model model = Model.open(MODEL)) {
+      bytes = model.checkpoint().weightBytes();
+    }
+    assertRefused("--layers 8: expected 1 to 7: the model has 8", "--layers=8..6");
+    assertRefused("--layers 0: expected 1 to 7: the model has 8", "--layers=0..99999");
+    assertRefused(
+        "--ratios 0.01: expected at least one of the model's 8 layers", "--ratios=50%,1%");
+    assertRefused(
+        "--bytes 100000000000: expected less than the " + bytes + " bytes", "--bytes=100GB");
+    assertRefused("--bytes 1000: the smallest, with one layer, has", "--bytes=1KB");
+  }
+
+  private void assertRefused(String message, String size) {
+    ProgramRun run = sweep(folder.resolve("sweep"), size);
+    assertEquals(2, run.code());
+    assertTrue(run.err().startsWith("laco: " + message), run.err());
+  }
+
+  @Test
+  void aModelOfOneLayerHasNoSizes() {
+    Path one = PrunedFixture.oneLayer(folder.resolve("one"));
+    for (String size : List.of("--layers=1", "--ratios=50%", "--quiet")) {
+      ProgramRun run = Laco.run("sweep", one, "--out", folder.resolve("sweep"), size);
+      assertEquals(2, run.code());
+      assertTrue(run.err().startsWith("laco: a model of 1 layer has nothing to merge"), run.err());
     }
   }
 

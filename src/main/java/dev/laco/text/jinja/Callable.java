@@ -40,13 +40,21 @@ interface Callable {
         throw TemplateException.of(
             "%d arguments, of which %d are taken", positional.size(), names.length);
       }
-      Set<String> known = Set.of(names);
+      requireKnown(Set.of(names));
+      return this;
+    }
+
+    /** Checks that no argument has a name. */
+    void ofPlaces() {
+      requireKnown(Set.of());
+    }
+
+    private void requireKnown(Set<String> known) {
       for (String name : named.keySet()) {
         if (!known.contains(name)) {
           throw TemplateException.of("there is no argument '%s'", name);
         }
       }
-      return this;
     }
   }
 }

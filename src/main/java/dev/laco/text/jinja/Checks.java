@@ -73,6 +73,9 @@ final class Checks {
   }
 
   private static boolean isIterable(Object value) {
-    return value instanceof String || value instanceof List<?> || value instanceof Map<?, ?>;
+    return value instanceof String
+        || value instanceof List<?>
+        || value instanceof Map<?, ?>
+        || value instanceof Undefined;
   }
 }

@@ -233,6 +233,8 @@ final class Parser {
     loop.put("first", index == 0);
     loop.put("last", index == size - 1);
     loop.put("length", (long) size);
+    loop.put("depth", 1L);
+    loop.put("depth0", 0L);
     if (index > 0) {
       loop.put("previtem", elements.get(index - 1));
     }

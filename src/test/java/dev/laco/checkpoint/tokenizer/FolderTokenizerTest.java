@@ -99,7 +99,7 @@ class FolderTokenizerTest {
     try (Tokenizer original = Tokenizer.load(Fixtures.STORYTELLER).orElseThrow();
         Tokenizer tokenizer = tokenizer()) {
       assertArrayEquals(original.encodeWithoutSpecial(text), tokenizer.encodeWithoutSpecial(text));
-      assertEquals(original.bos(), tokenizer.bos());
+      assertArrayEquals(original.prefix(), tokenizer.prefix());
     }
   }
 
