@@ -443,12 +443,14 @@ TEST(standin_only_counts_when_told) {
   OK(cuMemAlloc_v2(&memory, size_t{40} << 30));
   const float one = 1;
   OK(cuMemcpyHtoDAsync_v2(memory, &one, sizeof(one), device.stream));
+  OK(cuMemcpyDtoDAsync_v2(memory + 64, memory, sizeof(one), device.stream));
   double result = 0;
   OK(cuMemcpyDtoHAsync_v2(&result, memory, sizeof(result), device.stream));
   CHECK(result > 0 && result < 1);
   const std::string work = laco_standin_work();
   CHECK(work.find("uploaded bytes\t4\n") != std::string::npos);
   CHECK(work.find("downloads\t1\n") != std::string::npos);
+  CHECK(work.find("copies on the device\t1\n") != std::string::npos);
   CHECK(work.find("most bytes of device memory\t42949672960\n") != std::string::npos);
   OK(cuMemFree_v2(memory));
 }

@@ -206,8 +206,8 @@ LACO_API void laco_standin_count_only();
 // wait for is not done. So a program that reads what another thread copies to the host must have waited for that thread.
 LACO_API void laco_standin_hold_other_threads(int hold);
 // What the device was asked for since the last reset, a line each: name, tab, count. Launches of each kernel, copies
-// from and to the host and their bytes, waits of threads other than the one that retained the context first, and the
-// operations of the libraries' products and systems.
+// on the device, copies from and to the host and their bytes, waits of threads other than the one that retained the
+// context first, and the operations of the libraries' products and systems.
 LACO_API const char* laco_standin_work();
 // Since the last reset. Allocations that a context's end freed, instead of the program, stay counted as live,
 // but for a context with a sticky error, whose memory cannot be freed in any other way.

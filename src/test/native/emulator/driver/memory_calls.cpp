@@ -191,9 +191,11 @@ CUresult copy_on_device(CUctx_st& context, CUdeviceptr to, CUdeviceptr from, siz
     return refuse(CUDA_ERROR_INVALID_VALUE, "%zu bytes from %p to %p overlap", bytes, pointer(from), pointer(to));
   }
   const CUstream found = stream_or_refuse(context, stream);
-  return found == nullptr
-             ? CUDA_ERROR_INVALID_HANDLE
-             : standin::enqueue(context, *found, copy_operation(pointer(to), pointer(from), bytes, nullptr));
+  if (found == nullptr) {
+    return CUDA_ERROR_INVALID_HANDLE;
+  }
+  standin::count("copies on the device", 1);
+  return standin::enqueue(context, *found, copy_operation(pointer(to), pointer(from), bytes, nullptr));
 }
 
 template <class T>

@@ -144,6 +144,29 @@ public interface ForwardOps extends DeviceMemory {
   }
 
   /**
+   * Puts the keys and values of a batch behind those of earlier tokens: copies row {@code t} of the
+   * new ones, bit for bit, to row {@link PackedSequences#keyRows() keyRows[t]} of all. The tensors
+   * are of one dtype.
+   *
+   * @param newKey {@code [T, d]}, other memory than {@code key}; {@code newValue} likewise
+   * @param key {@code [K, d]}, as {@link #attention} takes it
+   * @param value as {@code key}
+   */
+  default void appendKeyValues(
+      Tensor newKey, Tensor newValue, TokenBatch batch, Tensor key, Tensor value) {
+    OpChecks.appendKeyValues(newKey, newValue, batch, key, value);
+    PackedSequences sequences = batch.sequences();
+    int[] rows = sequences.keyRows();
+    for (int s = 0; s < sequences.sequences(); s++) {
+      int from = sequences.offsets()[s];
+      int to = sequences.offsets()[s + 1];
+      int row = rows[from];
+      copy(newKey.slice(from, to), key.slice(row, row + to - from));
+      copy(newValue.slice(from, to), value.slice(row, row + to - from));
+    }
+  }
+
+  /**
    * Causal attention within each sequence. Query {@code i} of a sequence that has {@code p} past
    * tokens sees keys up to {@code p + i}, and of these the latest of its window.
    *

@@ -32,13 +32,12 @@ public final class MemoryBatch implements TokenBatch {
     this.rotaryTables = tables;
     this.rotaryPairs = tables == 0 ? 0 : cosine.length / tables / sequences.size();
     this.maxToken = sequences.maxToken();
-    int[] keyRows = sequences.keyOffsets();
-    this.keys = keyRows[keyRows.length - 1];
+    this.keys = sequences.keyOffsets()[sequences.sequences()];
     this.tokens = store(sequences.tokens());
     this.targets = store(sequences.targets());
     this.offsets = store(sequences.offsets());
     this.past = store(sequences.past());
-    this.keyOffsets = store(keyRows);
+    this.keyOffsets = store(sequences.keyOffsets());
     this.cosine = store(cosine);
     this.sine = store(sine);
   }

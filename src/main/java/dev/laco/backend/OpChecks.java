@@ -139,6 +139,22 @@ public final class OpChecks {
     shape("out", out, x.rows(), x.columns());
   }
 
+  /** See {@link ForwardOps#appendKeyValues}. */
+  public static void appendKeyValues(
+      Tensor newKey, Tensor newValue, TokenBatch batch, Tensor key, Tensor value) {
+    PackedSequences sequences = batch.sequences();
+    shape("newKey", newKey, sequences.size(), key.columns());
+    shape("newValue", newValue, sequences.size(), key.columns());
+    shape("key", key, sequences.keyOffsets()[sequences.sequences()], key.columns());
+    shape("value", value, key.rows(), key.columns());
+    for (Tensor tensor : List.of(newKey, newValue, value)) {
+      if (tensor.dtype() != key.dtype()) {
+        throw new IllegalArgumentException(
+            "keys and values of " + tensor.dtype() + " and " + key.dtype());
+      }
+    }
+  }
+
   /**
    * See {@link ForwardOps#attention}.
    *

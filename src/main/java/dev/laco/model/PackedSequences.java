@@ -105,6 +105,17 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past, int[] key
     return targets;
   }
 
+  /** {@code [T]}: the row of the keys of each token. */
+  public int[] keyRows() {
+    int[] rows = new int[tokens.length];
+    for (int s = 0; s < past.length; s++) {
+      for (int t = offsets[s]; t < offsets[s + 1]; t++) {
+        rows[t] = keyOffsets[s] + past[s] + t - offsets[s];
+      }
+    }
+    return rows;
+  }
+
   /** The largest token id. */
   public int maxToken() {
     return Arrays.stream(tokens).max().orElse(-1);

@@ -254,7 +254,7 @@ public final class DecoderLayer {
     }
     turn(query, queryNorm, attention, batch, buffers.query);
     turn(key, keyNorm, attention, batch, past.newKeys());
-    past.keep(backend, batch.sequences());
+    past.keep(backend, batch);
     AttentionSpec spec = spec(weights, attention);
     Tensor sinks = weights.find(LayerRole.SINKS);
     Tensor logSums = buffers.logSums();

@@ -1,7 +1,8 @@
 package dev.laco.transformer;
 
-import dev.laco.backend.DeviceMemory;
+import dev.laco.backend.ForwardOps;
 import dev.laco.backend.Tensor;
+import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
 
@@ -26,16 +27,9 @@ record KeyValues(Tensor newKeys, Tensor newValues, Tensor keys, Tensor values, b
    * Copies the new keys and values to the places where attention sees them, if they are not there
    * already.
    */
-  void keep(DeviceMemory backend, PackedSequences sequences) {
-    if (inPlace) {
-      return;
-    }
-    for (int s = 0; s < sequences.sequences(); s++) {
-      int from = sequences.offsets()[s];
-      int to = sequences.offsets()[s + 1];
-      int row = sequences.keyOffsets()[s] + sequences.past()[s];
-      backend.copy(newKeys.slice(from, to), keys.slice(row, row + to - from));
-      backend.copy(newValues.slice(from, to), values.slice(row, row + to - from));
+  void keep(ForwardOps backend, TokenBatch batch) {
+    if (!inPlace) {
+      backend.appendKeyValues(newKeys, newValues, batch, keys, values);
     }
   }
 }

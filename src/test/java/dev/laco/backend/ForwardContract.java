@@ -11,6 +11,7 @@ import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -628,6 +629,87 @@ public abstract class ForwardContract extends Contract {
     int[] lengths = {1, 7, 33, 97};
     LogitSpec scores = new LogitSpec(1 / Math.sqrt(width), 0);
     attention(heads, keyHeads, width, window, scores, lengths, new int[4], DType.F32, DType.BF16);
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 8, 33, 64, 192, 576})
+  void putsKeysAndValuesBehindEarlierOnesBitForBit(int width) {
+    // The second sequence follows at once, and there are unused rows around the others.
+    PackedSequences tokens =
+        new PackedSequences(
+            new int[6], new int[] {0, 1, 4, 6}, new int[] {5, 0, 3}, new int[] {2, 8, 11, 20});
+    int[] rows = {7, 8, 9, 10, 14, 15};
+    for (DType dtype : DType.values()) {
+      List<HostTensor> added = List.of(bits(dtype, 6, width), bits(dtype, 6, width));
+      List<HostTensor> all = List.of(bits(dtype, 22, width), bits(dtype, 22, width));
+      try (Run run = new Run(backend)) {
+        List<Tensor> made = new ArrayList<>();
+        for (HostTensor before : all) {
+          made.add(run.arena.allocate(dtype, 22, width));
+          backend.copy(backend.weight(before), made.getLast());
+        }
+        backend.appendKeyValues(
+            backend.weight(added.get(0)),
+            backend.weight(added.get(1)),
+            run.batch(tokens),
+            made.get(0).slice(1, 21),
+            made.get(1).slice(1, 21));
+        for (int i = 0; i < 2; i++) {
+          HostTensor found = weight(dtype, 22, width);
+          backend.download(made.get(i), found);
+          MemoryTensor expected = MemoryTensor.of(all.get(i));
+          for (int t = 0; t < rows.length; t++) {
+            expected
+                .slice(1 + rows[t], 2 + rows[t])
+                .data()
+                .copyFrom(MemoryTensor.of(added.get(i)).slice(t, t + 1).data());
+          }
+          assertEquals(-1, expected.data().mismatch(found.data()), tested + ": " + dtype);
+        }
+        backend.release(added);
+        backend.release(all);
+      }
+    }
+  }
+
+  /** Any bits, those of NaN among them. */
+  private HostTensor bits(DType dtype, int rows, int columns) {
+    HostTensor tensor = weight(dtype, rows, columns, 1);
+    byte[] bytes = new byte[Math.toIntExact(tensor.data().byteSize())];
+    random.nextBytes(bytes);
+    tensor.data().copyFrom(MemorySegment.ofArray(bytes));
+    return tensor;
+  }
+
+  @Test
+  void refusesKeysAndValuesThatDoNotFit() {
+    try (Run run = new Run(backend)) {
+      TokenBatch batch =
+          run.batch(
+              new PackedSequences(
+                  new int[3], new int[] {0, 1, 3}, new int[] {2, 0}, new int[] {1, 4, 7}));
+      Tensor added = run.result(3, 4);
+      Tensor all = run.result(7, 4);
+      Tensor fewer = run.result(2, 4);
+      Tensor shorter = run.result(6, 4);
+      Tensor longer = run.result(8, 4);
+      Tensor wider = run.result(3, 5);
+      Tensor halves = run.arena.allocate(DType.F16, 3, 4);
+      Tensor allHalves = run.arena.allocate(DType.F16, 7, 4);
+      Tensor allOthers = run.arena.allocate(DType.BF16, 7, 4);
+      backend.appendKeyValues(added, added, batch, all, run.result(7, 4));
+      refuses(() -> backend.appendKeyValues(fewer, added, batch, all, all));
+      refuses(() -> backend.appendKeyValues(added, fewer, batch, all, all));
+      refuses(() -> backend.appendKeyValues(wider, added, batch, all, all));
+      refuses(() -> backend.appendKeyValues(added, wider, batch, all, all));
+      refuses(() -> backend.appendKeyValues(added, added, batch, shorter, all));
+      refuses(() -> backend.appendKeyValues(added, added, batch, all, shorter));
+      refuses(() -> backend.appendKeyValues(added, added, batch, longer, longer));
+      refuses(() -> backend.appendKeyValues(added, added, batch, allHalves, allHalves));
+      refuses(() -> backend.appendKeyValues(added, halves, batch, all, all));
+      refuses(() -> backend.appendKeyValues(halves, halves, batch, allHalves, all));
+      refuses(() -> backend.appendKeyValues(halves, halves, batch, allOthers, allOthers));
+    }
   }
 
   /** Keys and values that are rounded before give the bits that those of f32 give. */

@@ -562,6 +562,21 @@ public final class CudaBackend implements Backend {
         .run(x.rows(), BLOCK);
   }
 
+  /** {@inheritDoc} In one launch, however many sequences there are. */
+  @Override
+  public void appendKeyValues(
+      Tensor newKey, Tensor newValue, TokenBatch batch, Tensor key, Tensor value) {
+    OpChecks.appendKeyValues(newKey, newValue, batch, key, value);
+    begin(Kernel.APPEND_KEY_VALUES, DType.F32)
+        .pointer(input(newKey))
+        .pointer(input(newValue))
+        .pointer(CudaBatch.of(batch).keyRows())
+        .pointer(output(key))
+        .pointer(output(value))
+        .int64(key.columns() * key.dtype().byteSize())
+        .run(newKey.rows(), 2, 1, BLOCK, 0);
+  }
+
   @Override
   public void attention(
       Tensor query,

@@ -32,6 +32,7 @@ final class CudaBatch implements TokenBatch {
   private final long offsets;
   private final long past;
   private final long keyOffsets;
+  private final long keyRows;
   private final long cosine;
   private final long sine;
   private final DeviceBuffer buffer;
@@ -50,8 +51,7 @@ final class CudaBatch implements TokenBatch {
     this.rotaryTables = tables;
     this.rotaryPairs = tables == 0 ? 0 : cosine.length / tables / sequences.size();
     this.maxToken = sequences.maxToken();
-    int[] keyRows = sequences.keyOffsets();
-    this.keys = keyRows[keyRows.length - 1];
+    this.keys = sequences.keyOffsets()[sequences.sequences()];
     this.longest = IntStream.range(0, sequences.sequences()).map(sequences::length).max().orElse(0);
     Layout layout = new Layout();
     this.tokens = layout.place(sequences.size());
@@ -59,6 +59,7 @@ final class CudaBatch implements TokenBatch {
     this.offsets = layout.place(sequences.sequences() + 1);
     this.past = layout.place(sequences.sequences());
     this.keyOffsets = layout.place(sequences.sequences() + 1);
+    this.keyRows = layout.place(sequences.size());
     this.cosine = layout.place(cosine.length);
     this.sine = layout.place(sine.length);
     long rounded = Math.ceilDiv(layout.end, GRANULARITY) * GRANULARITY;
@@ -68,7 +69,8 @@ final class CudaBatch implements TokenBatch {
     store(sequences.targets(), all, targets);
     store(sequences.offsets(), all, offsets);
     store(sequences.past(), all, past);
-    store(keyRows, all, keyOffsets);
+    store(sequences.keyOffsets(), all, keyOffsets);
+    store(sequences.keyRows(), all, keyRows);
     MemorySegment.copy(cosine, 0, all, JAVA_FLOAT, this.cosine, cosine.length);
     MemorySegment.copy(sine, 0, all, JAVA_FLOAT, this.sine, sine.length);
     staging.upload(all, buffer.address(), context.stream());
@@ -144,6 +146,11 @@ final class CudaBatch implements TokenBatch {
   /** Address of {@code [S+1]}: first key row of each sequence. */
   long keyOffsets() {
     return address(keyOffsets);
+  }
+
+  /** Address of {@code [T]}: the row of the keys of each token. */
+  long keyRows() {
+    return address(keyRows);
   }
 
   /** Address of {@code [T, pairs]}, f32: cosines of the rotary angles of a table. */

@@ -264,6 +264,17 @@ enum Kernel {
       FLOAT64),
   CHECK_PIVOTS("linear_system", "check_pivots_f64_v1", Set.of(F32), POINTER, INT64, POINTER),
   ROUND("linear_system", "round_f64_v1", Set.of(F32), POINTER, POINTER, FLOAT64, INT64),
+  /** Copies rows of any type. */
+  APPEND_KEY_VALUES(
+      "append_key_values",
+      "append_key_values_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64),
   /** Calculates in f32, for heads that are up to 512 wide. */
   ATTENTION("attention", "attention_%s_v1", Set.of(F32), attention(6)),
   /**

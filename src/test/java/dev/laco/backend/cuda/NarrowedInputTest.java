@@ -119,6 +119,7 @@ class NarrowedInputTest {
             batch(),
             x()
           };
+      case "appendKeyValues" -> new Object[] {x(), x(), batch(), x(), x()};
       case "linearTransposed" -> new Object[] {x(), weight(6, 6), null, x()};
       case "clampedGate" -> new Object[] {tensor(2, 12), new ClampedGate(1.7, 7), x()};
       case "gatedActivation" -> new Object[] {Activation.SILU, x(), x(), x()};

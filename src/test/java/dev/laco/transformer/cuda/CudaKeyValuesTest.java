@@ -101,6 +101,39 @@ class CudaKeyValuesTest {
     }
   }
 
+  /** One launch copies what a layer adds to the cache, of all texts. */
+  @Test
+  void aStepAsksForAsMuchWhateverTheNumberOfTexts() {
+    Map<String, Long> few = step(2);
+    assertEquals(few, step(9));
+    assertEquals(12, few.get("launches of laco_append_key_values_v1"));
+    assertEquals(null, few.get("copies on the device"));
+  }
+
+  /** How often a device is asked, by name, in a step that writes a token of each text. */
+  private static Map<String, Long> step(int texts) {
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_tied_rope3"));
+        Arena memory = Arena.ofConfined();
+        CudaBackend cuda = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM)) {
+      CausalLm model = model(cuda, checkpoint, DType.BF16, memory);
+      try (Generator generator =
+          new Generator(model, Sampler.GREEDY, Set.of(), texts, LONGEST, MOST)) {
+        for (int i = 0; i < texts; i++) {
+          generator.add(new int[] {1 + i}, _ -> true);
+        }
+        // The first one uploads weights and allocates the cache.
+        generator.step();
+        Map<String, Long> before = EmulatedDevice.work();
+        generator.step();
+        Map<String, Long> asked = EmulatedDevice.work();
+        asked.keySet().removeIf(name -> name.contains("bytes") || name.contains("operations"));
+        asked.replaceAll((name, count) -> count - before.getOrDefault(name, 0L));
+        asked.values().removeIf(count -> count == 0);
+        return asked;
+      }
+    }
+  }
+
   /** The stand-in has 8 GiB, of which a fortieth is for what is written at a time. */
   @OnStandIn
   @Test

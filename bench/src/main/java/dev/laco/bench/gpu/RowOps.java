@@ -15,6 +15,7 @@ import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
+import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
@@ -83,6 +84,11 @@ final class RowOps {
             "clamped_gate", null, RowOps::clampedGate, of("gated_activation", "clamped_gate", F32)),
         rowwise("route", null, RowOps::route, of("route", F32)),
         rowwise("add_rows", null, RowOps::addRows, of("add_rows", F32)),
+        rowwise(
+            "append_key_values",
+            null,
+            RowOps::appendKeyValues,
+            Variant.of("append_key_values", "laco_append_key_values_v1", BF16)),
         rowwise("add", null, RowOps::add, of("add", F32)),
         rowwise("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
         rowwise("logits", null, RowOps::logits, Variant.of("logits", "laco_logits_%s_v2", F32)),
@@ -509,6 +515,43 @@ final class RowOps {
             },
             ELEMENTWISE,
             x);
+  }
+
+  private static Job appendKeyValues(DType dtype, Sizes sizes, Lab lab) {
+    PackedSequences packed = sizes.packed();
+    long width = (long) sizes.config().numKeyValueHeads() * sizes.config().headDim();
+    long keys = packed.keyOffsets()[packed.sequences()];
+    Tensor newKey = lab.random(dtype, sizes.tokens(), width, 1);
+    Tensor newValue = lab.random(dtype, sizes.tokens(), width, 1);
+    Tensor key = lab.random(dtype, keys, width, 1);
+    Tensor value = lab.random(dtype, keys, width, 1);
+    return new Job(lab)
+        .launches(
+            new Grid(sizes.tokens(), 2, 1, BLOCK, 0),
+            new Arguments()
+                .pointer(newKey)
+                .pointer(newValue)
+                .pointer(lab.table(packed.keyRows()))
+                .pointer(key)
+                .pointer(value)
+                .int64(width * dtype.byteSize()))
+        .moves(bytes(newKey, newValue), bytes(newKey, newValue))
+        .expects(
+            reference -> {
+              try (TokenBatch batch = reference.batch(packed)) {
+                reference
+                    .backend()
+                    .appendKeyValues(
+                        reference.of(newKey),
+                        reference.of(newValue),
+                        batch,
+                        reference.of(key),
+                        reference.of(value));
+              }
+            },
+            EXACT,
+            key,
+            value);
   }
 
   private static Job add(DType dtype, Sizes sizes, Lab lab) {
