@@ -62,7 +62,7 @@ final class DecodedTensors {
       return;
     }
     MemorySegment range = reserve(path, size, arena);
-    pages = new MappedPages(path, range);
+    pages = new MappedPages(range);
     begin = range.address();
     long offset = 0;
     for (TensorInfo tensor : tensors) {
@@ -127,7 +127,7 @@ final class DecodedTensors {
   synchronized void giveUp(String name) {
     MemorySegment place = places.get(name);
     if (place != null && pages != null && present.remove(name)) {
-      pages.giveUp(place.address() - begin, place.byteSize(), false);
+      pages.giveUp(place.address() - begin, place.byteSize());
     }
   }
 }

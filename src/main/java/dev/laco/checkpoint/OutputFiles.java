@@ -1,6 +1,7 @@
 package dev.laco.checkpoint;
 
 import dev.laco.BadInputException;
+import dev.laco.CancelledException;
 import dev.laco.DiskRoom;
 import dev.laco.InputFile;
 import dev.laco.ResourceException;
@@ -162,8 +163,13 @@ public final class OutputFiles {
     return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
   }
 
-  /** The error for a file that cannot be written, with the free space of its file system. */
+  /**
+   * The error for a file that cannot be written, with the free space of its file system.
+   *
+   * @throws dev.laco.CancelledException if it cannot since the thread was interrupted
+   */
   public static ResourceException cannotWrite(Path file, IOException e) {
+    CancelledException.throwIfInterrupted(e);
     return new ResourceException(
         String.format(
             Locale.ROOT,
