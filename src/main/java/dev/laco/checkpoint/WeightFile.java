@@ -245,7 +245,20 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Frees the memory of a tensor's pages in this process.
+   * Keeps the values of a tensor that is computed, whoever else gives it up, until {@link #letGo}.
+   */
+  void hold(String name) {
+    decoded.hold(name);
+  }
+
+  /** Ends one {@link #hold}. */
+  void letGo(String name) {
+    decoded.letGo(name);
+  }
+
+  /**
+   * Frees the memory of a tensor's pages in this process. The values of a tensor that is computed
+   * stay while a reader holds them.
    *
    * @param fromCacheToo whether the system's page cache shall forget the tensor as well; for files
    *     larger than memory, which would otherwise displace other files

@@ -230,7 +230,11 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
           new RunningModel(
               backend,
               model.config(),
-              MemoryPlan.streamed(backend, model.checkpoint(), prunedBytes(residence)));
+              MemoryPlan.streamed(
+                  backend,
+                  model.checkpoint(),
+                  reader(backend, model.checkpoint()),
+                  prunedBytes(residence)));
       expect(backend, read, evaluation, trained, residence);
       HealStage stage = read.drawn(progress(), dense.original(), this::requireWanted);
       try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE);
