@@ -77,6 +77,7 @@ public final class SimilarityJob extends ModelJob<SimilarityJob> {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public SimilarityResult run() {
+    begin();
     CalibrationSet text =
         asks(Part.STATES) || asks(Part.REMOVALS)
             ? JobTexts.calibration(model, request.calibration())

@@ -90,6 +90,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public EvaluateResult run() {
+    begin();
     return switch (request) {
       case EvaluateRequest.Text text -> alone(perplexities(text));
       case EvaluateRequest.Tokens tokens ->

@@ -201,6 +201,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public Healed run() {
+    begin();
     if (stateFolder != null) {
       lock = HealState.lock(stateFolder);
     }

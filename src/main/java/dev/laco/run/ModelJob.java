@@ -44,6 +44,7 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   private long reserved;
   private Cancellation cancellation = new Cancellation();
   private JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
+  private boolean ownProgress = true;
 
   /** A job without a listener and without a cancellation. */
   protected ModelJob(Model model, DeviceSettings device) {
@@ -96,11 +97,22 @@ public abstract class ModelJob<J extends ModelJob<J>> {
 
   /**
    * Counts the stages of this job as stages of {@code job}, which may have others before and after
-   * them.
+   * them, and whose time is running already.
    */
   public final J progressOf(JobProgress job) {
     progress = job;
+    ownProgress = false;
     return self();
+  }
+
+  /**
+   * Says that the job begins. Its time runs from here on, and not while the job waits to be run;
+   * that of a job of which this one is a part goes on.
+   */
+  protected final void begin() {
+    if (ownProgress) {
+      progress.startClock();
+    }
   }
 
   /** How far the job has come. Any thread may ask. */
