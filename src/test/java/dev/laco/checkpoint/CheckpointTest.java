@@ -67,6 +67,14 @@ class CheckpointTest {
   }
 
   @Test
+  void everyNameOfAFolderIsANameForTheCLibrary() {
+    Path named = copy("llama_untied_gqa", folder.resolve("a b%41?#/model"));
+    try (Checkpoint model = Checkpoint.open(named)) {
+      model.weightNames().forEach(model::requireFinite);
+    }
+  }
+
+  @Test
   void aFileInWhosePlaceAnotherCameIsReadOnAsItWas() throws IOException {
     Path copied = copy("llama_untied_gqa", folder.resolve("model"));
     try (Checkpoint model = Checkpoint.open(copied);
