@@ -108,14 +108,15 @@ public final class OutputFiles {
 
   /**
    * The real path of a file that need not exist: the real path of the deepest folder that exists,
-   * followed by the other names.
+   * followed by the other names. As for the system, {@code ..} behind a link is the folder around
+   * that to which the link leads.
    */
   public static Path realPath(Path path) throws IOException {
-    Path absolute = path.toAbsolutePath().normalize();
+    Path absolute = path.toAbsolutePath();
     if (Files.exists(absolute, LinkOption.NOFOLLOW_LINKS) || absolute.getParent() == null) {
       return absolute.toRealPath();
     }
-    return realPath(absolute.getParent()).resolve(absolute.getFileName());
+    return realPath(absolute.getParent()).resolve(absolute.getFileName()).normalize();
   }
 
   /**

@@ -164,13 +164,30 @@ final class SideFiles implements AutoCloseable {
     return real.resolveSibling("");
   }
 
-  /** The file that lies beside OUT and has its name, with an ending: {@code OUT.report.json}. */
+  /**
+   * The file that lies beside OUT and has its name, with an ending: {@code OUT.report.json}.
+   *
+   * @throws ResourceException if the folder of OUT cannot be found out
+   */
   static Path beside(Path out, String ending) {
     Path named = out.normalize();
-    if (named.toString().isEmpty() || named.endsWith("..")) {
-      // "." and ".." have no name of their own.
-      named = named.toAbsolutePath().normalize();
+    // "." and ".." have no name of their own, and what A/.. is depends on where a link A leads.
+    if (named.toString().isEmpty() || named.endsWith("..") || parents(named) < parents(out)) {
+      try {
+        named = OutputFiles.realPath(out);
+      } catch (IOException e) {
+        throw OutputFiles.cannotWrite(out, e);
+      }
     }
     return named.resolveSibling(named.getFileName() + ending);
+  }
+
+  /** How often a path goes to the folder around one. */
+  private static int parents(Path path) {
+    int count = 0;
+    for (Path name : path) {
+      count += name.toString().equals("..") ? 1 : 0;
+    }
+    return count;
   }
 }
