@@ -3,7 +3,8 @@ package dev.laco;
 /**
  * A request that a job ends early, made by any thread. The job looks at its cancellation before
  * every layer that it runs, and ends with a {@link CancelledException}. By then the job has told
- * its listener of the best plan that it found.
+ * its listener of the best plan that it found. The interruption of the job's thread ends the job
+ * likewise.
  */
 public final class Cancellation {
   private volatile boolean wished;
@@ -22,12 +23,13 @@ public final class Cancellation {
   }
 
   /**
-   * Ends the work of the caller if {@link #cancel} was called.
+   * Ends the work of the caller if {@link #cancel} was called, or the calling thread is
+   * interrupted. The thread stays interrupted.
    *
-   * @throws CancelledException if {@link #cancel} was called
+   * @throws CancelledException if either is so
    */
   public void check() {
-    if (wished) {
+    if (wished || Thread.currentThread().isInterrupted()) {
       throw new CancelledException();
     }
   }

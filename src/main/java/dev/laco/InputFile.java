@@ -93,8 +93,13 @@ public final class InputFile {
     }
   }
 
-  /** The error for a file that cannot be read. */
+  /**
+   * The error for a file that cannot be read.
+   *
+   * @throws CancelledException if it cannot since the thread was interrupted
+   */
   public static BadInputException unreadable(Path path, IOException e) {
+    CancelledException.throwIfInterrupted(e);
     return new BadInputException(
         String.format(
             Locale.ROOT,

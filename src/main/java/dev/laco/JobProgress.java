@@ -39,7 +39,7 @@ public final class JobProgress {
   private final LongSupplier clock;
   private final StageListener listener;
   private final Map<String, Stage> stages = new LinkedHashMap<>();
-  private final long start;
+  private volatile long start;
   private double prior;
 
   /** Seconds since the job's begin at which a stage last reported. */
@@ -92,6 +92,11 @@ public final class JobProgress {
     this.clock = clock;
     this.listener = listener;
     this.start = clock.getAsLong();
+  }
+
+  /** Says that the job begins now, and not when this object was made. */
+  public void startClock() {
+    start = clock.getAsLong();
   }
 
   /** A part of a job. Closing it ends the stage. */

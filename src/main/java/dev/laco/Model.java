@@ -18,8 +18,10 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A model on disk: a checkpoint that was opened and checked, with its tokenizer if it has one. Not
- * for use by two jobs at once if they read texts, since its tokenizer is one process.
+ * A model on disk: a checkpoint that was opened and checked, with its tokenizer if it has one.
+ * Several jobs may read its weights at once, quantised ones, too: what one job gives up stays in
+ * memory while another holds it. Not for use by two jobs at once if they read texts, since its
+ * tokenizer is one process.
  */
 public final class Model implements AutoCloseable {
   private final Path directory;

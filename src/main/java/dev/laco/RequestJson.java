@@ -1,17 +1,24 @@
 package dev.laco;
 
 import com.fasterxml.jackson.annotation.JsonInclude;
+import com.fasterxml.jackson.annotation.JsonSetter;
 import com.fasterxml.jackson.annotation.JsonSubTypes;
 import com.fasterxml.jackson.annotation.JsonValue;
+import com.fasterxml.jackson.annotation.Nulls;
 import com.fasterxml.jackson.core.JsonGenerator;
+import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.databind.DeserializationContext;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonMappingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.MapperFeature;
 import com.fasterxml.jackson.databind.SerializerProvider;
-import com.fasterxml.jackson.databind.deser.std.FromStringDeserializer;
+import com.fasterxml.jackson.databind.cfg.CoercionAction;
+import com.fasterxml.jackson.databind.cfg.CoercionInputShape;
+import com.fasterxml.jackson.databind.deser.std.StdScalarDeserializer;
+import com.fasterxml.jackson.databind.exc.InvalidNullException;
 import com.fasterxml.jackson.databind.exc.InvalidTypeIdException;
 import com.fasterxml.jackson.databind.exc.MismatchedInputException;
 import com.fasterxml.jackson.databind.exc.UnrecognizedPropertyException;
@@ -20,6 +27,7 @@ import com.fasterxml.jackson.databind.module.SimpleModule;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.ser.std.StdSerializer;
 import com.fasterxml.jackson.databind.ser.std.ToStringSerializer;
+import com.fasterxml.jackson.databind.type.LogicalType;
 import java.io.IOException;
 import java.lang.reflect.RecordComponent;
 import java.math.BigDecimal;
@@ -43,23 +51,35 @@ final class RequestJson {
                   .addDeserializer(Path.class, new PathDeserializer()))
           .enable(MapperFeature.ACCEPT_CASE_INSENSITIVE_ENUMS)
           .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+          .enable(DeserializationFeature.FAIL_ON_NUMBERS_FOR_ENUMS)
           .disable(DeserializationFeature.ACCEPT_FLOAT_AS_INT)
           .disable(MapperFeature.ALLOW_COERCION_OF_SCALARS)
+          .withCoercionConfigDefaults(
+              any -> any.setCoercion(CoercionInputShape.EmptyString, CoercionAction.Fail))
+          .withCoercionConfig(
+              LogicalType.Textual,
+              text ->
+                  text.setCoercion(CoercionInputShape.Boolean, CoercionAction.Fail)
+                      .setCoercion(CoercionInputShape.Integer, CoercionAction.Fail)
+                      .setCoercion(CoercionInputShape.Float, CoercionAction.Fail))
+          .defaultSetterInfo(JsonSetter.Value.forContentNulls(Nulls.FAIL))
           .defaultPropertyInclusion(JsonInclude.Value.construct(JsonInclude.Include.NON_NULL, null))
           .build();
 
   /** What is said to be expected in the place of a type's value. */
   private static final Map<Class<?>, String> EXPECTED =
-      Map.of(
-          int.class, "a whole number",
-          Integer.class, "a whole number",
-          long.class, "a whole number",
-          Long.class, "a whole number",
-          double.class, "a number",
-          Double.class, "a number",
-          BigDecimal.class, "a number",
-          String.class, "text",
-          Path.class, "text");
+      Map.ofEntries(
+          Map.entry(boolean.class, "true or false"),
+          Map.entry(Boolean.class, "true or false"),
+          Map.entry(int.class, "a whole number"),
+          Map.entry(Integer.class, "a whole number"),
+          Map.entry(long.class, "a whole number"),
+          Map.entry(Long.class, "a whole number"),
+          Map.entry(double.class, "a number"),
+          Map.entry(Double.class, "a number"),
+          Map.entry(BigDecimal.class, "a number"),
+          Map.entry(String.class, "text"),
+          Map.entry(Path.class, "text"));
 
   private RequestJson() {}
 
@@ -119,6 +139,7 @@ final class RequestJson {
               + joined(
                   Stream.of(unknown.getReferringClass().getRecordComponents())
                       .map(RecordComponent::getName));
+      case InvalidNullException nothing -> "a list without null";
       case InvalidTypeIdException unknown -> expected(unknown.getBaseType().getRawClass());
       case MismatchedInputException wrong when wrong.getTargetType() != null ->
           expected(wrong.getTargetType());
@@ -185,7 +206,7 @@ final class RequestJson {
     }
   }
 
-  private static final class PathDeserializer extends FromStringDeserializer<Path> {
+  private static final class PathDeserializer extends StdScalarDeserializer<Path> {
     private static final long serialVersionUID = 1L;
 
     PathDeserializer() {
@@ -193,10 +214,13 @@ final class RequestJson {
     }
 
     @Override
-    protected @Nullable Path _deserialize(String value, DeserializationContext context)
+    public @Nullable Path deserialize(JsonParser json, DeserializationContext context)
         throws IOException {
+      if (!json.hasToken(JsonToken.VALUE_STRING) || json.getText().isBlank()) {
+        return (Path) context.handleUnexpectedToken(Path.class, json);
+      }
       try {
-        return Path.of(value);
+        return Path.of(json.getText());
       } catch (InvalidPathException e) {
         throw JsonMappingException.from(context, "is no path of a file", e);
       }

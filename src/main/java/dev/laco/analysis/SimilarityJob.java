@@ -77,6 +77,7 @@ public final class SimilarityJob extends ModelJob<SimilarityJob> {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public SimilarityResult run() {
+    begin();
     if (request.parts().contains(Part.REMOVALS) && !asks(Part.REMOVALS)) {
       warn("what the loss of a layer costs is not measured: the model has only one");
     }

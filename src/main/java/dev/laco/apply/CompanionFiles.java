@@ -50,12 +50,13 @@ final class CompanionFiles {
   /**
    * A file to copy.
    *
-   * @param name the name in the pruned checkpoint
+   * @param name the name in the pruned checkpoint; as a path, since a name may have bytes that are
+   *     no text in the process's locale
    * @param source the real path, which has no links; null for a file that is made of a GGUF file's
    *     metadata
    * @param text the content of a file that is made, else empty
    */
-  record Companion(String name, @Nullable Path source, String text) {
+  record Companion(Path name, @Nullable Path source, String text) {
     /** Bytes of the file. */
     long size() {
       if (source == null) {
@@ -89,7 +90,7 @@ final class CompanionFiles {
       return made(model, warnings);
     }
     boolean remoteCode = model.configJson().has("auto_map");
-    SequencedMap<String, Companion> companions = new TreeMap<>();
+    SequencedMap<Path, Companion> companions = new TreeMap<>();
     try (Stream<Path> files = Files.list(model.directory())) {
       List<Path> named =
           files
@@ -105,7 +106,7 @@ final class CompanionFiles {
       List<Path> homes = homes(model.directory().toRealPath());
       for (Path file : named) {
         boolean card = isCalled(file, ModelCard.FILE);
-        String name = card ? ModelCard.ORIGINAL : file.getFileName().toString();
+        Path name = card ? Path.of(ModelCard.ORIGINAL) : file.getFileName();
         // Where the card of an original is kept, README.md is the card of a pruned model.
         if ((card && pruned) || Files.isDirectory(file)) {
           continue;
@@ -140,7 +141,7 @@ final class CompanionFiles {
         .forEach(
             (name, text) -> {
               try {
-                companions.add(new Companion(name, null, text.get()));
+                companions.add(new Companion(Path.of(name), null, text.get()));
               } catch (BadInputException e) {
                 warnings.accept(e.template() + "; " + name + " is left out");
               }

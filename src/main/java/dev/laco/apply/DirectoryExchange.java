@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import dev.laco.ffi.CLibrary;
 import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.Errno;
+import dev.laco.ffi.NativeName;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -43,8 +44,8 @@ final class DirectoryExchange {
     int error;
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment errno = Errno.allocate(arena);
-      MemorySegment from = arena.allocateFrom(one.toString());
-      MemorySegment to = arena.allocateFrom(other.toString());
+      MemorySegment from = NativeName.of(one, arena);
+      MemorySegment to = NativeName.of(other, arena);
       int status =
           Downcalls.call(
               () ->

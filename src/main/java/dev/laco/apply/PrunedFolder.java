@@ -92,7 +92,7 @@ final class PrunedFolder implements PrunedFiles {
   private static String originalCard(List<CompanionFiles.Companion> companions) {
     for (CompanionFiles.Companion companion : companions) {
       Path source = companion.source();
-      if (source != null && companion.name().equals(ModelCard.ORIGINAL)) {
+      if (source != null && companion.name().endsWith(ModelCard.ORIGINAL)) {
         try (InputStream card = Files.newInputStream(source, LinkOption.NOFOLLOW_LINKS)) {
           return new String(card.readNBytes(CARD_BEGIN), UTF_8);
         } catch (IOException e) {

@@ -2,6 +2,7 @@ package dev.laco.apply;
 
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputTensor;
+import dev.laco.checkpoint.WeightReader;
 import dev.laco.checkpoint.export.ModelWeights;
 import dev.laco.collapse.Coefficients;
 import dev.laco.collapse.CollapsePlan;
@@ -66,7 +67,7 @@ final class PrunedTensors implements ModelWeights {
 
   /** The linear combination that a tensor is. */
   private record Mix(DType dtype, List<Double> coefficients, List<String> sources) {
-    TensorMixer mixer(String name, Checkpoint model) {
+    TensorMixer mixer(String name, WeightReader model) {
       return new TensorMixer(
           name, dtype, coefficients, sources.stream().map(model::tensor).toList());
     }
@@ -104,9 +105,11 @@ final class PrunedTensors implements ModelWeights {
         dtype,
         shape,
         target -> {
-          model.prefetch(mix.sources);
-          mix.mixer(name, model).writeTo(target);
-          mix.sources.forEach(model::giveUp);
+          try (WeightReader reader = model.reader()) {
+            reader.prefetch(mix.sources);
+            mix.mixer(name, reader).writeTo(target);
+            mix.sources.forEach(reader::giveUp);
+          }
         });
   }
 
@@ -117,9 +120,12 @@ final class PrunedTensors implements ModelWeights {
         copy.dtype(),
         copy.shape(),
         target -> {
-          model.requireFinite(source);
-          copy.content().writeTo(target);
-          model.giveUp(source);
+          try (WeightReader reader = model.reader()) {
+            reader.hold(source);
+            model.requireFinite(source);
+            copy.content().writeTo(target);
+            reader.giveUp(source);
+          }
         });
   }
 
@@ -155,15 +161,18 @@ final class PrunedTensors implements ModelWeights {
       use.of(computed);
     } else if (mix != null) {
       List<Long> shape = model.file(mix.sources.getFirst()).info(mix.sources.getFirst()).shape();
-      try (Arena arena = Arena.ofShared()) {
-        MemorySegment data = mix.mixer(name, model).mix(arena);
+      try (Arena arena = Arena.ofShared();
+          WeightReader reader = model.reader()) {
+        MemorySegment data = mix.mixer(name, reader).mix(arena);
         use.of(new HostTensor(name, mix.dtype, shape, data));
+        mix.sources.forEach(reader::giveUp);
       }
-      mix.sources.forEach(model::giveUp);
     } else {
       String source = Objects.requireNonNull(copies.get(name), name);
-      use.of(model.tensor(source));
-      model.giveUp(source);
+      try (WeightReader reader = model.reader()) {
+        use.of(reader.tensor(source));
+        reader.giveUp(source);
+      }
     }
   }
 }

@@ -17,6 +17,7 @@ import java.util.Deque;
 import java.util.List;
 import java.util.Objects;
 import java.util.function.Consumer;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
@@ -199,16 +200,18 @@ final class StagedDirectory implements AutoCloseable {
     if (!isEmptyMount(target)) {
       throw new UsageException(target + ": came to hold files meanwhile; they are not replaced");
     }
-    List<String> names = new ArrayList<>();
+    List<Path> names = new ArrayList<>();
     try (Stream<Path> files = Files.list(path())) {
-      files.map(file -> file.getFileName().toString()).sorted().forEach(names::add);
+      files.map(Path::getFileName).sorted().forEach(names::add);
     }
-    if (names.remove(Checkpoint.CONFIG)) {
-      names.add(Checkpoint.CONFIG);
+    Path config = Path.of(Checkpoint.CONFIG);
+    if (names.remove(config)) {
+      names.add(config);
     }
-    OutputFiles.write(lock.journal(), String.join("\n", names).getBytes(UTF_8));
+    String list = names.stream().map(Path::toString).collect(Collectors.joining("\n"));
+    OutputFiles.write(lock.journal(), list.getBytes(UTF_8));
     OutputFiles.forceNames(target);
-    for (String name : names) {
+    for (Path name : names) {
       Files.move(path().resolve(name), target.resolve(name), StandardCopyOption.ATOMIC_MOVE);
     }
     OutputFiles.forceNames(target);

@@ -6,6 +6,7 @@ import dev.laco.checkpoint.LockFile;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.LinkOption;
 import java.nio.file.OpenOption;
 import java.nio.file.Path;
@@ -125,12 +126,25 @@ final class StagingLock {
   void rollBack() throws IOException {
     if (Files.exists(journal(), LinkOption.NOFOLLOW_LINKS)) {
       for (String name : Files.readAllLines(journal())) {
-        Path moved = file().resolveSibling(name);
+        Path moved = listed(name);
         if (Files.isRegularFile(moved, LinkOption.NOFOLLOW_LINKS)) {
           Files.delete(moved);
         }
       }
       Files.delete(journal());
+    }
+  }
+
+  /**
+   * A file of the list.
+   *
+   * @throws IOException if its name is no text in the process's locale
+   */
+  Path listed(String name) throws IOException {
+    try {
+      return file().resolveSibling(name);
+    } catch (InvalidPathException e) {
+      throw new IOException("a name in the list of its files cannot be read in this locale", e);
     }
   }
 

@@ -109,7 +109,7 @@ final class StaleLocks {
       requireOurs(lock.journal(), "isRegularFile", "a regular file");
       for (String name : Files.readAllLines(lock.journal())) {
         requirePlain(name);
-        Path moved = lock.file().resolveSibling(name);
+        Path moved = lock.listed(name);
         if (Files.exists(moved, LinkOption.NOFOLLOW_LINKS)) {
           requireOurs(moved, "isRegularFile", "a regular file");
         }

@@ -1,5 +1,6 @@
 package dev.laco.apply;
 
+import dev.laco.ResourceException;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
@@ -11,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 
@@ -25,7 +27,8 @@ final class Target {
    *     removed
    * @throws UsageException if the folder is the model's, or inside it or around it; if it is not a
    *     folder; or if it is not empty and may not be replaced
-   * @throws dev.laco.ResourceException if the folder cannot be written
+   * @throws dev.laco.ResourceException if the folder cannot be written, or its file system has no
+   *     locks
    */
   static Path resolve(Checkpoint model, Path out, boolean overwrite, Consumer<String> warnings) {
     try {
@@ -47,6 +50,7 @@ final class Target {
         Replaceable.require(out.toString(), target);
       }
       OutputFiles.requireWritable(out.toString(), StagedDirectory.home(target).resolve("x"));
+      requireLocks(out, StagedDirectory.home(target));
       return target;
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(out, e);
@@ -58,7 +62,8 @@ final class Target {
    *
    * @throws UsageException if the file is one of the model, or inside its folder; if something else
    *     than a file is there, or a file that may not be replaced
-   * @throws dev.laco.ResourceException if the file cannot be written
+   * @throws dev.laco.ResourceException if the file cannot be written, or its file system has no
+   *     locks
    */
   static Path resolveFile(Checkpoint model, Path out, boolean overwrite) {
     try {
@@ -72,6 +77,7 @@ final class Target {
             out + ": exists; use " + Setting.of("overwrite") + " to replace it");
       }
       OutputFiles.requireWritable(out.toString(), target);
+      requireLocks(out, target.resolveSibling(""));
       return target;
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(out, e);
@@ -103,12 +109,38 @@ final class Target {
   }
 
   /**
+   * Checks that a file can be locked where {@link StagedDirectory} will lock one, before work is
+   * done for it: some file systems of clusters, and of user space, have no locks.
+   *
+   * @param folder the folder of the lock file, which need not exist
+   */
+  private static void requireLocks(Path out, Path folder) {
+    Path existing = folder;
+    while (!Files.isDirectory(existing)) {
+      existing = Objects.requireNonNull(existing.getParent(), "a root is a folder");
+    }
+    try {
+      StagingLock.create(existing, "").removeAll();
+    } catch (IOException e) {
+      throw new ResourceException(
+          String.format(
+              Locale.ROOT,
+              "%s: no file can be locked in %s (%s); choose a folder of another file system, or mount this one with locks",
+              out,
+              existing,
+              e.getMessage()),
+          e);
+    }
+  }
+
+  /**
    * Checks that a mount point is empty: it cannot be exchanged for another folder, so that its
    * content cannot be replaced in one step.
    */
   private static void requireEmptyMount(Path out, Path target, Consumer<String> warnings)
       throws IOException {
     OutputFiles.requireWritable(out.toString(), target.resolve("x"));
+    requireLocks(out, target);
     StagingLock lock = StagingLock.create(target, "");
     try {
       StaleLocks.removeBeside(lock, warnings);

@@ -439,11 +439,20 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     names.forEach(name -> readAhead.begin(name, () -> bringIn(name)));
   }
 
+  /** A reader of these tensors beside others. */
+  public WeightReader reader() {
+    return new WeightReader(this, this);
+  }
+
   /**
-   * The same tensors without the check that their values are finite, for a caller that looks at the
-   * values elsewhere and says so by {@link #foundFinite}.
+   * A reader of the same tensors without the check that their values are finite, for a caller that
+   * looks at the values elsewhere and says so by {@link #foundFinite}.
    */
-  public TensorSource unchecked() {
+  public WeightReader uncheckedReader() {
+    return new WeightReader(this, unchecked());
+  }
+
+  private TensorSource unchecked() {
     return new TensorSource() {
       @Override
       public HostTensor tensor(String name) {
@@ -528,7 +537,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   /**
    * Frees the memory of a tensor's pages. The next access reads the tensor again: from the system's
    * page cache, or from the disk if the checkpoint is larger than the memory that was available
-   * when it was opened.
+   * when it was opened. What a {@link WeightReader} holds stays.
    */
   public void giveUp(String name) {
     readAhead.await(name);
@@ -561,7 +570,10 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         .forEach(
             name -> {
               boolean inUse = file(name).isDecoded(name);
-              requireFinite(name);
+              try (WeightReader reader = reader()) {
+                reader.hold(name);
+                requireFinite(name);
+              }
               if (!inUse) {
                 file(name).giveUp(name, false);
               }
@@ -581,8 +593,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     }
     boolean inUse = file(name).isDecoded(name);
     boolean otherInUse = other.file(otherName).isDecoded(otherName);
-    try {
-      return tensor(name).data().mismatch(other.tensor(otherName).data()) < 0;
+    try (WeightReader reader = reader();
+        WeightReader otherReader = other.reader()) {
+      return reader.tensor(name).data().mismatch(otherReader.tensor(otherName).data()) < 0;
     } finally {
       if (!inUse) {
         file(name).giveUp(name, false);

@@ -24,6 +24,10 @@ final class DecodedTensors {
 
   private final Map<String, MemorySegment> places = new HashMap<>();
   private final Set<String> present = new HashSet<>();
+
+  /** How many readers hold a weight. */
+  private final Map<String, Integer> holders = new HashMap<>();
+
   private final @Nullable MappedPages pages;
   private final long begin;
 
@@ -46,7 +50,7 @@ final class DecodedTensors {
       return;
     }
     MemorySegment range = reserve(path, size, arena);
-    pages = new MappedPages(path, range);
+    pages = new MappedPages(range);
     begin = range.address();
     long offset = 0;
     for (TensorInfo tensor : tensors) {
@@ -91,11 +95,21 @@ final class DecodedTensors {
     return present.contains(name);
   }
 
-  /** Frees the memory of a weight. */
+  /** Keeps a weight, once it is computed, until {@link #letGo} is called as often as this. */
+  synchronized void hold(String name) {
+    holders.merge(name, 1, Integer::sum);
+  }
+
+  /** Ends one {@link #hold}. */
+  synchronized void letGo(String name) {
+    holders.computeIfPresent(name, (held, count) -> count == 1 ? null : count - 1);
+  }
+
+  /** Frees the memory of a weight that no reader holds. */
   synchronized void giveUp(String name) {
     MemorySegment place = places.get(name);
-    if (place != null && pages != null && present.remove(name)) {
-      pages.giveUp(place.address() - begin, place.byteSize(), false);
+    if (place != null && pages != null && !holders.containsKey(name) && present.remove(name)) {
+      pages.giveUp(place.address() - begin, place.byteSize());
     }
   }
 }

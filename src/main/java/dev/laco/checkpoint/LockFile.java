@@ -38,6 +38,8 @@ public final class LockFile {
    * @param file always by the same path
    * @param how the file is opened: options of links and of creation
    * @return null if a process holds the lock
+   * @throws IOException if the file cannot be opened, or its file system has no locks; a file that
+   *     this call has made is gone then
    */
   public static @Nullable LockFile tryTake(Path file, OpenOption... how) throws IOException {
     if (!HELD.add(file)) {
@@ -65,6 +67,9 @@ public final class LockFile {
       lock.release();
       return null;
     } catch (IOException | RuntimeException e) {
+      if (options.contains(StandardOpenOption.CREATE_NEW)) {
+        Files.deleteIfExists(file);
+      }
       lock.release();
       throw e;
     }

@@ -6,20 +6,18 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.laco.ffi.CLibrary;
 import dev.laco.ffi.Downcalls;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
-import java.nio.file.Path;
 import java.util.function.Predicate;
 
 /**
- * Controls the memory that a mapped file takes: its pages in this process, and those in the
- * system's page cache. Every call here is advice to the system, which changes no content; therefore
- * no result of a call is looked at. Readers of the mapping find out whether the file was cut short
- * since it was mapped.
+ * Controls the memory that the pages of a mapped file take in this process. Every call here is
+ * advice to the system, which changes no content; therefore no result of a call is looked at.
+ * Readers of the mapping find out whether the file was cut short since it was mapped.
  */
 final class MappedPages {
-  private static final long PAGE = 4096;
+  /** Bytes of a page. */
+  static final long PAGE = 4096;
 
   /**
    * Bytes of a piece. Two pieces are read ahead of the piece whose pages are being mapped, enough
@@ -33,20 +31,10 @@ final class MappedPages {
   private static final int MADV_WILLNEED = 3;
   private static final int MADV_DONTNEED = 4;
   private static final int MADV_POPULATE_READ = 22;
-  private static final int POSIX_FADV_DONTNEED = 4;
-  private static final int O_RDONLY = 0;
-  private static final int O_CLOEXEC = 0x80000;
 
   private static final MethodHandle MADVISE = Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_INT);
-  private static final MethodHandle POSIX_FADVISE =
-      Downcalls.ofInt(JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_INT);
-  private static final MethodHandle OPEN = Downcalls.ofInt(ADDRESS, JAVA_INT);
-  private static final MethodHandle CLOSE = Downcalls.ofInt(JAVA_INT);
 
   private final MemorySegment madvise = CLibrary.function("madvise");
-  private final MemorySegment posixFadvise = CLibrary.function("posix_fadvise");
-  private final MemorySegment open = CLibrary.function("open");
-  private final MemorySegment close = CLibrary.function("close");
 
   private final MemorySegment bytes;
 
@@ -59,13 +47,10 @@ final class MappedPages {
 
   private volatile boolean closing;
 
-  private final Path path;
-
   /**
    * @param bytes the mapping of the whole file
    */
-  MappedPages(Path path, MemorySegment bytes) {
-    this.path = path;
+  MappedPages(MemorySegment bytes) {
     this.bytes = bytes;
     this.plain = MemorySegment.ofAddress(bytes.address()).reinterpret(bytes.byteSize());
   }
@@ -122,32 +107,9 @@ final class MappedPages {
   /**
    * Frees the pages of a part of the file in this process. Where its first or last page also
    * belongs to another part, that page is mapped again when the other part is read.
-   *
-   * @param fromCacheToo whether the system's page cache shall forget the part as well; for files
-   *     larger than memory, which would otherwise displace other files
    */
-  void giveUp(long offset, long size, boolean fromCacheToo) {
+  void giveUp(long offset, long size) {
     advise(offset, size, MADV_DONTNEED);
-    if (fromCacheToo) {
-      long begin = offset / PAGE * PAGE;
-      long end = Math.ceilDiv(offset + size, PAGE) * PAGE;
-      forget(begin, end - begin);
-    }
-  }
-
-  /**
-   * Asks the page cache to forget a part of the file. The file is opened for this call alone, so
-   * that a model of many files does not need two descriptors for each.
-   */
-  private void forget(long offset, long size) {
-    int descriptor;
-    try (Arena arena = Arena.ofConfined()) {
-      descriptor = open(arena.allocateFrom(path.toString()), O_RDONLY | O_CLOEXEC);
-    }
-    if (descriptor >= 0) {
-      posixFadvise(descriptor, offset, size, POSIX_FADV_DONTNEED);
-      close(descriptor);
-    }
   }
 
   /** Lets a {@link #bringIn} on another thread end early. */
@@ -166,21 +128,5 @@ final class MappedPages {
   /** {@code int madvise(void *addr, size_t length, int advice)}. */
   private int madvise(MemorySegment address, long length, int advice) {
     return Downcalls.call(() -> (int) MADVISE.invokeExact(madvise, address, length, advice));
-  }
-
-  /** {@code int posix_fadvise(int fd, off_t offset, off_t len, int advice)}. */
-  private int posixFadvise(int descriptor, long offset, long length, int advice) {
-    return Downcalls.call(
-        () -> (int) POSIX_FADVISE.invokeExact(posixFadvise, descriptor, offset, length, advice));
-  }
-
-  /** {@code int open(const char *path, int flags)}. */
-  private int open(MemorySegment path, int flags) {
-    return Downcalls.call(() -> (int) OPEN.invokeExact(open, path, flags));
-  }
-
-  /** {@code int close(int fd)}. */
-  private int close(int descriptor) {
-    return Downcalls.call(() -> (int) CLOSE.invokeExact(close, descriptor));
   }
 }

@@ -1,6 +1,7 @@
 package dev.laco.checkpoint;
 
 import dev.laco.BadInputException;
+import dev.laco.CancelledException;
 import dev.laco.DiskRoom;
 import dev.laco.InputFile;
 import dev.laco.ResourceException;
@@ -107,14 +108,15 @@ public final class OutputFiles {
 
   /**
    * The real path of a file that need not exist: the real path of the deepest folder that exists,
-   * followed by the other names.
+   * followed by the other names. As for the system, {@code ..} behind a link is the folder around
+   * that to which the link leads.
    */
   public static Path realPath(Path path) throws IOException {
-    Path absolute = path.toAbsolutePath().normalize();
+    Path absolute = path.toAbsolutePath();
     if (Files.exists(absolute, LinkOption.NOFOLLOW_LINKS) || absolute.getParent() == null) {
       return absolute.toRealPath();
     }
-    return realPath(absolute.getParent()).resolve(absolute.getFileName());
+    return realPath(absolute.getParent()).resolve(absolute.getFileName()).normalize();
   }
 
   /**
@@ -162,8 +164,13 @@ public final class OutputFiles {
     return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
   }
 
-  /** The error for a file that cannot be written, with the free space of its file system. */
+  /**
+   * The error for a file that cannot be written, with the free space of its file system.
+   *
+   * @throws dev.laco.CancelledException if it cannot since the thread was interrupted
+   */
   public static ResourceException cannotWrite(Path file, IOException e) {
+    CancelledException.throwIfInterrupted(e);
     return new ResourceException(
         String.format(
             Locale.ROOT,

@@ -32,7 +32,7 @@ import java.util.Map;
  */
 public final class WeightFile implements TensorSource, AutoCloseable {
   private final Path path;
-  private final FileChannel channel;
+  private final InputDescriptor file;
   private final Arena arena;
   private final MemorySegment bytes;
   private final MappedPages pages;
@@ -40,14 +40,16 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   private final Map<String, TensorInfo> tensors;
   private final DecodedTensors decoded;
 
-  private WeightFile(Path path, FileChannel channel, Arena arena, TableReader table)
+  private WeightFile(Path path, InputDescriptor file, Arena arena, TableReader table)
       throws IOException {
     this.path = path;
-    this.channel = channel;
+    this.file = file;
     this.arena = arena;
-    this.bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
+    try (FileChannel channel = file.channel()) {
+      this.bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
+    }
     this.tensors = table.read(path, bytes);
-    this.pages = new MappedPages(path, bytes);
+    this.pages = new MappedPages(bytes);
     this.decoded = new DecodedTensors(path, tensors.values(), arena);
     this.watched = new WatchedMapping(bytes);
   }
@@ -64,12 +66,12 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   /** Opens and checks a file of the format that {@code table} reads. */
   @SuppressWarnings("MustBeClosedChecker") // the file owns the arena, and close() closes it
   static WeightFile open(Path path, TableReader table) {
-    FileChannel channel = InputFile.open(path);
+    InputDescriptor file = InputDescriptor.open(path);
     Arena arena = Arena.ofShared();
     try {
-      return new WeightFile(path, channel, arena, table);
+      return new WeightFile(path, file, arena, table);
     } catch (IOException | RuntimeException e) {
-      closeAll(path, channel, arena);
+      closeAll(file, arena);
       throw e instanceof IOException io ? InputFile.unreadable(path, io) : (RuntimeException) e;
     }
   }
@@ -122,7 +124,7 @@ public final class WeightFile implements TensorSource, AutoCloseable {
     MemorySegment stored = bytes(name);
     if (info.decoder() != null && !decoded.isPresent(name)) {
       decoded.get(info, stored);
-      pages.giveUp(info.offset(), info.byteSize(), false);
+      pages.giveUp(info.offset(), info.byteSize());
     }
     return placeOf(name);
   }
@@ -182,7 +184,9 @@ public final class WeightFile implements TensorSource, AutoCloseable {
    */
   public void copyTo(long offset, long count, FileChannel target) throws IOException {
     requireSameSize();
-    OutputFiles.transfer(path, channel, offset, count, target);
+    try (FileChannel channel = file.channel()) {
+      OutputFiles.transfer(path, channel, offset, count, target);
+    }
   }
 
   /**
@@ -195,7 +199,7 @@ public final class WeightFile implements TensorSource, AutoCloseable {
    */
   void read(TensorInfo info, long offset, ByteBuffer target) {
     long position = info.offset() + offset;
-    try {
+    try (FileChannel channel = file.channel()) {
       while (target.hasRemaining()) {
         int count = channel.read(target, position);
         if (count < 0) {
@@ -240,11 +244,32 @@ public final class WeightFile implements TensorSource, AutoCloseable {
         info.offset(), info.byteSize(), piece -> NonFinite.first(dtype, piece) < 0);
   }
 
-  /** Frees the memory of a tensor's pages; see {@link MappedPages#giveUp}. */
+  /**
+   * Keeps the values of a tensor that is computed, whoever else gives it up, until {@link #letGo}.
+   */
+  void hold(String name) {
+    decoded.hold(name);
+  }
+
+  /** Ends one {@link #hold}. */
+  void letGo(String name) {
+    decoded.letGo(name);
+  }
+
+  /**
+   * Frees the memory of a tensor's pages in this process. The values of a tensor that is computed
+   * stay while a reader holds them.
+   *
+   * @param fromCacheToo whether the system's page cache shall forget the tensor as well; for files
+   *     larger than memory, which would otherwise displace other files
+   */
   public void giveUp(String name, boolean fromCacheToo) {
     TensorInfo info = info(name);
     decoded.giveUp(name);
-    pages.giveUp(info.offset(), info.byteSize(), fromCacheToo);
+    pages.giveUp(info.offset(), info.byteSize());
+    if (fromCacheToo) {
+      file.forget(info.offset(), info.byteSize());
+    }
   }
 
   /** Lets a {@link #bringIn} on another thread end early. */
@@ -260,23 +285,15 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   public void requireIntact() {
     if (watched.lostPages()) {
       throw new BadInputException(
-          size() < bytes.byteSize()
+          file.size() < bytes.byteSize()
               ? path + ": was cut short while it was read: copy the model again"
               : path + ": a part of it could not be read: check the disk, copy the model again");
     }
   }
 
-  private long size() {
-    try {
-      return channel.size();
-    } catch (IOException e) {
-      throw InputFile.unreadable(path, e);
-    }
-  }
-
   private void requireSameSize() {
     requireIntact();
-    long now = size();
+    long now = file.size();
     if (now != bytes.byteSize()) {
       throw new BadInputException(
           String.format(
@@ -292,16 +309,12 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   public void close() {
     if (arena.scope().isAlive()) {
       watched.close();
-      closeAll(path, channel, arena);
+      closeAll(file, arena);
     }
   }
 
-  private static void closeAll(Path path, FileChannel channel, Arena arena) {
+  private static void closeAll(InputDescriptor file, Arena arena) {
     arena.close();
-    try {
-      channel.close();
-    } catch (IOException e) {
-      throw InputFile.unreadable(path, e);
-    }
+    file.close();
   }
 }

@@ -134,6 +134,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public void run(Consumer<? super CompareResult> each) {
+    begin();
     Texts texts = texts();
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     try (OpenDevice opened = openDevice(texts.fit != null)) {

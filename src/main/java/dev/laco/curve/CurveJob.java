@@ -148,6 +148,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public CurveResult run() {
+    begin();
     Texts texts = texts();
     CurveFolder folder = new CurveFolder(path, identity());
     Dense dense;

@@ -90,6 +90,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public EvaluateResult run() {
+    begin();
     return switch (request) {
       case EvaluateRequest.Text text -> alone(perplexities(text));
       case EvaluateRequest.Tokens tokens ->
@@ -295,10 +296,13 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
   }
 
   private void warnOfFixedShots(EvaluateRequest.Tasks request) {
+    Integer asked = request.shots();
+    if (asked == null) {
+      return;
+    }
     List<String> fixed =
         request.tasks().stream()
-            .filter(task -> request.shots() != null && task.hasFixedShots())
-            .filter(task -> task.shots() != request.shots())
+            .filter(task -> task.hasFixedShots() && task.shots() != asked)
             .map(task -> String.format(Locale.ROOT, "%s (%d)", task, task.shots()))
             .toList();
     if (!fixed.isEmpty()) {
@@ -307,7 +311,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
               Locale.ROOT,
               "%s %d does not hold for %s: probes have their own examples, and whole texts none",
               Setting.of("shots"),
-              request.shots(),
+              asked,
               String.join(", ", fixed)));
     }
   }

@@ -39,7 +39,7 @@ final class DynamicLinker {
     MemorySegment library;
     MemorySegment error;
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment name = arena.allocateFrom(path);
+      MemorySegment name = NativeName.of(path, arena);
       library = Downcalls.call(() -> (MemorySegment) DLOPEN.invokeExact(dlopen, name, RTLD_NOW));
       error = Downcalls.call(() -> (MemorySegment) DLERROR.invokeExact(dlerror));
     }

@@ -43,6 +43,7 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public GenerateResult run() {
+    begin();
     Tokenizer tokenizer =
         model
             .tokenizer()

@@ -201,6 +201,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public Healed run() {
+    begin();
     if (stateFolder != null) {
       lock = HealState.lock(stateFolder);
     }
@@ -230,7 +231,11 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
           new RunningModel(
               backend,
               model.config(),
-              MemoryPlan.streamed(backend, model.checkpoint(), prunedBytes(residence)));
+              MemoryPlan.streamed(
+                  backend,
+                  model.checkpoint(),
+                  reader(backend, model.checkpoint()),
+                  prunedBytes(residence)));
       expect(backend, read, evaluation, trained, residence);
       HealStage stage = read.drawn(progress(), dense.original(), this::requireWanted);
       try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE);

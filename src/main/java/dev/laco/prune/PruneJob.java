@@ -94,7 +94,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private volatile boolean repeatGoesOn;
   private Residence residence = Residence.EVERYTHING;
   private final Instant began = Instant.now();
-  private final long start = System.nanoTime();
+  private long start;
   private UnaryOperator<Scorer> scoring = UnaryOperator.identity();
   private boolean writes;
   private int samples = SAMPLES;
@@ -235,6 +235,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public PruneResult run() {
+    begin();
+    start = System.nanoTime();
     if (stateFolder != null && request.healing() != null) {
       lock = HealState.lock(stateFolder);
     }

@@ -10,6 +10,7 @@ import dev.laco.backend.Device;
 import dev.laco.backend.DeviceMemory;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightPool;
+import dev.laco.checkpoint.WeightReader;
 import dev.laco.collapse.FitRule;
 import dev.laco.fit.CarryOver;
 import dev.laco.model.Architecture;
@@ -152,10 +153,13 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
   /**
    * The weights of another model than the one that is planned for, of which at most so many bytes
    * stay in memory.
+   *
+   * @param reader of the other model, made for this device by {@link #reader}
    */
-  public static TensorSource streamed(DeviceMemory backend, Checkpoint checkpoint, long bytes) {
+  public static TensorSource streamed(
+      DeviceMemory backend, Checkpoint checkpoint, WeightReader reader, long bytes) {
     Pool pool = new Pool(bytes, "planned are ");
-    return new MemoryPlan(checkpoint, pool, pool, Beside.buffers(0)).weights(backend);
+    return new MemoryPlan(checkpoint, pool, pool, Beside.buffers(0)).weights(backend, reader);
   }
 
   /**
@@ -285,17 +289,20 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
     return names.stream().distinct().mapToLong(checkpoint::byteSize).sum();
   }
 
-  /** The checkpoint's weights, streamed through the pools of this plan. */
-  public TensorSource weights(DeviceMemory backend) {
-    boolean copies = backend.info().copiesWeights();
+  /** A reader of a checkpoint for a device, which may look for NaN and infinity itself. */
+  static WeightReader reader(DeviceMemory backend, Checkpoint checkpoint) {
+    return backend.info().copiesWeights() ? checkpoint.uncheckedReader() : checkpoint.reader();
+  }
+
+  /**
+   * The checkpoint's weights, streamed through the pools of this plan.
+   *
+   * @param reader of the checkpoint, made for this device by {@link #reader}
+   */
+  public TensorSource weights(DeviceMemory backend, WeightReader reader) {
     TensorSource mapped =
-        new WeightPool(
-            checkpoint,
-            copies ? checkpoint.unchecked() : checkpoint,
-            host.bytes,
-            host.where,
-            checkpoint::giveUp);
-    if (!copies) {
+        new WeightPool(checkpoint, reader, host.bytes, host.where, reader::giveUp);
+    if (!backend.info().copiesWeights()) {
       return mapped;
     }
     return new CheckedOnDevice(

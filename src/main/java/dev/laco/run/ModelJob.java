@@ -6,6 +6,8 @@ import dev.laco.JobEvent;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.WeightReader;
 import dev.laco.measure.FidelityMeasure;
 import dev.laco.report.Perplexity;
 import dev.laco.transformer.RunningModel;
@@ -35,12 +37,14 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   protected final DeviceSettings device;
 
   private final List<String> warnings = new ArrayList<>();
+  private final List<WeightReader> readers = new ArrayList<>();
   private BiConsumer<? super JobEvent, ? super JobProgress.State> follower = (event, state) -> {};
   private String plannedMemory = "";
   private Path scratch = Path.of(System.getProperty("java.io.tmpdir"));
   private long reserved;
   private Cancellation cancellation = new Cancellation();
   private JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
+  private boolean ownProgress = true;
 
   /** A job without a listener and without a cancellation. */
   protected ModelJob(Model model, DeviceSettings device) {
@@ -93,11 +97,22 @@ public abstract class ModelJob<J extends ModelJob<J>> {
 
   /**
    * Counts the stages of this job as stages of {@code job}, which may have others before and after
-   * them.
+   * them, and whose time is running already.
    */
   public final J progressOf(JobProgress job) {
     progress = job;
+    ownProgress = false;
     return self();
+  }
+
+  /**
+   * Says that the job begins. Its time runs from here on, and not while the job waits to be run;
+   * that of a job of which this one is a part goes on.
+   */
+  protected final void begin() {
+    if (ownProgress) {
+      progress.startClock();
+    }
   }
 
   /** How far the job has come. Any thread may ask. */
@@ -133,14 +148,15 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   }
 
   /**
-   * Opens the device, and tells of it and of the model.
+   * Opens the device, and tells of it and of the model. Closing the device ends the reading of all
+   * weights.
    *
    * @param fits whether weights will be fitted, which not every device can do
    * @throws dev.laco.UsageException if there is no such device name
    * @throws dev.laco.ResourceException if the device cannot be used, or cannot fit
    */
   protected final OpenDevice openDevice(boolean fits) {
-    OpenDevice opened = OpenDevice.open(device, model);
+    OpenDevice opened = OpenDevice.open(device, model).afterwards(this::endReading);
     try {
       if (fits) {
         opened.requireSolver();
@@ -192,7 +208,22 @@ public abstract class ModelJob<J extends ModelJob<J>> {
     plannedMemory = memory.describe(backend) + elsewhere;
     tell(new JobEvent.MemoryPlanned(plannedMemory));
     return new RunningModel(
-        backend, other.config(), new CancellableWeights(memory.weights(backend), cancellation));
+        backend,
+        other.config(),
+        new CancellableWeights(
+            memory.weights(backend, reader(backend, other.checkpoint())), cancellation));
+  }
+
+  /** A reader of a checkpoint's weights until the device is closed. */
+  protected final WeightReader reader(Backend backend, Checkpoint checkpoint) {
+    WeightReader reader = MemoryPlan.reader(backend, checkpoint);
+    readers.add(reader);
+    return reader;
+  }
+
+  private void endReading() {
+    readers.forEach(WeightReader::close);
+    readers.clear();
   }
 
   /** The memory that was planned, for people; empty before {@link #runningModel}. */

@@ -24,14 +24,20 @@ import java.util.regex.Pattern;
  *
  * @param reason why {@code auto} chose this device; empty where the user chose it
  * @param warnings what makes results of the device less exact, a line each
+ * @param whenClosed what is done when the device was closed
  */
-public record OpenDevice(Backend backend, String reason, List<String> warnings)
+public record OpenDevice(Backend backend, String reason, List<String> warnings, Runnable whenClosed)
     implements AutoCloseable {
   /** Nine digits always fit an int. */
   private static final Pattern CUDA = Pattern.compile("cuda(?::([0-9]{1,9}))?");
 
   private OpenDevice(Backend backend, String reason) {
-    this(backend, reason, List.of());
+    this(backend, reason, List.of(), () -> {});
+  }
+
+  /** The same device with something to do when it was closed. */
+  OpenDevice afterwards(Runnable action) {
+    return new OpenDevice(backend, reason, warnings, action);
   }
 
   /**
@@ -66,7 +72,8 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
                           override.variable(),
                           override.value(),
                           override.effect()))
-              .toList());
+              .toList(),
+          opened.whenClosed);
     }
     return opened;
   }
@@ -140,6 +147,10 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
 
   @Override
   public void close() {
-    backend.close();
+    try {
+      backend.close();
+    } finally {
+      whenClosed.run();
+    }
   }
 }

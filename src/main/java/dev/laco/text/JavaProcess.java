@@ -1,9 +1,12 @@
 package dev.laco.text;
 
+import dev.laco.ResourceException;
 import java.net.URI;
+import java.net.URL;
 import java.nio.file.Path;
 import java.security.CodeSource;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
@@ -52,6 +55,7 @@ final class JavaProcess {
    * @param libraries a class of each library that the program needs
    * @param options further options of the Java runtime
    * @param arguments the program's arguments
+   * @throws ResourceException if a class lies in a jar inside another jar
    */
   static ProcessBuilder of(
       Class<?> program, List<Class<?>> libraries, List<String> options, List<String> arguments) {
@@ -73,11 +77,26 @@ final class JavaProcess {
     return builder;
   }
 
-  /** The jar or folder of a class, wherever this process has it from. */
+  /**
+   * The jar or folder of a class, wherever this process has it from.
+   *
+   * @throws ResourceException if the class lies in a jar inside another jar, which a Java runtime
+   *     cannot start from
+   */
   private static String place(Class<?> type) {
     CodeSource source = type.getProtectionDomain().getCodeSource();
-    return source == null
-        ? System.getProperty("java.class.path")
-        : Path.of(URI.create(source.getLocation().toString())).toString();
+    if (source == null) {
+      return System.getProperty("java.class.path");
+    }
+    URL location = source.getLocation();
+    if (!location.getProtocol().equals("file")) {
+      throw new ResourceException(
+          String.format(
+              Locale.ROOT,
+              "%s is loaded from %s, and a process of its own cannot start from there: its jar must be a file; unpack an application of nested jars before it is started (Spring Boot: java -Djarmode=tools -jar APP.jar extract)",
+              type.getSimpleName(),
+              location));
+    }
+    return Path.of(URI.create(location.toString())).toString();
   }
 }

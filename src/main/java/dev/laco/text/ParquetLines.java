@@ -3,6 +3,7 @@ package dev.laco.text;
 import com.fasterxml.jackson.core.JsonFactory;
 import dev.hardwood.Hardwood;
 import dev.laco.BadInputException;
+import dev.laco.CancelledException;
 import dev.laco.InputFile;
 import dev.laco.Legible;
 import dev.laco.ResourceException;
@@ -206,7 +207,7 @@ public final class ParquetLines implements AutoCloseable {
       Thread.sleep(POLL_MILLIS);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      throw new ResourceException("the reading of a parquet file was interrupted", e);
+      throw new CancelledException();
     }
   }
 

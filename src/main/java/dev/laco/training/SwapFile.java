@@ -1,6 +1,7 @@
 package dev.laco.training;
 
 import dev.laco.ByteSize;
+import dev.laco.CancelledException;
 import dev.laco.DiskRoom;
 import dev.laco.ResourceException;
 import dev.laco.Seconds;
@@ -124,6 +125,7 @@ final class SwapFile implements AutoCloseable {
   }
 
   private static ResourceException failed(Path folder, IOException cause) {
+    CancelledException.throwIfInterrupted(cause);
     return new ResourceException(
         folder + ": a training cannot keep there what is not in memory: " + cause.getMessage());
   }

@@ -12,6 +12,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
+import dev.laco.CancelledException;
 import dev.laco.Fixtures;
 import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.HostTensor;
@@ -19,9 +20,11 @@ import dev.laco.model.NonFinite;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -43,6 +46,43 @@ class CheckpointTest {
 
   static Stream<String> fixtures() {
     return Fixtures.names();
+  }
+
+  @Test
+  void anInterruptedThreadTakesTheFilesFromNobody() throws IOException {
+    try (Checkpoint model = Checkpoint.open(Fixtures.STORYTELLER);
+        FileChannel target =
+            FileChannel.open(
+                folder.resolve("copy"), StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+      String name = model.weightNames().getFirst();
+      Thread.currentThread().interrupt();
+      assertTrue(model.file(name).tensor(name).data().byteSize() > 0);
+      assertThrows(CancelledException.class, model::weightsDigest);
+      assertTrue(Thread.interrupted());
+      assertTrue(model.weightsDigest().startsWith("sha256:"));
+      model.weightNames().forEach(model::requireFinite);
+      model.file(name).copyTo(name, target);
+      assertEquals(model.byteSize(name), target.size());
+    }
+  }
+
+  @Test
+  void everyNameOfAFolderIsANameForTheCLibrary() {
+    Path named = copy("llama_untied_gqa", folder.resolve("a b%41?#/model"));
+    try (Checkpoint model = Checkpoint.open(named)) {
+      model.weightNames().forEach(model::requireFinite);
+    }
+  }
+
+  @Test
+  void aFileInWhosePlaceAnotherCameIsReadOnAsItWas() throws IOException {
+    Path copied = copy("llama_untied_gqa", folder.resolve("model"));
+    try (Checkpoint model = Checkpoint.open(copied);
+        Checkpoint original = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
+      Files.delete(model.files().getFirst().path());
+      Files.writeString(model.files().getFirst().path(), "another file");
+      assertEquals(original.weightsDigest(), model.weightsDigest());
+    }
   }
 
   @ParameterizedTest

@@ -129,6 +129,17 @@ final class EvaluateJobTest {
     }
   }
 
+  @Test
+  void theTimeOfAJobBeginsWhenItRuns() throws InterruptedException {
+    try (Model model = Model.open(Fixtures.model(FIXTURE))) {
+      EvaluateJob job = job(model);
+      Thread.sleep(50);
+      long before = System.nanoTime();
+      job.run();
+      assertTrue(job.progress().seconds() <= (System.nanoTime() - before) / 1e9);
+    }
+  }
+
   private EvaluateJob job(Model model) {
     return new EvaluateJob(
         model, CPU, new EvaluateRequest.Tokens(Fixtures.tokens(folder, FIXTURE, "eval")));

@@ -57,6 +57,26 @@ final class GenerateJobTest {
   }
 
   @Test
+  void anInterruptedGenerationEndsAndLeavesTheModelToOthers() {
+    AtomicInteger pieces = new AtomicInteger();
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      GenerateJob job =
+          new GenerateJob(model, CPU, REQUEST)
+              .listener(
+                  event -> {
+                    if (event instanceof GenerateEvent.TextAdded) {
+                      pieces.incrementAndGet();
+                      Thread.currentThread().interrupt();
+                    }
+                  });
+      assertThrows(CancelledException.class, job::run);
+      assertTrue(Thread.interrupted(), "the thread stays interrupted");
+      assertEquals(1, pieces.get());
+      assertEquals(6, new GenerateJob(model, CPU, REQUEST).run().newTokens());
+    }
+  }
+
+  @Test
   void whatCannotBeMetIsSaidInTheWordsOfARequest() {
     UsageException tokens = assertThrows(UsageException.class, () -> REQUEST.withMaxTokens(0));
     assertTrue(tokens.getMessage().startsWith("maxTokens 0: expected 1 to"), tokens::getMessage);

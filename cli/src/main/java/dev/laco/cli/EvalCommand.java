@@ -185,9 +185,13 @@ final class EvalCommand implements Callable<Integer> {
     List<Model> others = new ArrayList<>();
     try (Model open = Model.open(model);
         SideFiles files = new SideFiles(open.directory(), null)) {
-      against.forEach(path -> others.add(Model.open(path)));
+      for (Path path : against) {
+        Model other = Model.open(path);
+        others.add(other);
+        files.protect("the model of --against " + path, other.directory());
+      }
       EvaluateJob job = new EvaluateJob(open, device.settings(), request).against(others);
-      SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
+      SideFiles.SideFile dumpFile = dump == null ? null : DumpFile.add(files, dump);
       if (dumpFile != null) {
         job.dumpTo(dumpFile.begin());
       }

@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import java.util.stream.Stream;
 
 /**
  * A kind of JSON document that is written beside a checkpoint, told by keys that all versions of it
@@ -25,6 +26,9 @@ record OwnJson(String kind, Set<String> keys) {
 
   static final OwnJson HEAL_REPORT =
       new OwnJson("report of a heal", Set.of("request", "device", "training"));
+
+  static final OwnJson SIMILARITY = new OwnJson("similarity", Set.of("model", "layers"));
+  static final OwnJson RESULTS = new OwnJson("results of tasks", Set.of("results", "n-samples"));
 
   private static final int NAMED = 3;
 
@@ -49,6 +53,35 @@ record OwnJson(String kind, Set<String> keys) {
               path,
               kind,
               what(found)));
+    }
+  }
+
+  /**
+   * Checks that files may be written into the folder of {@code path}: the folder is not there, or
+   * empty, or that of an earlier document of this kind.
+   *
+   * @param option names it in errors
+   * @param path the document's place in the folder
+   */
+  void requireOwnFolder(String option, Path path) throws IOException {
+    Path folder = path.resolveSibling("");
+    if (!Files.isDirectory(folder)) {
+      return;
+    }
+    try (Stream<Path> files = Files.list(folder)) {
+      if (files.findAny().isEmpty()) {
+        return;
+      }
+    }
+    if (!Files.isRegularFile(path) || !keys(path).containsAll(keys)) {
+      throw new UsageException(
+          String.format(
+              Locale.ROOT,
+              "%s: %s is not empty and holds no %s of laco's, %s; choose another folder",
+              option,
+              folder,
+              kind,
+              path.getFileName()));
     }
   }
 

@@ -10,7 +10,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,7 +21,9 @@ import org.jspecify.annotations.Nullable;
  * interrupted run. What a killed run left is replaced by the next that writes the same file.
  */
 final class SideFiles implements AutoCloseable {
-  private final Path model;
+  /** The models that are read, by what errors call them. */
+  private final Map<Path, String> models = new LinkedHashMap<>();
+
   private final @Nullable Path out;
   private final List<SideFile> files = new ArrayList<>();
   private final Thread onShutdown = new Thread(this::interrupted, "laco-side-files");
@@ -33,9 +37,20 @@ final class SideFiles implements AutoCloseable {
    * @throws IOException if their places cannot be found out
    */
   SideFiles(Path model, @Nullable Path out) throws IOException {
-    this.model = model.toRealPath();
+    protect("MODEL", model);
     this.out = out == null ? null : OutputFiles.realPath(out);
     Runtime.getRuntime().addShutdownHook(onShutdown);
+  }
+
+  /**
+   * Lets no file be written into another model that is read.
+   *
+   * @param name what errors call the model
+   * @param model an existing folder or file
+   * @throws IOException if its place cannot be found out
+   */
+  void protect(String name, Path model) throws IOException {
+    models.putIfAbsent(model.toRealPath(), name);
   }
 
   /** One file. */
@@ -92,8 +107,7 @@ final class SideFiles implements AutoCloseable {
   /**
    * Plans a file; nothing is written yet.
    *
-   * @throws UsageException if it is no regular file, planned already, or inside one of the
-   *     checkpoints
+   * @throws UsageException if it is no regular file, planned already, or inside one of the models
    * @throws ResourceException if its folder cannot be written
    */
   SideFile add(String option, Path path) throws IOException {
@@ -105,8 +119,11 @@ final class SideFiles implements AutoCloseable {
     if (out != null && file.startsWith(out)) {
       throw new UsageException(name + ": lies inside OUT; choose a place beside it");
     }
-    if (file.startsWith(model)) {
-      throw new UsageException(name + ": lies inside MODEL; choose a place outside it");
+    for (Map.Entry<Path, String> model : models.entrySet()) {
+      if (file.startsWith(model.getKey())) {
+        throw new UsageException(
+            name + ": lies inside " + model.getValue() + "; choose a place outside it");
+      }
     }
     if (files.stream().anyMatch(other -> other.file.equals(file))) {
       throw new UsageException(name + ": is the name of two files to write");
@@ -164,13 +181,30 @@ final class SideFiles implements AutoCloseable {
     return real.resolveSibling("");
   }
 
-  /** The file that lies beside OUT and has its name, with an ending: {@code OUT.report.json}. */
+  /**
+   * The file that lies beside OUT and has its name, with an ending: {@code OUT.report.json}.
+   *
+   * @throws ResourceException if the folder of OUT cannot be found out
+   */
   static Path beside(Path out, String ending) {
     Path named = out.normalize();
-    if (named.toString().isEmpty() || named.endsWith("..")) {
-      // "." and ".." have no name of their own.
-      named = named.toAbsolutePath().normalize();
+    // "." and ".." have no name of their own, and what A/.. is depends on where a link A leads.
+    if (named.toString().isEmpty() || named.endsWith("..") || parents(named) < parents(out)) {
+      try {
+        named = OutputFiles.realPath(out);
+      } catch (IOException e) {
+        throw OutputFiles.cannotWrite(out, e);
+      }
     }
     return named.resolveSibling(named.getFileName() + ending);
+  }
+
+  /** How often a path goes to the folder around one. */
+  private static int parents(Path path) {
+    int count = 0;
+    for (Path name : path) {
+      count += name.toString().equals("..") ? 1 : 0;
+    }
+    return count;
   }
 }

@@ -30,8 +30,13 @@ record SimilarityFiles(
   /** The page's name in the folder, where no other place is named. */
   static final String PAGE = "similarity.html";
 
-  /** Plans the files; nothing is written yet. */
+  /**
+   * Plans the files; nothing is written yet.
+   *
+   * @throws dev.laco.UsageException if the folder is not empty and not that of an earlier run
+   */
   static SimilarityFiles add(SideFiles files, Path folder) throws IOException {
+    OwnJson.SIMILARITY.requireOwnFolder("--out", folder.resolve("similarity.json"));
     return new SimilarityFiles(
         folder,
         files.add("--out", folder.resolve("similarity.json")),

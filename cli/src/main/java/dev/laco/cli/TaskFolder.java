@@ -46,6 +46,7 @@ final class TaskFolder {
     this.files = files;
     this.names = names;
     for (Map.Entry<Path, String> model : names.entrySet()) {
+      OwnJson.RESULTS.requireOwnFolder(OPTION, place(model.getKey(), "results.json"));
       results.put(
           model.getKey(),
           new OfModel(

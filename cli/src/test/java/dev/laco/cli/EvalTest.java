@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -9,6 +10,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
+import dev.laco.checkpoint.TestCheckpoints;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -371,6 +373,45 @@ class EvalTest {
             ", x1.0000 of the dense model's (95 % interval x1.0000 to x1.0000, by 13 windows)"),
         out);
     assertEquals(2, out.split("per byte ", -1).length - 1, out);
+  }
+
+  @Test
+  void nothingOfOthersIsReplaced() throws IOException {
+    Path other = TestCheckpoints.copy("gemma2_std", folder.resolve("other"));
+    Path weights = other.resolve("model.safetensors");
+    byte[] before = Files.readAllBytes(weights);
+    Path tokens = Fixtures.tokens(folder, "llama_untied_gqa", "eval");
+    Object[] eval = {"eval", Fixtures.model("llama_untied_gqa"), "--tokens", tokens, "--quiet"};
+    refused("is no dump of laco's", eval, "--dump", weights);
+    refused("lies inside the model of --against", eval, "--against", other, "--dump", weights);
+    assertArrayEquals(before, Files.readAllBytes(weights));
+    Path dump = folder.resolve("dump.safetensors");
+    for (int run = 0; run < 2; run++) {
+      Laco.run(with(eval, "--dump", dump)).succeeded();
+    }
+    Path results =
+        folder
+            .resolve("results")
+            .resolve(Fixtures.STORYTELLER.toString().replace("/", "__"))
+            .resolve("results.json");
+    Files.createDirectories(results.resolveSibling(""));
+    Files.writeString(results, "{\"results\": \"of another program\"}");
+    Object[] tasks = {"eval", Fixtures.STORYTELLER, "--tasks=laco_copy", "--limit=1", "--quiet"};
+    refused("holds no results of tasks", tasks, "--out", folder.resolve("results"));
+    Files.delete(results);
+    for (int run = 0; run < 2; run++) {
+      Laco.run(with(tasks, "--out", folder.resolve("results"))).succeeded();
+    }
+  }
+
+  private static void refused(String why, Object[] command, Object... more) {
+    ProgramRun run = Laco.run(with(command, more));
+    assertEquals(2, run.code());
+    assertTrue(run.err().contains(why), run.err());
+  }
+
+  private static Object[] with(Object[] command, Object... more) {
+    return Stream.of(command, more).flatMap(Stream::of).toArray();
   }
 
   private static String item(String text, String last) {

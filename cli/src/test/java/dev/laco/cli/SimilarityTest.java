@@ -51,6 +51,17 @@ class SimilarityTest {
         1e-8);
     assertEquals(9, Files.readAllLines(out.resolve("layers.csv")).size());
     assertEquals(1 + 15, Files.readAllLines(out.resolve("spans.csv")).size());
+    Laco.run("similarity", MODEL, "--parts", "parameters", "--out", out).succeeded();
+  }
+
+  @Test
+  void aFolderOfOthersIsLeftAlone() throws IOException {
+    Path pairs = Files.writeString(folder.resolve("pairs.csv"), "mine");
+    ProgramRun run = Laco.run("similarity", MODEL, "--parts", "parameters", "--out", folder);
+    assertEquals(2, run.code());
+    assertTrue(run.err().contains("holds no similarity of laco's"), run.err());
+    assertEquals("mine", Files.readString(pairs));
+    assertFalse(Files.exists(folder.resolve("similarity.json")));
   }
 
   @Test

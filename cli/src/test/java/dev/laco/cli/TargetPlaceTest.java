@@ -1,12 +1,15 @@
 package dev.laco.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
+import dev.laco.checkpoint.TestCheckpoints;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -115,6 +118,87 @@ class TargetPlaceTest {
     run.succeeded();
     assertTrue(Files.exists(other.resolve("config.json")));
     assertEquals(List.of(), TestFiles.names(volume));
+  }
+
+  @Test
+  void twoDotsBehindALinkAreThoseOfTheSystem() throws IOException {
+    Path inner = Files.createDirectories(folder.resolve("elsewhere/inner"));
+    Path link = Files.createSymbolicLink(folder.resolve("link"), inner);
+    Laco.run(prune(link.resolve("../small").toString()).toArray()).succeeded();
+    assertTrue(Files.exists(folder.resolve("elsewhere/small/config.json")));
+    assertTrue(Files.exists(folder.resolve("elsewhere/small.report.json")));
+    assertFalse(Files.exists(folder.resolve("small")));
+    assertFalse(Files.exists(folder.resolve("small.report.json")));
+  }
+
+  /** As file systems of clusters and of user space are; the library stands for such a one. */
+  @Test
+  void aFileSystemWithoutLocksIsSaidBeforeTheSearch() throws Exception {
+    Path source =
+        Files.writeString(
+            folder.resolve("no_locks.cpp"),
+            """
+            #include <cerrno>
+            #include <cstdarg>
+            #include <dlfcn.h>
+            #include <fcntl.h>
+            static int call(const char *name, int fd, int command, void *argument) {
+              if (command == F_SETLK || command == F_SETLKW) {
+                errno = ENOLCK;
+                return -1;
+              }
+              return reinterpret_cast<int (*)(int, int, ...)>(dlsym(RTLD_NEXT, name))(fd, command, argument);
+            }
+            #define REPLACE(name)                               \\
+              extern "C" int name(int fd, int command, ...) {   \\
+                va_list rest;                                   \\
+                va_start(rest, command);                        \\
+                void *argument = va_arg(rest, void *);          \\
+                va_end(rest);                                   \\
+                return call(#name, fd, command, argument);      \\
+              }
+            REPLACE(fcntl)
+            REPLACE(fcntl64)
+            """);
+    Path library = folder.resolve("no_locks.so");
+    String compile = String.format(Locale.ROOT, "c++ -shared -fPIC -o '%s' '%s'", library, source);
+    assumeTrue(
+        new ProcessBuilder("sh", "-c", compile).inheritIO().start().waitFor() == 0,
+        "no C++ compiler");
+    for (String out : List.of("out", "out.gguf")) {
+      Path place = Files.createDirectories(folder.resolve("place"));
+      ProcessBuilder builder =
+          ProgramRun.java(Main.class, prune(place.resolve(out).toString()).toArray());
+      builder.environment().put("LD_PRELOAD", library.toString());
+      ProgramRun run = ProgramRun.of(builder.start());
+      assertEquals(4, run.code(), run.err());
+      assertTrue(run.err().contains("no file can be locked in"), run.err());
+      assertEquals("", run.out());
+      assertEquals(List.of(), TestFiles.names(place));
+    }
+  }
+
+  @Test
+  void aNameThatIsNoTextInTheLocaleIsCopied() throws Exception {
+    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("model"));
+    String licence = "LICENSE_$(printf '\\344\\270\\255').txt";
+    shell("echo terms > \"" + licence + "\"", model);
+    Path out = folder.resolve("out");
+    for (int run = 0; run < 2; run++) {
+      List<Object> command = new ArrayList<>(prune(out.toString()));
+      command.set(1, model);
+      command.add("--overwrite");
+      ProcessBuilder builder = ProgramRun.java(Main.class, command.toArray());
+      builder.environment().put("LC_ALL", "POSIX");
+      ProgramRun.of(builder.start()).succeeded();
+      shell("grep -q terms \"" + licence + "\"", out);
+    }
+  }
+
+  private static void shell(String script, Path folder) throws Exception {
+    Process process =
+        new ProcessBuilder("sh", "-c", script).directory(folder.toFile()).inheritIO().start();
+    assertEquals(0, process.waitFor(), script);
   }
 
   private List<Object> prune(String... options) {

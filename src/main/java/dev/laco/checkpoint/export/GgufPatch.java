@@ -3,6 +3,7 @@ package dev.laco.checkpoint.export;
 import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightFile;
+import dev.laco.checkpoint.WeightReader;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufTensor;
@@ -165,8 +166,11 @@ public final class GgufPatch extends GgufFile {
         source.shape(),
         target -> {
           for (String weight : new LinkedHashSet<>(holds.stream().map(Rows::weight).toList())) {
-            original.requireFinite(weight);
-            original.giveUp(weight);
+            try (WeightReader reader = original.reader()) {
+              reader.hold(weight);
+              original.requireFinite(weight);
+              reader.giveUp(weight);
+            }
           }
           file.copyTo(source.offset(), source.byteSize(), target);
         });

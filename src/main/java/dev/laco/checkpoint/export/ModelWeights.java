@@ -1,6 +1,7 @@
 package dev.laco.checkpoint.export;
 
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.WeightReader;
 import dev.laco.model.HostTensor;
 import java.io.IOException;
 import org.jspecify.annotations.Nullable;
@@ -34,8 +35,10 @@ public interface ModelWeights {
     return new ModelWeights() {
       @Override
       public void use(String name, Use use) throws IOException {
-        use.of(checkpoint.tensor(name));
-        checkpoint.giveUp(name);
+        try (WeightReader reader = checkpoint.reader()) {
+          use.of(reader.tensor(name));
+          reader.giveUp(name);
+        }
       }
 
       @Override
