@@ -183,7 +183,7 @@ final class EvalCommand implements Callable<Integer> {
     Console console = output.console();
     List<Model> others = new ArrayList<>();
     try (Model open = Model.open(model);
-        SideFiles files = new SideFiles(open.directory(), null)) {
+        SideFiles files = new SideFiles(null, open.directory())) {
       against.forEach(path -> others.add(Model.open(path)));
       EvaluateJob job = new EvaluateJob(open, device.settings(), request).against(others);
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);

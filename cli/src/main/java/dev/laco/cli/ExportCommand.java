@@ -58,7 +58,7 @@ final class ExportCommand implements Callable<Integer> {
       throw new UsageException(out + ": exists; use --overwrite to replace it");
     }
     try (Checkpoint checkpoint = Checkpoint.open(Model.folder(model));
-        SideFiles files = new SideFiles(checkpoint.directory(), null)) {
+        SideFiles files = new SideFiles(null, checkpoint.directory())) {
       SideFiles.SideFile file = files.add("OUT.gguf", out);
       GgufType type =
           dtype == null ? GgufExport.exact(Model.weightType(checkpoint)) : dtype.inGguf();

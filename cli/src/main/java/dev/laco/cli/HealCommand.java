@@ -14,6 +14,7 @@ import dev.laco.heal.HealRequest;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -100,9 +101,11 @@ final class HealCommand implements Callable<Integer> {
     Path reportPath = reportFile != null ? reportFile : SideFiles.beside(out, ".report.json");
     try (Model open = Model.open(pruned);
         Model original = Model.open(teacher);
-        SideFiles files = new SideFiles(open.directory(), out);
+        SideFiles files = new SideFiles(out, open.directory(), original.directory());
         HealJob job = new HealJob(open, original, device.settings(), request)) {
-      PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
+      for (Model read : List.of(open, original)) {
+        PlanApplier.checkTarget(read.checkpoint(), out, write.overwrite, console::warning);
+      }
       SideFiles.SideFile report = files.add("--report", reportPath);
       if (!write.overwrite) {
         OwnJson.HEAL_REPORT.requireReplaceable("--report", reportPath);

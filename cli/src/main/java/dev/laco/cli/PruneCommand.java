@@ -139,7 +139,7 @@ final class PruneCommand implements Callable<Integer> {
         reportFile != null || out == null ? reportFile : SideFiles.beside(out, ".report.json");
     try (JobProgress.Stage _ = console.progress("load");
         Model open = Model.open(model);
-        SideFiles files = new SideFiles(open.directory(), out);
+        SideFiles files = new SideFiles(out, open.directory());
         PruneJob job = new PruneJob(open, device.settings(), request)) {
       job.samples(samples);
       if (out != null) {

@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  * interrupted run. What a killed run left is replaced by the next that writes the same file.
  */
 final class SideFiles implements AutoCloseable {
-  private final Path model;
+  private final List<Path> models = new ArrayList<>();
   private final @Nullable Path out;
   private final List<SideFile> files = new ArrayList<>();
   private final Thread onShutdown = new Thread(this::interrupted, "laco-side-files");
@@ -28,12 +28,14 @@ final class SideFiles implements AutoCloseable {
   /**
    * No files yet.
    *
-   * @param model the checkpoint that is read, an existing folder
    * @param out the checkpoint that is written, if one is
+   * @param models the checkpoints that are read, which exist
    * @throws IOException if their places cannot be found out
    */
-  SideFiles(Path model, @Nullable Path out) throws IOException {
-    this.model = model.toRealPath();
+  SideFiles(@Nullable Path out, Path... models) throws IOException {
+    for (Path model : models) {
+      this.models.add(model.toRealPath());
+    }
     this.out = out == null ? null : OutputFiles.realPath(out);
     Runtime.getRuntime().addShutdownHook(onShutdown);
   }
@@ -105,8 +107,10 @@ final class SideFiles implements AutoCloseable {
     if (out != null && file.startsWith(out)) {
       throw new UsageException(name + ": lies inside OUT; choose a place beside it");
     }
-    if (file.startsWith(model)) {
-      throw new UsageException(name + ": lies inside MODEL; choose a place outside it");
+    for (Path model : models) {
+      if (file.startsWith(model)) {
+        throw new UsageException(name + ": lies inside MODEL; choose a place outside it");
+      }
     }
     if (files.stream().anyMatch(other -> other.file.equals(file))) {
       throw new UsageException(name + ": is the name of two files to write");

@@ -55,7 +55,7 @@ class PlanFilesTest {
   }
 
   private void publish(Path file, PlanTensors tensors) throws IOException {
-    try (SideFiles files = new SideFiles(MODEL, folder.resolve("out"))) {
+    try (SideFiles files = new SideFiles(folder.resolve("out"), MODEL)) {
       PlanFiles.add(files, file, false).write(plan, tensors);
       files.publish();
     }
@@ -95,7 +95,7 @@ class PlanFilesTest {
 
   @Test
   void aRunThatFailsBeforeTheEndLeavesNeither() throws IOException {
-    try (SideFiles files = new SideFiles(MODEL, null)) {
+    try (SideFiles files = new SideFiles(null, MODEL)) {
       PlanFiles.add(files, folder.resolve("p.json"), false)
           .write(plan, changed("mlp.down_proj.weight"));
       assertEquals(List.of(".p.json.partial", ".p.safetensors.partial"), TestFiles.names(folder));
@@ -136,7 +136,7 @@ class PlanFilesTest {
 
   @Test
   void thePlanCannotHaveTheNameOfItsTensors() throws IOException {
-    try (SideFiles files = new SideFiles(MODEL, null)) {
+    try (SideFiles files = new SideFiles(null, MODEL)) {
       assertThrows(
           UsageException.class, () -> PlanFiles.add(files, folder.resolve("p.safetensors"), false));
     }
