@@ -226,8 +226,7 @@ public final class PlanApplier {
   }
 
   private static long elementBytes(@Nullable DType dtype, Checkpoint model) {
-    String matrix = model.config().architecture().tensorNames(0, model.config()).getLast();
-    return (dtype == null ? model.placeOf(matrix).dtype() : dtype).byteSize();
+    return (dtype == null ? model.matrixType() : dtype).byteSize();
   }
 
   private static long sizes(List<CompanionFiles.Companion> companions) {

@@ -2,21 +2,23 @@ package dev.laco.apply;
 
 import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.export.GgufExport;
 import dev.laco.checkpoint.export.GgufFile;
 import dev.laco.checkpoint.export.GgufPatch;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
-import dev.laco.model.Architecture;
-import dev.laco.model.DType;
+import dev.laco.model.GgufNames;
+import dev.laco.model.GgufWeight;
 import dev.laco.model.ModelConfig;
 import java.nio.file.Path;
 import java.util.function.Consumer;
+import java.util.Set;
 import java.util.function.LongConsumer;
 
 /**
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
  * A pruned model as a GGUF file: of a GGUF file one whose unchanged tensors keep their bytes, of a
  * folder one as llama.cpp's converter writes it.
  */
@@ -61,10 +63,7 @@ final class PrunedGguf implements PrunedFiles {
     if (format.type() != null) {
       return format.type();
     }
-    Architecture architecture = model.config().architecture();
-    String matrix = architecture.tensorNames(0, model.config()).getLast();
-    DType dtype = model.placeOf(matrix).dtype();
-    return model.gguf() == null ? GgufExport.exact(dtype) : GgufType.F32;
+    return model.gguf() == null ? GgufExport.exact(model.matrixType()) : GgufType.F32;
   }
 
   @Override
@@ -95,13 +94,10 @@ final class PrunedGguf implements PrunedFiles {
   @Override
   public void verify(Path folder) {
     try (Checkpoint written = Checkpoint.open(folder.resolve(NAME))) {
-      if (!written.config().equals(config)) {
-        throw new BadInputException("the metadata are not those of the pruned model");
-      }
-      for (OutputTensor tensor : tensors.all()) {
-        if (tensors.isComputed(tensor.name())) {
-          written.requireFinite(tensor.name());
-        }
+      String difference = GgufDifference.of(config, written.config());
+      if (difference != null) {
+        throw new BadInputException(
+            "the metadata are not those of the pruned model: " + difference);
       }
     }
   }
@@ -111,3 +107,18 @@ final class PrunedGguf implements PrunedFiles {
     staged.commitFile(NAME);
   }
 }
+      // The family that is read from the file may have other names for the same tensors.
+      Set<String> computed =
+          GgufNames.all(config).stream()
+              .filter(held -> weights(held).anyMatch(tensors::isComputed))
+              .map(GgufWeight::name)
+              .collect(Collectors.toUnmodifiableSet());
+      GgufNames.all(written.config()).stream()
+          .filter(held -> computed.contains(held.name()))
+          .flatMap(PrunedGguf::weights)
+          .distinct()
+          .forEach(written::requireFinite);
+  private static Stream<String> weights(GgufWeight held) {
+    return held.rows().stream().map(GgufWeight.Rows::weight);
+  }
+

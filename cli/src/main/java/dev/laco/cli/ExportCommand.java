@@ -60,8 +60,7 @@ final class ExportCommand implements Callable<Integer> {
     try (Checkpoint checkpoint = Checkpoint.open(Model.folder(model));
         SideFiles files = new SideFiles(null, checkpoint.directory())) {
       SideFiles.SideFile file = files.add("OUT.gguf", out);
-      GgufType type =
-          dtype == null ? GgufExport.exact(Model.weightType(checkpoint)) : dtype.inGguf();
+      GgufType type = dtype == null ? GgufExport.exact(checkpoint.matrixType()) : dtype.inGguf();
       GgufExport export = new GgufExport(checkpoint, type, console::warning);
       console.job().expect(PruneStages.WRITE, PlanApplier.estimatedSeconds(export.tensorBytes()));
       console.expectation();

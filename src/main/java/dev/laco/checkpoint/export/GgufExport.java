@@ -15,7 +15,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
 import java.util.function.Consumer;
-import java.util.stream.IntStream;
 
 /**
  * Writes a model as a GGUF file, with the metadata and the names of llama.cpp's converter: matrices
@@ -190,8 +189,8 @@ public final class GgufExport extends GgufFile {
     writer.number(prefix + "rope.dimension_count", rope.rotated(config.headDim()));
     switch (rope.scaling()) {
       case RopeParameters.Default none -> {}
-      case RopeParameters.Llama3 factors ->
-          factors(GgufNames.ROPE_FACTORS, llama3(rope.theta(), factors));
+      case RopeParameters.Llama3 llama3 ->
+          factors(GgufNames.ROPE_FACTORS, llama3.factors(rope.theta(), config.headDim()));
       case RopeParameters.Linear linear -> {
         writer.string(prefix + "rope.scaling.type", "linear");
         writer.real(prefix + "rope.scaling.factor", linear.factor());
@@ -222,24 +221,6 @@ public final class GgufExport extends GgufFile {
         factors(GgufNames.SHORT_FACTORS, longRope.shortFactors());
       }
     }
-  }
-
-  /** Llama 3's scaling, as one factor for each frequency. */
-  private List<Double> llama3(double theta, RopeParameters.Llama3 scaling) {
-    int width = config.headDim();
-    return IntStream.range(0, width / 2)
-        .mapToObj(
-            i -> {
-              double wavelength = 2 * Math.PI * Math.pow(theta, 2.0 * i / width);
-              double smooth =
-                  Math.clamp(
-                      (scaling.originalPositions() / wavelength - scaling.lowFreqFactor())
-                          / (scaling.highFreqFactor() - scaling.lowFreqFactor()),
-                      0.0,
-                      1.0);
-              return 1 / ((1 - smooth) / scaling.factor() + smooth);
-            })
-        .toList();
   }
 
   private void factors(String name, List<Double> factors) {
