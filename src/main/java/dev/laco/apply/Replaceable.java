@@ -68,6 +68,22 @@ final class Replaceable {
   }
 
   private static boolean isCheckpoint(List<Path> entries) {
+  /**
+   * Checks that an existing file may be replaced by a GGUF file.
+   *
+   * @throws UsageException if it may not
+   */
+  static void requireGguf(String name, Path file) throws IOException {
+    if (Files.size(file) > 0 && !Checkpoint.isGguf(file)) {
+      throw new UsageException(
+          String.format(
+              Locale.ROOT,
+              "%s: %s replaces a GGUF file and nothing else, and what is there is none; move it away or name another file",
+              name,
+              Setting.of("overwrite")));
+    }
+  }
+
     List<String> names = entries.stream().map(entry -> entry.getFileName().toString()).toList();
     return names.contains(PlanApplier.PLAN)
         || (names.contains(Checkpoint.CONFIG)

@@ -71,6 +71,9 @@ final class Target {
         throw new UsageException(
             out + ": exists; use " + Setting.of("overwrite") + " to replace it");
       }
+      if (Files.exists(target)) {
+        Replaceable.requireGguf(out.toString(), target);
+      }
       OutputFiles.requireWritable(out.toString(), target);
       return target;
     } catch (IOException e) {

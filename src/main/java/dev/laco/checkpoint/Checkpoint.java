@@ -87,6 +87,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     this.largerThanMemory = totalBytes() > SystemMemory.available();
   }
 
+  /** Whether a path leads to a file that begins as GGUF files do, whatever its name. */
+  public static boolean isGguf(Path path) {
+    return GgufModel.is(path);
+  }
+
   /**
    * Opens a checkpoint that the engine can work on.
    *
@@ -418,11 +423,6 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return file(name).tensor(name);
   }
 
-  /** The type in which the values of a tensor are stored. */
-  public ElementType storedType(String name) {
-    return file(name).info(name).type();
-  }
-
   /** The element type of the first layer's matrices, which usually is that of all matrices. */
   public DType matrixType() {
     Architecture architecture = config().architecture();
@@ -431,6 +431,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         .findFirst()
         .map(spec -> placeOf(architecture.tensorName(0, spec)).dtype())
         .orElseThrow();
+  }
+
+  /** The type in which the values of a tensor are stored. */
+  public ElementType storedType(String name) {
+    return file(name).info(name).type();
   }
 
   /**

@@ -27,6 +27,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -82,7 +83,6 @@ class PrunedGgufTest {
     }
   }
 
-  /** The layers of the original that stand in the places of the pruned model's. */
   /** Writes a model without its second layer. */
   private static void writeShallower(Path source, OutputFormat format, Path out) {
     try (Checkpoint model = Checkpoint.open(source)) {
@@ -94,6 +94,7 @@ class PrunedGgufTest {
     }
   }
 
+  /** The layers of the original that stand in the places of the pruned model's. */
   private static final List<Integer> BASES = List.of(0, 2, 5);
 
   @ParameterizedTest
@@ -249,7 +250,6 @@ class PrunedGgufTest {
     assertEquals(expected.header.metadata().keys(), found.header.metadata().keys());
   }
 
-  @ParameterizedTest
   /** The last tensor of a layer of Gemma 2 is a norm, which may have another type. */
   @Test
   void matricesHaveTheTypeOfTheOriginalsMatrices() throws IOException {
@@ -294,6 +294,7 @@ class PrunedGgufTest {
     }
   }
 
+  @ParameterizedTest
   @ValueSource(strings = {"F16", "BF16"})
   void aFolderOfAQuantisedFileHasTheTypeAskedFor(DType dtype) {
     Path out = folder.resolve("out");
@@ -332,10 +333,15 @@ class PrunedGgufTest {
     Path out = Files.writeString(folder.resolve("out.gguf"), "mine");
     try (Checkpoint model = Checkpoint.open(gguf("qwen2_bias.q8_0"))) {
       PlanApplier applier = applier(model, new OutputFormat.Gguf(null));
-      UsageException refused =
-          assertThrows(UsageException.class, () -> applier.write(out, false, bytes -> {}));
-      assertTrue(refused.getMessage().contains("overwrite"), refused::getMessage);
-      assertEquals("mine", Files.readString(out));
+      for (boolean overwrite : new boolean[] {false, true}) {
+        UsageException refused =
+            assertThrows(UsageException.class, () -> applier.write(out, overwrite, bytes -> {}));
+        assertTrue(refused.getMessage().contains("overwrite"), refused::getMessage);
+        assertEquals("mine", Files.readString(out));
+      }
+      Files.writeString(out, "");
+      applier.write(out, true, bytes -> {});
+      Files.copy(gguf("gemma2_std.q8_0"), out, StandardCopyOption.REPLACE_EXISTING);
       applier.write(out, true, bytes -> {});
     }
     try (Checkpoint written = Checkpoint.open(out)) {

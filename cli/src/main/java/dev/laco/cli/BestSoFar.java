@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.Supplier;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -57,6 +58,29 @@ final class BestSoFar implements AutoCloseable {
   @FunctionalInterface
   interface Publication {
     void publish() throws IOException;
+  }
+
+  /**
+   * Takes a step without which what was made is lost: where the step fails, the plan is kept, and a
+   * warning says where and what a user does with it.
+   *
+   * @return what the step gives
+   */
+  <T> T keptIfFails(Supplier<T> step) {
+    try {
+      return step.get();
+    } catch (RuntimeException e) {
+      keep();
+      throw e;
+    }
+  }
+
+  private synchronized void keep() {
+    waitIfInterrupted();
+    if (place != null && plan != null) {
+      console.warning("nothing was written; " + saved());
+      done = true;
+    }
   }
 
   /** The last step: when it is done there is nothing left that an interrupt could keep. */

@@ -61,18 +61,9 @@ public final class GgufExport extends GgufFile {
     this.model = original;
     this.config = config;
     this.type = type;
-    GgufFamily family =
-        config
-            .architecture()
-            .gguf()
-            .orElseThrow(
-                () ->
-                    LlamaCppRules.unsupported(
-                        model.configName(),
-                        "the architecture " + config.architecture().className()));
-    this.rules = new LlamaCppRules(model.configName(), family, config);
+    this.rules = rules(original, config);
     rules.require(warnings);
-    metadata(family);
+    metadata(rules.family());
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize());
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);
     for (GgufWeight weight : GgufNames.all(config)) {
@@ -80,6 +71,15 @@ public final class GgufExport extends GgufFile {
       inMxfp4 += stays ? 1 : 0;
       writer.tensor(tensors.tensor(weight, stays ? GgufType.MXFP4 : type));
     }
+  }
+
+  /**
+   * Refuses a checkpoint whose tokenizer is broken, so that no file can be made of it.
+   *
+   * @throws BadInputException naming what is wrong
+   */
+  public static void requireTokenizer(Checkpoint model) {
+    GgufVocabulary.of(model, warning -> {});
   }
 
   /** Whether the values are those of weights that the checkpoint has in MXFP4. */
@@ -154,7 +154,7 @@ public final class GgufExport extends GgufFile {
     }
     RopeParameters rotation = rules.rotation();
     if (rotation != null) {
-      rotary(family, prefix, rotation);
+      rotary(prefix, rotation);
     }
   }
 
@@ -180,7 +180,7 @@ public final class GgufExport extends GgufFile {
     };
   }
 
-  private void rotary(GgufFamily family, String prefix, RopeParameters rope) {
+  private void rotary(String prefix, RopeParameters rope) {
     writer.real(prefix + "rope.freq_base", rope.theta());
     Double ofWindows = rules.windowTheta();
     if (ofWindows != null) {
@@ -196,12 +196,6 @@ public final class GgufExport extends GgufFile {
         writer.real(prefix + "rope.scaling.factor", linear.factor());
       }
       case RopeParameters.Yarn yarn -> {
-        if (yarn.betaFast() != 32
-            || yarn.betaSlow() != 1
-            || (!yarn.truncate() && !family.hasRoundedYarn())
-            || Math.abs(yarn.attentionFactor() - 0.1 * Math.log(yarn.factor()) - 1) > 1e-6) {
-          throw rules.unsupported("YaRN with other factors than its own");
-        }
         writer.string(prefix + "rope.scaling.type", "yarn");
         writer.real(prefix + "rope.scaling.factor", yarn.factor());
         writer.number(prefix + "rope.scaling.original_context_length", yarn.originalPositions());
@@ -209,11 +203,8 @@ public final class GgufExport extends GgufFile {
         writer.real(prefix + "rope.scaling.yarn_beta_slow", yarn.betaSlow());
       }
       case RopeParameters.Dynamic dynamic ->
-          throw rules.unsupported("dynamic scaling of the context");
+          throw new IllegalArgumentException(dynamic + " is not written");
       case RopeParameters.LongRope longRope -> {
-        if (!family.hasLongRope()) {
-          throw rules.unsupported("LongRoPE in a file of this architecture");
-        }
         writer.number(
             prefix + "rope.scaling.original_context_length", longRope.originalPositions());
         writer.real(prefix + "rope.scaling.attn_factor", longRope.attentionFactor());
