@@ -128,6 +128,8 @@ final class StagingLock {
         Path moved = file().resolveSibling(name);
         if (Files.isRegularFile(moved, LinkOption.NOFOLLOW_LINKS)) {
           Files.delete(moved);
+        } else if (name.equals(CompanionFiles.TEMPLATES)) {
+          Deletion.tree(moved);
         }
       }
       Files.delete(journal());
