@@ -3,12 +3,11 @@ package dev.laco.cli;
 import dev.laco.apply.PlanTensors;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.NewWeights;
-import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.CountDownLatch;
-import java.util.function.Supplier;
 import java.util.function.Function;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -54,10 +53,11 @@ final class BestSoFar implements AutoCloseable {
     step.run();
   }
 
-  /** What gives files their names. */
-  @FunctionalInterface
-  interface Publication {
-    void publish() throws IOException;
+  /** The last step: when it is done there is nothing left that an interrupt could keep. */
+  synchronized void finish(Runnable last) {
+    waitIfInterrupted();
+    last.run();
+    done = true;
   }
 
   /**
@@ -83,13 +83,6 @@ final class BestSoFar implements AutoCloseable {
     }
   }
 
-  /** The last step: when it is done there is nothing left that an interrupt could keep. */
-  synchronized void finish(Publication last) throws IOException {
-    waitIfInterrupted();
-    last.publish();
-    done = true;
-  }
-
   /** Called on an interrupt, by another thread: keeps the plan if there is a place for it. */
   synchronized void save() {
     if (!done) {
@@ -108,7 +101,7 @@ final class BestSoFar implements AutoCloseable {
     try {
       place.write(plan, tensors);
       place.publish();
-    } catch (IOException | RuntimeException e) {
+    } catch (RuntimeException e) {
       return "the best plan found so far could not be written: " + e.getMessage();
     }
     Path file = place.plan().file();

@@ -4,19 +4,19 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
+import dev.laco.apply.StagedFile;
 import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Files beside a checkpoint, plan and report: written under other names ({@code .NAME.partial}),
- * then renamed, so that each is there in full or not at all, and none of them after a failed or
- * interrupted run. What a killed run left is replaced by the next that writes the same file.
+ * Files beside a checkpoint, plan and report: written under other names, then renamed, so that each
+ * is there in full or not at all, and none of them after a failed or interrupted run ({@link
+ * StagedFile}).
  */
 final class SideFiles implements AutoCloseable {
   private final List<Path> models = new ArrayList<>();
@@ -43,12 +43,10 @@ final class SideFiles implements AutoCloseable {
   /** One file. */
   static final class SideFile {
     private final Path file;
-    private final Path partial;
-    private boolean begun;
+    private volatile @Nullable StagedFile staged;
 
     private SideFile(Path file) {
       this.file = file;
-      this.partial = file.resolveSibling("." + file.getFileName() + ".partial");
     }
 
     /** Where it will be. */
@@ -62,14 +60,10 @@ final class SideFiles implements AutoCloseable {
      * @throws ResourceException if the disk is full or cannot be written
      */
     Path begin() {
-      try {
-        Files.createDirectories(file.resolveSibling(""));
-        Files.deleteIfExists(partial);
-        begun = true;
-        return partial;
-      } catch (IOException e) {
-        throw OutputFiles.cannotWrite(file, e);
-      }
+      discard();
+      StagedFile begun = StagedFile.create(file);
+      staged = begun;
+      return begun.path();
     }
 
     /**
@@ -82,11 +76,19 @@ final class SideFiles implements AutoCloseable {
     }
 
     /** Gives the file its name, if it was written. */
-    void publish() throws IOException {
-      if (begun) {
-        // Replaces a file that is there, in one step.
-        Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
-        begun = false;
+    void publish() {
+      StagedFile begun = staged;
+      if (begun != null) {
+        begun.commit();
+        staged = null;
+      }
+    }
+
+    private void discard() {
+      StagedFile begun = staged;
+      if (begun != null) {
+        begun.close();
+        staged = null;
       }
     }
   }
@@ -125,7 +127,7 @@ final class SideFiles implements AutoCloseable {
    * Gives the files that were written their names; the first that was planned comes last, since it
    * may speak of the others.
    */
-  void publish() throws IOException {
+  void publish() {
     for (SideFile side : files.reversed()) {
       side.publish();
     }
@@ -145,9 +147,9 @@ final class SideFiles implements AutoCloseable {
   private void discard() {
     for (SideFile side : files) {
       try {
-        Files.deleteIfExists(side.partial);
-      } catch (IOException e) {
-        // The next run replaces it.
+        side.discard();
+      } catch (ResourceException e) {
+        // The next run removes it.
       }
     }
   }

@@ -87,7 +87,9 @@ class PlanFilesTest {
 
   @Test
   void whatAKilledRunLeftIsNotTakenForTheTensorsOfAnOrdinaryPlan() throws IOException {
-    TestFiles.write(folder.resolve(".p.safetensors.partial"), "half a file");
+    TestFiles.write(folder.resolve(".laco-0123456789abcdef.lock"), "p.safetensors");
+    Path left = Files.createDirectory(folder.resolve(".laco-0123456789abcdef.new"));
+    TestFiles.write(left.resolve("p.safetensors"), "half a file");
     publish(folder.resolve("p.json"), NONE);
     assertEquals(List.of("p.json"), TestFiles.names(folder));
     assertEquals(plan.toJsonText(), Files.readString(folder.resolve("p.json")));
@@ -98,9 +100,31 @@ class PlanFilesTest {
     try (SideFiles files = new SideFiles(null, MODEL)) {
       PlanFiles.add(files, folder.resolve("p.json"), false)
           .write(plan, changed("mlp.down_proj.weight"));
-      assertEquals(List.of(".p.json.partial", ".p.safetensors.partial"), TestFiles.names(folder));
+      assertEquals(
+          4,
+          TestFiles.names(folder).stream()
+              .filter(name -> name.matches("\\.laco-[0-9a-f]{16}\\.(lock|new)"))
+              .count());
+      assertEquals(4, TestFiles.names(folder).size());
     }
     assertEquals(List.of(), TestFiles.names(folder));
+  }
+
+  /** Neither run writes into the other's file, and the one that ends last gives the name. */
+  @Test
+  void twoRunsThatWriteOneFileWriteEachItsOwn() throws IOException {
+    Path file = folder.resolve("out.gguf");
+    try (SideFiles one = new SideFiles(null, MODEL);
+        SideFiles other = new SideFiles(null, MODEL)) {
+      Path whole = one.add("OUT.gguf", file).begin();
+      TestFiles.write(whole, "whole");
+      Path half = other.add("OUT.gguf", file).begin();
+      TestFiles.write(half, "half");
+      one.publish();
+      assertEquals("whole", Files.readString(file));
+    }
+    assertEquals("whole", Files.readString(file));
+    assertEquals(List.of("out.gguf"), TestFiles.names(folder));
   }
 
   @Test
