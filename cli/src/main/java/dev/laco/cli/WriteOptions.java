@@ -23,8 +23,9 @@ final class WriteOptions {
       paramLabel = "TYPE",
       description =
           "Element type of the weights: f32, f16, bf16 or, for OUT.gguf, q8_0 (8 bits). Of a GGUF file in OUT.gguf only"
-              + " new matrices get it, and all others keep their bytes. Default: MODEL's type; in OUT.gguf q8_0 in the"
-              + " place of quantised matrices, in a folder f32.")
+              + " new matrices get it, and all others keep their bytes. Default: MODEL's type; in the place of quantised"
+              + " weights q8_0 in OUT.gguf, and in a folder f32 (of a GGUF file), bf16 (MXFP4) or the type in config.json"
+              + " (FP8, compressed-tensors).")
   @Nullable MatrixType dtype;
 
   @Option(
