@@ -5,7 +5,6 @@ import dev.laco.checkpoint.HubCache;
 import dev.laco.checkpoint.tokenizer.ChatFiles;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.TensorSpec;
 import dev.laco.text.ChatTemplate;
 import dev.laco.text.Tokenizer;
 import java.io.IOException;
@@ -174,19 +173,7 @@ public final class Model implements AutoCloseable {
 
   /** The element type of the first layer's matrices, which usually is that of all matrices. */
   public DType weightType() {
-    return weightType(checkpoint);
-  }
-
-  /** The element type of the first layer's matrices of a checkpoint. */
-  public static DType weightType(Checkpoint checkpoint) {
-    ModelConfig config = checkpoint.config();
-    String name =
-        config.architecture().layerTensors(config, 0).stream()
-            .filter(TensorSpec::isMatrix)
-            .findFirst()
-            .map(spec -> config.architecture().tensorName(0, spec))
-            .orElseThrow();
-    return checkpoint.placeOf(name).dtype();
+    return checkpoint.matrixType();
   }
 
   /** The element types of the weights, {@code bf16} or {@code bf16 and f32}. */

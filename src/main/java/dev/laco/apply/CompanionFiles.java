@@ -3,6 +3,7 @@ package dev.laco.apply;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
@@ -14,6 +15,7 @@ import java.util.Locale;
 import java.util.SequencedMap;
 import java.util.TreeMap;
 import java.util.function.Consumer;
+import java.util.function.Predicate;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -37,21 +39,27 @@ final class CompanionFiles {
   private static final Pattern NAMES =
       Pattern.compile(
           "generation_config\\.json"
-              + "|tokenizer.*\\.(json|model|txt|tiktoken)"
+              + "|tokenizer.*\\.(json|model(\\.v[0-9]\\w*)?|txt|tiktoken)"
               + "|special_tokens_map\\.json|added_tokens\\.json"
-              + "|vocab\\.(json|txt)|merges\\.txt|.*\\.(tiktoken|spm)"
+              + "|(vocab|encoder)\\.json|vocab\\.(txt|bpe)|merges\\.txt|.*\\.(tiktoken|spm)"
               + "|(spiece|sentencepiece(\\.bpe)?|tekken)\\.(model|json)"
               + "|chat_template\\.(json|jinja)"
               + "|(LICEN[CS]E|NOTICE|USE_POLICY).*|README(\\.original)?\\.md",
           Pattern.CASE_INSENSITIVE);
+
+  /** The folder of the chat templates beside the first; see transformers' save_pretrained. */
+  static final String TEMPLATES = "additional_chat_templates";
+
+  /** The key of the code that a remote-code model, or its tokenizer, consists of. */
+  private static final String CODE = "auto_map";
 
   private CompanionFiles() {}
 
   /**
    * A file to copy.
    *
-   * @param name the name in the pruned checkpoint; as a path, since a name may have bytes that are
-   *     no text in the process's locale
+   * @param name the path inside the pruned checkpoint; as a path, since a name may have bytes that
+   *     are no text in the process's locale
    * @param source the real path, which has no links; null for a file that is made of a GGUF file's
    *     metadata
    * @param text the content of a file that is made, else empty
@@ -71,10 +79,18 @@ final class CompanionFiles {
 
     /** Writes the file into a folder that has none of its name. */
     void writeInto(Path folder) {
-      if (source == null) {
-        OutputFiles.write(folder.resolve(name), text.getBytes(UTF_8));
-      } else {
-        OutputFiles.copy(source, folder.resolve(name));
+      Path file = folder.resolve(name);
+      Path parent = file.resolveSibling("");
+      try {
+        Files.createDirectories(parent);
+        if (source == null) {
+          OutputFiles.write(file, text.getBytes(UTF_8));
+        } else {
+          OutputFiles.copy(source, file);
+        }
+        OutputFiles.forceNames(parent);
+      } catch (IOException e) {
+        throw OutputFiles.cannotWrite(file, e);
       }
     }
   }
@@ -89,24 +105,24 @@ final class CompanionFiles {
     if (!Files.isDirectory(model.directory())) {
       return made(model, warnings);
     }
-    boolean remoteCode = model.configJson().has("auto_map");
     SequencedMap<Path, Companion> companions = new TreeMap<>();
-    try (Stream<Path> files = Files.list(model.directory())) {
+    try {
+      boolean remoteCode = namesCode(model, warnings);
       List<Path> named =
-          files
-              .filter(file -> Files.isRegularFile(file) || Files.isSymbolicLink(file))
-              .filter(
-                  file -> {
-                    String name = file.getFileName().toString();
-                    return NAMES.matcher(name).matches() || (remoteCode && name.endsWith(".py"));
-                  })
-              .sorted()
-              .toList();
+          new ArrayList<>(
+              files(
+                  model.directory(),
+                  name -> NAMES.matcher(name).matches() || (remoteCode && name.endsWith(".py"))));
+      Path templates = model.directory().resolve(TEMPLATES);
+      if (Files.isDirectory(templates)) {
+        named.addAll(files(templates, name -> name.endsWith(".jinja")));
+      }
       boolean pruned = named.stream().anyMatch(file -> isCalled(file, ModelCard.ORIGINAL));
       List<Path> homes = homes(model.directory().toRealPath());
       for (Path file : named) {
         boolean card = isCalled(file, ModelCard.FILE);
-        Path name = card ? Path.of(ModelCard.ORIGINAL) : file.getFileName();
+        Path name =
+            card ? Path.of(ModelCard.ORIGINAL) : model.directory().relativize(file);
         // Where the card of an original is kept, README.md is the card of a pruned model.
         if ((card && pruned) || Files.isDirectory(file)) {
           continue;
@@ -130,6 +146,31 @@ final class CompanionFiles {
       return List.copyOf(companions.values());
     } catch (IOException e) {
       throw new BadInputException(model.directory() + ": cannot be read: " + e.getMessage(), e);
+    }
+  }
+
+  /** Files and links of a folder, in the order of their names. */
+  private static List<Path> files(Path folder, Predicate<String> name) throws IOException {
+    try (Stream<Path> files = Files.list(folder)) {
+      return files
+          .filter(file -> Files.isRegularFile(file) || Files.isSymbolicLink(file))
+          .filter(file -> name.test(file.getFileName().toString()))
+          .sorted()
+          .toList();
+    }
+  }
+
+  /** Whether the config of the model or of its tokenizer names code beside it. */
+  private static boolean namesCode(Checkpoint model, Consumer<String> warnings) {
+    Path tokenizer = model.directory().resolve("tokenizer_config.json");
+    if (model.configJson().has(CODE) || !Files.exists(tokenizer)) {
+      return model.configJson().has(CODE);
+    }
+    try {
+      return InputJson.readObject(tokenizer).has(CODE);
+    } catch (BadInputException e) {
+      warnings.accept(e.template() + "; code that it may name is left out");
+      return false;
     }
   }
 

@@ -21,8 +21,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * The model card of a pruned checkpoint. The card says how the model was made from the original,
  * and how to make it again. It takes licence and origin from the original's card. Its text depends
- * only on the plan, the original's card and laco's version: it has no date, and no path, since
- * cards are published.
+ * only on the plan, the original's card, the options of the write and laco's version: it has no
+ * date, and no path, since cards are published.
  */
 final class ModelCard {
   /** The name of the file in which hubs look for a model card. */
@@ -57,8 +57,13 @@ final class ModelCard {
    * The card.
    *
    * @param original the original's card, empty if it has none
+   * @param options what a command must name to write the same files: names and values
    */
-  static String of(CollapsePlan plan, ModelConfig config, String original) {
+  static String of(
+      CollapsePlan plan,
+      ModelConfig config,
+      String original,
+      SequencedMap<String, String> options) {
     List<String> lines = Arrays.stream(original.split("\\R", -1)).map(String::strip).toList();
     CollapsePlan.Source source = plan.source();
     StringBuilder card = new StringBuilder();
@@ -76,7 +81,7 @@ final class ModelCard {
 
         - Layers, in the original's numbers from 0: %s.
         - Weights: %s.
-        %s- The same files again, from the original and the plan: `laco apply laco_plan.json ORIGINAL OUT`.
+        %s- The same files again, from the original and the plan: `laco apply laco_plan.json ORIGINAL OUT%s`.
 
         ## How to load it
 
@@ -98,6 +103,11 @@ final class ModelCard {
             KeptLayers.of(plan).describe(),
             weights(plan),
             measured(plan.results()),
+            options.entrySet().stream()
+                .map(
+                    option ->
+                        String.format(Locale.ROOT, " --%s %s", option.getKey(), option.getValue()))
+                .collect(Collectors.joining()),
             howToLoad(config),
             original.isEmpty()
                 ? "The original's licence and terms of use hold for this model, too."

@@ -5,6 +5,8 @@ import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.DType;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.SequencedMap;
 import org.jspecify.annotations.Nullable;
 
 /** What a pruned model is written as. */
@@ -15,7 +17,28 @@ public sealed interface OutputFormat {
    * @param maxShardBytes most bytes of a weight file
    * @param dtype of all weights; null for that of the original's
    */
-  record Folder(long maxShardBytes, @Nullable DType dtype) implements OutputFormat {}
+  record Folder(long maxShardBytes, @Nullable DType dtype) implements OutputFormat {
+    /** Most bytes of a weight file where nobody says. */
+    public static final long MAX_SHARD_BYTES = 5_000_000_000L;
+
+    /**
+     * What a command must name to write these files: names of options and their values, none where
+     * a command without options writes the same files.
+     *
+     * @param weightBytes of all weight files
+     */
+    SequencedMap<String, String> options(long weightBytes) {
+      SequencedMap<String, String> options = new LinkedHashMap<>();
+      if (dtype != null) {
+        options.put("dtype", dtype.shortName());
+      }
+      if (maxShardBytes != MAX_SHARD_BYTES
+          && weightBytes > Math.min(maxShardBytes, MAX_SHARD_BYTES)) {
+        options.put("max-shard-size", Long.toString(maxShardBytes));
+      }
+      return options;
+    }
+  }
 
   /**
    * A GGUF file.

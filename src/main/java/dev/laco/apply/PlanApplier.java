@@ -177,9 +177,33 @@ public final class PlanApplier {
   public static void checkTarget(
       Checkpoint model, Path out, boolean overwrite, Consumer<String> warnings) {
     if (OutputFormat.isGguf(out)) {
-      Target.resolveFile(model, out, overwrite);
+      checkFile(model, out, overwrite);
     } else {
       Target.resolve(model, out, overwrite, warnings);
+    }
+  }
+
+  /**
+   * Checks before any work that a GGUF file of any name can be written.
+   *
+   * @throws UsageException if the file is one of the model, or inside its folder; if something else
+   *     than a file is there, or a file that may not be replaced
+   * @throws ResourceException if the file cannot be written
+   */
+  public static void checkFile(Checkpoint model, Path out, boolean overwrite) {
+    Target.resolveFile(model, out, overwrite);
+  }
+
+  /**
+   * Checks before any work that a format can hold what will be made of a model.
+   *
+   * @param fewest layers that may be left
+   * @param most layers that may be left
+   * @throws BadInputException if it cannot, whichever layers are left
+   */
+  public static void checkFormat(Checkpoint model, int fewest, int most, OutputFormat format) {
+    if (format instanceof OutputFormat.Gguf) {
+      PrunedGguf.require(model, fewest, most);
     }
   }
 
@@ -226,8 +250,7 @@ public final class PlanApplier {
   }
 
   private static long elementBytes(@Nullable DType dtype, Checkpoint model) {
-    String matrix = model.config().architecture().tensorNames(0, model.config()).getLast();
-    return (dtype == null ? model.placeOf(matrix).dtype() : dtype).byteSize();
+    return (dtype == null ? model.matrixType() : dtype).byteSize();
   }
 
   private static long sizes(List<CompanionFiles.Companion> companions) {

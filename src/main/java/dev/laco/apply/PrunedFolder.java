@@ -62,7 +62,13 @@ final class PrunedFolder implements PrunedFiles {
     ObjectNode rewritten = PlanApplier.config(model, plan);
     ModelConfig pruned = ModelConfig.parse(model.configName(), rewritten);
     warnOfLoaders(model, pruned, warnings);
-    this.card = ModelCard.of(this.plan, pruned, originalCard(companions)).getBytes(UTF_8);
+    this.card =
+        ModelCard.of(
+                this.plan,
+                pruned,
+                originalCard(companions),
+                format.options(weights.totalFileSize()))
+            .getBytes(UTF_8);
     if (format.dtype() != null) {
       String key = rewritten.has("dtype") ? "dtype" : "torch_dtype";
       rewritten.put(key, format.dtype().torchName());

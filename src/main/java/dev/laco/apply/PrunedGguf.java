@@ -2,19 +2,24 @@ package dev.laco.apply;
 
 import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.export.GgufExport;
 import dev.laco.checkpoint.export.GgufFile;
 import dev.laco.checkpoint.export.GgufPatch;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
-import dev.laco.model.Architecture;
-import dev.laco.model.DType;
+import dev.laco.model.ConfigRewriter;
+import dev.laco.model.GgufNames;
+import dev.laco.model.GgufWeight;
 import dev.laco.model.ModelConfig;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.LongConsumer;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
 /**
  * A pruned model as a GGUF file: of a GGUF file one whose unchanged tensors keep their bytes, of a
@@ -56,15 +61,51 @@ final class PrunedGguf implements PrunedFiles {
                 warnings);
   }
 
+  /**
+   * Refuses a model of which no GGUF file can be made.
+   *
+   * @param fewest layers that may be left
+   * @param most layers that may be left
+   * @throws BadInputException if llama.cpp computes none of the models that may be made; where
+   *     layers differ, those that are left decide, and only what does not depend on them is looked
+   *     at
+   */
+  static void require(Checkpoint model, int fewest, int most) {
+    ModelConfig config = model.config();
+    if (model.gguf() == null) {
+      GgufExport.requireTokenizer(model);
+    }
+    boolean alike = Set.copyOf(config.attention()).size() == 1 && config.whyNoMerge() == null;
+    if (!alike && fewest < config.numHiddenLayers()) {
+      GgufFile.requireOfAnyLayers(model);
+      return;
+    }
+    BadInputException refused = null;
+    for (int depth = most; depth >= fewest; depth--) {
+      List<Integer> kept = IntStream.range(0, depth).boxed().toList();
+      try {
+        GgufFile.require(model, config(model, kept));
+        return;
+      } catch (BadInputException e) {
+        refused = refused == null ? e : refused;
+      }
+    }
+    if (refused != null) {
+      throw refused;
+    }
+  }
+
+  private static ModelConfig config(Checkpoint model, List<Integer> kept) {
+    String name = model.configName();
+    return ModelConfig.parse(name, ConfigRewriter.rewrite(name, model.configJson(), kept));
+  }
+
   /** The type of matrices that are not copied. */
   static GgufType typeFor(Checkpoint model, OutputFormat.Gguf format) {
     if (format.type() != null) {
       return format.type();
     }
-    Architecture architecture = model.config().architecture();
-    String matrix = architecture.tensorNames(0, model.config()).getLast();
-    DType dtype = model.placeOf(matrix).dtype();
-    return model.gguf() == null ? GgufExport.exact(dtype) : GgufType.F32;
+    return model.gguf() == null ? GgufExport.exact(model.matrixType()) : GgufType.F32;
   }
 
   @Override
@@ -95,19 +136,31 @@ final class PrunedGguf implements PrunedFiles {
   @Override
   public void verify(Path folder) {
     try (Checkpoint written = Checkpoint.open(folder.resolve(NAME))) {
-      if (!written.config().equals(config)) {
-        throw new BadInputException("the metadata are not those of the pruned model");
+      String difference = GgufDifference.of(config, written.config());
+      if (difference != null) {
+        throw new BadInputException(
+            "the metadata are not those of the pruned model: " + difference);
       }
-      for (OutputTensor tensor : tensors.all()) {
-        if (tensors.isComputed(tensor.name())) {
-          written.requireFinite(tensor.name());
-        }
-      }
+      // The family that is read from the file may have other names for the same tensors.
+      Set<String> computed =
+          GgufNames.all(config).stream()
+              .filter(held -> weights(held).anyMatch(tensors::isComputed))
+              .map(GgufWeight::name)
+              .collect(Collectors.toUnmodifiableSet());
+      GgufNames.all(written.config()).stream()
+          .filter(held -> computed.contains(held.name()))
+          .flatMap(PrunedGguf::weights)
+          .distinct()
+          .forEach(written::requireFinite);
     }
+  }
+
+  private static Stream<String> weights(GgufWeight held) {
+    return held.rows().stream().map(GgufWeight.Rows::weight);
   }
 
   @Override
   public void commit(StagedDirectory staged) {
-    staged.commitFile(NAME);
+    staged.commitFile(NAME, Replaceable::requireGguf);
   }
 }

@@ -14,12 +14,13 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * The folders that a write with {@code overwrite} may replace, and therefore delete: an empty
- * folder, or a folder that is a checkpoint and nothing else. A checkpoint has {@code config.json}
- * with safetensors weights, or a plan of laco, at its top; only files of the kinds that Hugging
- * Face's checkpoints are made of; and no folder but the one in which Hugging Face's downloads keep
- * their state. A folder with weights in other formats that were made from the checkpoint, such as
- * GGUF, is not replaced, since making them may have taken hours.
+ * What a write with {@code overwrite} may replace, and therefore delete: an empty file or a GGUF
+ * file by a GGUF file; and by a folder an empty folder, or a folder that is a checkpoint and
+ * nothing else. A checkpoint has {@code config.json} with safetensors weights, or a plan of laco,
+ * at its top; only files of the kinds that Hugging Face's checkpoints are made of; and no folder
+ * but those of chat templates and of the state of Hugging Face's downloads. A folder with weights
+ * in other formats that were made from the checkpoint, such as GGUF, is not replaced, since making
+ * them may have taken hours.
  */
 final class Replaceable {
   private static final Pattern WEIGHTS =
@@ -27,7 +28,7 @@ final class Replaceable {
 
   private static final Pattern PARTS =
       Pattern.compile(
-          ".*\\.(json|jsonl|safetensors|txt|md|model|jinja|py|tiktoken|spm)"
+          ".*\\.(json|jsonl|safetensors|txt|md|model(\\.v[0-9]\\w*)?|jinja|py|bpe|tiktoken|spm)"
               + "|(LICEN[CS]E|NOTICE|USE_POLICY).*|\\.gitattributes",
           Pattern.CASE_INSENSITIVE);
 
@@ -67,6 +68,22 @@ final class Replaceable {
     }
   }
 
+  /**
+   * Checks that an existing file may be replaced by a GGUF file.
+   *
+   * @throws UsageException if it may not
+   */
+  static void requireGguf(String name, Path file) throws IOException {
+    if (Files.size(file) > 0 && !Checkpoint.isGguf(file)) {
+      throw new UsageException(
+          String.format(
+              Locale.ROOT,
+              "%s: %s replaces a GGUF file and nothing else, and what is there is none; move it away or name another file",
+              name,
+              Setting.of("overwrite")));
+    }
+  }
+
   private static boolean isCheckpoint(List<Path> entries) {
     List<String> names = entries.stream().map(entry -> entry.getFileName().toString()).toList();
     return names.contains(PlanApplier.PLAN)
@@ -77,8 +94,17 @@ final class Replaceable {
   private static boolean isPart(Path entry) throws IOException {
     String name = entry.getFileName().toString();
     if (Files.isDirectory(entry, LinkOption.NOFOLLOW_LINKS)) {
-      return name.equals(DOWNLOAD_STATE)
-          && entries(entry).stream().allMatch(inside -> inside.endsWith("huggingface"));
+      List<Path> inside = entries(entry);
+      return switch (name) {
+        case DOWNLOAD_STATE -> inside.stream().allMatch(each -> each.endsWith("huggingface"));
+        case CompanionFiles.TEMPLATES ->
+            inside.stream()
+                .allMatch(
+                    each ->
+                        each.toString().endsWith(".jinja")
+                            && Files.isRegularFile(each, LinkOption.NOFOLLOW_LINKS));
+        default -> false;
+      };
     }
     return PARTS.matcher(name).matches();
   }

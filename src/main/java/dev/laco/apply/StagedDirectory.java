@@ -43,6 +43,12 @@ final class StagedDirectory implements AutoCloseable {
     boolean exchange(Path one, Path other) throws IOException;
   }
 
+  /** Throws a {@link UsageException} for a file that may not be replaced. */
+  @FunctionalInterface
+  interface FileCheck {
+    void require(String name, Path file) throws IOException;
+  }
+
   /** The folder that Linux keeps at the top of a file system. */
   private static final String LOST_AND_FOUND = "lost+found";
 
@@ -173,10 +179,11 @@ final class StagedDirectory implements AutoCloseable {
   /**
    * Gives a file of the folder, which has no other, the name of the target.
    *
+   * @param replaceable says which files may be replaced
    * @throws UsageException if the target came to be there meanwhile and may not be replaced
    * @throws ResourceException if the file system does not rename it
    */
-  synchronized void commitFile(String name) {
+  synchronized void commitFile(String name, FileCheck replaceable) {
     if (done) {
       throw new IllegalStateException("already committed or discarded");
     }
@@ -187,6 +194,10 @@ final class StagedDirectory implements AutoCloseable {
                 + ": came to be there meanwhile; use "
                 + Setting.of("overwrite")
                 + " to replace it");
+      }
+      if (Files.exists(target)) {
+        // Checked again: another file may have got the name meanwhile.
+        replaceable.require(target.toString(), target);
       }
       Files.move(path().resolve(name), target, StandardCopyOption.ATOMIC_MOVE);
       OutputFiles.forceNames(parent(target));

@@ -129,6 +129,8 @@ final class StagingLock {
         Path moved = listed(name);
         if (Files.isRegularFile(moved, LinkOption.NOFOLLOW_LINKS)) {
           Files.delete(moved);
+        } else if (name.equals(CompanionFiles.TEMPLATES)) {
+          Deletion.tree(moved);
         }
       }
       Files.delete(journal());

@@ -111,7 +111,11 @@ final class StaleLocks {
         requirePlain(name);
         Path moved = lock.listed(name);
         if (Files.exists(moved, LinkOption.NOFOLLOW_LINKS)) {
-          requireOurs(moved, "isRegularFile", "a regular file");
+          boolean folder = name.equals(CompanionFiles.TEMPLATES);
+          requireOurs(
+              moved,
+              folder ? "isDirectory" : "isRegularFile",
+              folder ? "a folder" : "a regular file");
         }
       }
     }

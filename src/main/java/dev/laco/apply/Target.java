@@ -76,6 +76,9 @@ final class Target {
         throw new UsageException(
             out + ": exists; use " + Setting.of("overwrite") + " to replace it");
       }
+      if (Files.exists(target)) {
+        Replaceable.requireGguf(out.toString(), target);
+      }
       OutputFiles.requireWritable(out.toString(), target);
       requireLocks(out, target.resolveSibling(""));
       return target;

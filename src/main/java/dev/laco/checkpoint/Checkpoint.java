@@ -15,10 +15,12 @@ import dev.laco.checkpoint.table.TableLimits;
 import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.checkpoint.tokenizer.FolderTokenizer;
 import dev.laco.model.Architecture;
+import dev.laco.model.DType;
 import dev.laco.model.ElementType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
+import dev.laco.model.TensorSpec;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -83,6 +85,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     this.madeFiles = Collections.unmodifiableSequencedMap(madeFiles);
     this.gguf = gguf;
     this.largerThanMemory = totalBytes() > SystemMemory.available();
+  }
+
+  /** Whether a path leads to a file that begins as GGUF files do, whatever its name. */
+  public static boolean isGguf(Path path) {
+    return GgufModel.is(path);
   }
 
   /**
@@ -414,6 +421,16 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     readAhead.await(name);
     requireFinite(name);
     return file(name).tensor(name);
+  }
+
+  /** The element type of the first layer's matrices, which usually is that of all matrices. */
+  public DType matrixType() {
+    Architecture architecture = config().architecture();
+    return architecture.layerTensors(config(), 0).stream()
+        .filter(TensorSpec::isMatrix)
+        .findFirst()
+        .map(spec -> placeOf(architecture.tensorName(0, spec)).dtype())
+        .orElseThrow();
   }
 
   /** The type in which the values of a tensor are stored. */

@@ -10,6 +10,7 @@ import dev.laco.model.Architecture;
 import dev.laco.model.GgufFamily;
 import dev.laco.model.GgufNames;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.RopeParameters;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -290,27 +291,27 @@ final class GgufConfig {
         IntStream.concat(IntStream.of(8192), IntStream.rangeClosed(4, 20).map(i -> 1 << i))
             .boxed()
             .toList();
-    for (int context : contexts) {
-      boolean fits = factors.size() == headDim / 2;
-      for (int i = 0; fits && i < factors.size(); i++) {
-        double wavelength = 2 * Math.PI * Math.pow(theta, 2.0 * i / headDim);
-        double smooth = Math.clamp((context / wavelength - 1) / 3, 0.0, 1.0);
-        double expected = 1 / ((1 - smooth) / factor + smooth);
-        fits = Math.abs(expected - factors.get(i)) <= ROUNDING * expected;
-      }
-      if (fits) {
-        ObjectNode scaling = config.putObject("rope_scaling");
-        scaling.put("rope_type", "llama3");
-        scaling.put("factor", factor);
-        scaling.put("low_freq_factor", 1.0);
-        scaling.put("high_freq_factor", 4.0);
-        scaling.put("original_max_position_embeddings", context);
+    boolean whole = factors.size() == headDim / 2;
+    for (int context : whole ? contexts : List.<Integer>of()) {
+      RopeParameters.Llama3 scaling = new RopeParameters.Llama3(factor, 1, 4, context);
+      if (areClose(scaling.factors(theta, (int) headDim), factors)) {
+        ObjectNode written = config.putObject("rope_scaling");
+        written.put("rope_type", "llama3");
+        written.put("factor", factor);
+        written.put("low_freq_factor", scaling.lowFreqFactor());
+        written.put("high_freq_factor", scaling.highFreqFactor());
+        written.put("original_max_position_embeddings", context);
         return;
       }
     }
     throw new BadInputException(
         file
             + ": tensor 'rope_freqs.weight' has factors that are not those of Llama 3.1's scaling");
+  }
+
+  private static boolean areClose(List<Double> expected, List<Float> found) {
+    return IntStream.range(0, found.size())
+        .allMatch(i -> Math.abs(expected.get(i) - found.get(i)) <= ROUNDING * expected.get(i));
   }
 
   private OptionalLong integer(String key) {

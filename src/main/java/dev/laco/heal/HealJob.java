@@ -151,9 +151,12 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
      * @param applier {@link #applier}
      * @param overwrite whether a checkpoint that is there is replaced
      * @param beforeItAppears runs when the checkpoint is complete; if it fails, so does the write
+     * @throws dev.laco.UsageException if {@code out} is one of both models, or inside it or around
+     *     it, or is there and may not be replaced
      */
     public void writeTo(
         Path out, boolean overwrite, PlanApplier applier, Runnable beforeItAppears) {
+      PlanApplier.checkTarget(original.checkpoint(), out, overwrite, HealJob.this::warn);
       try (JobProgress.Stage stage = progress().begin(WRITE)) {
         applier.write(
             out,

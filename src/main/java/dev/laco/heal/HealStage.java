@@ -162,8 +162,7 @@ public record HealStage(
     return new MemoryPlan.Beside(
         samples == null
             ? buffers
-            : Math.max(
-                buffers, TeacherSamples.bytes(backend, config, Model.weightType(checkpoint))),
+            : Math.max(buffers, TeacherSamples.bytes(backend, config, checkpoint.matrixType())),
         Distillation.layerBytes(config, how, parameters, weightBytes, trained, residence),
         0,
         weightBytes);

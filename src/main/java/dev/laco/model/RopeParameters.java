@@ -6,6 +6,7 @@ import dev.laco.Legible;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.IntStream;
 
 /**
  * Rotary position embedding settings (Su et al. 2021), as {@code config.json} gives them under
@@ -36,7 +37,29 @@ public record RopeParameters(double theta, double share, Scaling scaling) {
    */
   public record Llama3(
       double factor, double lowFreqFactor, double highFreqFactor, int originalPositions)
-      implements Scaling {}
+      implements Scaling {
+    /**
+     * The factors by which frequencies are divided, one for each pair of elements that are rotated.
+     *
+     * @param theta base of the frequencies
+     * @param width elements of a head that are rotated
+     */
+    public List<Double> factors(double theta, int width) {
+      return IntStream.range(0, width / 2)
+          .mapToObj(
+              i -> {
+                double wavelength = 2 * Math.PI * Math.pow(theta, 2.0 * i / width);
+                double smooth =
+                    Math.clamp(
+                        (originalPositions / wavelength - lowFreqFactor)
+                            / (highFreqFactor - lowFreqFactor),
+                        0.0,
+                        1.0);
+                return 1 / ((1 - smooth) / factor + smooth);
+              })
+          .toList();
+    }
+  }
 
   /**
    * YaRN (Peng et al. 2023).

@@ -16,7 +16,8 @@ import org.jspecify.annotations.Nullable;
  */
 public record WriteSettings(boolean overwrite, long maxShardBytes, @Nullable GgufType dtype) {
   /** No checkpoint is replaced; weight files have at most 5 GB; types are the original's. */
-  public static final WriteSettings DEFAULT = new WriteSettings(false, 5_000_000_000L, null);
+  public static final WriteSettings DEFAULT =
+      new WriteSettings(false, OutputFormat.Folder.MAX_SHARD_BYTES, null);
 
   /**
    * What {@code out} is written as.

@@ -280,6 +280,33 @@ class PlanApplierTest {
   }
 
   @Test
+  void allFilesOfATokenizerComeAlongAndMayBeReplaced() throws IOException {
+    Path model = TestCheckpoints.copy("llama_linear", folder.resolve("m"));
+    List<String> wanted =
+        List.of(
+            "additional_chat_templates/rag.jinja",
+            "encoder.json",
+            "tokenization_x.py",
+            "tokenizer.model.v3",
+            "vocab.bpe");
+    Files.createDirectory(model.resolve("additional_chat_templates"));
+    for (String name : wanted) {
+      Files.writeString(model.resolve(name), "content of " + name);
+    }
+    Files.writeString(model.resolve("additional_chat_templates/notes.txt"), "mine");
+    Files.writeString(model.resolve("tokenizer_config.json"), "{\"auto_map\": {}}");
+    Path out = folder.resolve("out");
+    apply(model, out, false);
+    for (String name : wanted) {
+      assertEquals("content of " + name, Files.readString(out.resolve(name)));
+    }
+    assertEquals(List.of("rag.jinja"), names(out.resolve("additional_chat_templates")));
+    apply(model, out, true);
+    Files.writeString(out.resolve("additional_chat_templates/notes.txt"), "mine");
+    assertUsage(model, out, true, "'additional_chat_templates' there is no file of one");
+  }
+
+  @Test
   void linksOfACacheAreFollowedAndCopiedAsFiles() throws IOException {
     Path blobs = TestCheckpoints.copy("llama_linear", folder.resolve("models--x/blobs"));
     Files.writeString(blobs.resolve("tokenizer.json"), "{}");

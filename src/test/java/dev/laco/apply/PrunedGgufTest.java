@@ -11,6 +11,7 @@ import dev.laco.Fixtures;
 import dev.laco.TestFiles;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.export.GgufExport;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufTensor;
@@ -26,6 +27,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -78,6 +80,17 @@ class PrunedGgufTest {
     try (Checkpoint model = Checkpoint.open(source)) {
       PlanApplier applier = applier(model, format);
       applier.write(out, false, bytes -> {});
+    }
+  }
+
+  /** Writes a model without its second layer. */
+  private static void writeShallower(Path source, OutputFormat format, Path out) {
+    try (Checkpoint model = Checkpoint.open(source)) {
+      CollapsePlan plan =
+          CollapsePlan.identity(PlanApplier.source(model))
+              .fold(0, 1, MergeRule.parse("drop"), NormsPolicy.MERGE);
+      new PlanApplier(model, plan, new PlanTensors(NewWeights.NONE), format, warning -> {})
+          .write(out, false, bytes -> {});
     }
   }
 
@@ -216,12 +229,13 @@ class PrunedGgufTest {
   }
 
   /** A file that is made of a folder at once is that which is exported from the pruned folder. */
-  @Test
-  void aFileOfAFolderIsTheExportOfThePrunedFolder() throws IOException {
+  @ParameterizedTest
+  @ValueSource(strings = {"gemma2_std", "mistral_std", "baichuan2_7b"})
+  void aFileOfAFolderIsTheExportOfThePrunedFolder(String fixture) throws IOException {
     Path out = folder.resolve("out.gguf");
     Path pruned = folder.resolve("pruned");
     Path exported = folder.resolve("exported.gguf");
-    Path model = Fixtures.model("gemma2_std");
+    Path model = Fixtures.model(fixture);
     write(model, new OutputFormat.Gguf(GgufType.Q8_0), out);
     write(model, new OutputFormat.Folder(Long.MAX_VALUE, null), pruned);
     try (Checkpoint checkpoint = Checkpoint.open(pruned)) {
@@ -234,6 +248,50 @@ class PrunedGgufTest {
       assertArrayEquals(expected.data(name), found.data(name), name);
     }
     assertEquals(expected.header.metadata().keys(), found.header.metadata().keys());
+  }
+
+  /** The last tensor of a layer of Gemma 2 is a norm, which may have another type. */
+  @Test
+  void matricesHaveTheTypeOfTheOriginalsMatrices() throws IOException {
+    Path model = folder.resolve("model");
+    write(gguf("gemma2_std.q8_0"), new OutputFormat.Folder(100_000, DType.BF16), model);
+    String last;
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      last = checkpoint.config().architecture().tensorNames(0, checkpoint.config()).getLast();
+    }
+    TestCheckpoints.widen(model, last);
+    Path out = folder.resolve("out.gguf");
+    writeShallower(model, new OutputFormat.Gguf(null), out);
+    assertEquals(GgufType.BF16, Gguf.read(out).tensors().get("blk.0.attn_q.weight").type());
+  }
+
+  /** A file has numbers in f32, and the factors of a rotation in the place of its parameters. */
+  @ParameterizedTest
+  @CsvSource({
+    "cohere, '\"logit_scale\": [0-9.]+', '\"logit_scale\": 0.8333333333333334'",
+    "phi3_long_rope, '\"long_factor\": \\[\\s*[0-9.]+', '\"long_factor\": [1.1000000000000001'"
+  })
+  void aFileHasNumbersThatItRounds(String name, String is, String other) {
+    Path model = folder.resolve("model");
+    writeShallower(gguf(name + ".f16"), new OutputFormat.Folder(Long.MAX_VALUE, null), model);
+    writesWith(model, is, other);
+  }
+
+  @Test
+  void aFileHasTheFactorsOfARotation() {
+    Path model = TestCheckpoints.copy("llama_tied_rope3", folder.resolve("model"));
+    writesWith(model, "\"low_freq_factor\": 1.0", "\"low_freq_factor\": 2.0");
+  }
+
+  /** Prunes to a file a model whose config is changed. */
+  private void writesWith(Path model, String is, String other) {
+    TestCheckpoints.edit(model.resolve("config.json"), text -> text.replaceFirst(is, other));
+    Path out = folder.resolve("out.gguf");
+    writeShallower(model, new OutputFormat.Gguf(GgufType.F32), out);
+    try (Checkpoint original = Checkpoint.open(model);
+        Checkpoint written = Checkpoint.open(out)) {
+      assertEquals(original.config().numHiddenLayers() - 1, written.config().numHiddenLayers());
+    }
   }
 
   @ParameterizedTest
@@ -275,10 +333,15 @@ class PrunedGgufTest {
     Path out = Files.writeString(folder.resolve("out.gguf"), "mine");
     try (Checkpoint model = Checkpoint.open(gguf("qwen2_bias.q8_0"))) {
       PlanApplier applier = applier(model, new OutputFormat.Gguf(null));
-      UsageException refused =
-          assertThrows(UsageException.class, () -> applier.write(out, false, bytes -> {}));
-      assertTrue(refused.getMessage().contains("overwrite"), refused::getMessage);
-      assertEquals("mine", Files.readString(out));
+      for (boolean overwrite : new boolean[] {false, true}) {
+        UsageException refused =
+            assertThrows(UsageException.class, () -> applier.write(out, overwrite, bytes -> {}));
+        assertTrue(refused.getMessage().contains("overwrite"), refused::getMessage);
+        assertEquals("mine", Files.readString(out));
+      }
+      Files.writeString(out, "");
+      applier.write(out, true, bytes -> {});
+      Files.copy(gguf("gemma2_std.q8_0"), out, StandardCopyOption.REPLACE_EXISTING);
       applier.write(out, true, bytes -> {});
     }
     try (Checkpoint written = Checkpoint.open(out)) {

@@ -55,8 +55,7 @@ final class ApplyCommand implements Callable<Integer> {
       CollapsePlan parsed = given.plan();
       PlanApplier.checkTarget(checkpoint, out, write.overwrite, console::warning);
       PlanApplier applier =
-          new PlanApplier(
-              checkpoint, parsed, given.tensors(), write.settings().format(out), console::warning);
+          new PlanApplier(checkpoint, parsed, given.tensors(), write.format(out), console::warning);
       console.job().expect(PruneStages.WRITE, PlanApplier.estimatedSeconds(applier.tensorBytes()));
       console.expectation();
       try (JobProgress.Stage progress = console.progress(PruneStages.WRITE)) {

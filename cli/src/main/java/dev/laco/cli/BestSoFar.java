@@ -3,11 +3,11 @@ package dev.laco.cli;
 import dev.laco.apply.PlanTensors;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.NewWeights;
-import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.CountDownLatch;
 import java.util.function.Function;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -53,17 +53,34 @@ final class BestSoFar implements AutoCloseable {
     step.run();
   }
 
-  /** What gives files their names. */
-  @FunctionalInterface
-  interface Publication {
-    void publish() throws IOException;
+  /** The last step: when it is done there is nothing left that an interrupt could keep. */
+  synchronized void finish(Runnable last) {
+    waitIfInterrupted();
+    last.run();
+    done = true;
   }
 
-  /** The last step: when it is done there is nothing left that an interrupt could keep. */
-  synchronized void finish(Publication last) throws IOException {
+  /**
+   * Takes a step without which what was made is lost: where the step fails, the plan is kept, and a
+   * warning says where and what a user does with it.
+   *
+   * @return what the step gives
+   */
+  <T> T keptIfFails(Supplier<T> step) {
+    try {
+      return step.get();
+    } catch (RuntimeException e) {
+      keep();
+      throw e;
+    }
+  }
+
+  private synchronized void keep() {
     waitIfInterrupted();
-    last.publish();
-    done = true;
+    if (place != null && plan != null) {
+      console.warning("nothing was written; " + saved());
+      done = true;
+    }
   }
 
   /** Called on an interrupt, by another thread: keeps the plan if there is a place for it. */
@@ -84,7 +101,7 @@ final class BestSoFar implements AutoCloseable {
     try {
       place.write(plan, tensors);
       place.publish();
-    } catch (IOException | RuntimeException e) {
+    } catch (RuntimeException e) {
       return "the best plan found so far could not be written: " + e.getMessage();
     }
     Path file = place.plan().file();

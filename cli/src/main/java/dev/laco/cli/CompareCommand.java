@@ -63,7 +63,7 @@ final class CompareCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     try (Model open = Model.open(model);
-        SideFiles files = new SideFiles(open.directory(), null)) {
+        SideFiles files = new SideFiles(null, open.directory())) {
       Console console = output.console();
       CompareLines lines = new CompareLines(console);
       CompareRequest request = request();

@@ -184,7 +184,7 @@ final class EvalCommand implements Callable<Integer> {
     Console console = output.console();
     List<Model> others = new ArrayList<>();
     try (Model open = Model.open(model);
-        SideFiles files = new SideFiles(open.directory(), null)) {
+        SideFiles files = new SideFiles(null, open.directory())) {
       for (Path path : against) {
         Model other = Model.open(path);
         others.add(other);

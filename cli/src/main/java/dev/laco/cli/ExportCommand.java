@@ -4,14 +4,12 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.ByteSize;
 import dev.laco.JobProgress;
 import dev.laco.Model;
-import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.export.GgufExport;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.prune.PruneStages;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -46,7 +44,8 @@ final class ExportCommand implements Callable<Integer> {
 
   @Option(
       names = "--overwrite",
-      description = "Replace OUT.gguf; what is old stays until the new is complete.")
+      description =
+          "Replace OUT.gguf if it is a GGUF file; what is old stays until the new is complete.")
   boolean overwrite;
 
   @Mixin OutputOptions output;
@@ -54,14 +53,11 @@ final class ExportCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     Console console = output.console();
-    if (Files.exists(out) && !overwrite) {
-      throw new UsageException(out + ": exists; use --overwrite to replace it");
-    }
     try (Checkpoint checkpoint = Checkpoint.open(Model.folder(model));
-        SideFiles files = new SideFiles(checkpoint.directory(), null)) {
+        SideFiles files = new SideFiles(null, checkpoint.directory())) {
+      PlanApplier.checkFile(checkpoint, out, overwrite);
       SideFiles.SideFile file = files.add("OUT.gguf", out);
-      GgufType type =
-          dtype == null ? GgufExport.exact(Model.weightType(checkpoint)) : dtype.inGguf();
+      GgufType type = dtype == null ? GgufExport.exact(checkpoint.matrixType()) : dtype.inGguf();
       GgufExport export = new GgufExport(checkpoint, type, console::warning);
       console.job().expect(PruneStages.WRITE, PlanApplier.estimatedSeconds(export.tensorBytes()));
       console.expectation();

@@ -3,6 +3,7 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.JobEvent;
 import dev.laco.Model;
+import dev.laco.apply.OutputFormat;
 import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.DiskSpace;
 import dev.laco.checkpoint.OutputFiles;
@@ -13,6 +14,7 @@ import dev.laco.heal.HealReport;
 import dev.laco.heal.HealRequest;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
@@ -100,9 +102,15 @@ final class HealCommand implements Callable<Integer> {
     Path reportPath = reportFile != null ? reportFile : SideFiles.beside(out, ".report.json");
     try (Model open = Model.open(pruned);
         Model original = Model.open(teacher);
-        SideFiles files = new SideFiles(open.directory(), out);
+        SideFiles files = new SideFiles(out, open.directory());
         HealJob job = new HealJob(open, original, device.settings(), request)) {
-      PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
+      files.protect("the model of --teacher", original.directory());
+      OutputFormat format = write.format(out);
+      for (Model read : List.of(open, original)) {
+        PlanApplier.checkTarget(read.checkpoint(), out, write.overwrite, console::warning);
+      }
+      int depth = open.config().numHiddenLayers();
+      PlanApplier.checkFormat(open.checkpoint(), depth, depth, format);
       SideFiles.SideFile report = files.add("--report", reportPath);
       if (!write.overwrite) {
         OwnJson.HEAL_REPORT.requireReplaceable("--report", reportPath);
@@ -120,20 +128,20 @@ final class HealCommand implements Callable<Integer> {
                 .progressOf(console.job())
                 .scratchIn(SideFiles.folder(out), reserved)
                 .run();
-        PlanApplier applier = healed.applier(write.settings().format(out));
         ObjectNode json = HealJson.of(healed.report());
-        CheckpointWrite.run(
-            applier,
-            () ->
-                healed.writeTo(
-                    out,
-                    write.overwrite,
-                    applier,
-                    () -> {
-                      report.write(json.toPrettyString() + "\n");
-                      page.write(page(console, request, healed.report()).html());
-                      healed.adapter().ifPresent(adapters::write);
-                    }));
+        Runnable besideOut =
+            () -> {
+              report.write(json.toPrettyString() + "\n");
+              page.write(page(console, request, healed.report()).html());
+              healed.adapter().ifPresent(adapters::write);
+            };
+        best.keptIfFails(
+            () -> {
+              PlanApplier applier = healed.applier(format);
+              CheckpointWrite.run(
+                  applier, () -> healed.writeTo(out, write.overwrite, applier, besideOut));
+              return applier;
+            });
         best.finish(files::publish);
         result(console, healed.report());
         console.resultLine("report", "%s", reportPath);
@@ -165,7 +173,7 @@ final class HealCommand implements Callable<Integer> {
     DiskSpace space = new DiskSpace();
     long bytes =
         PlanApplier.mostBytes(
-            open.checkpoint(), open.config().numHiddenLayers(), write.settings().format(out));
+            open.checkpoint(), open.config().numHiddenLayers(), write.format(out));
     space.add(out.toString(), OutputFiles.realPath(out), bytes);
     space.add("--report " + report.file(), report.file(), REPORT);
     bytes += StateOptions.addTo(space, out, job.mostStateBytes());

@@ -73,7 +73,7 @@ record PlanFiles(SideFiles.SideFile plan, SideFiles.SideFile tensors) {
   }
 
   /** Gives both their names, the plan last, since it speaks of the other. */
-  void publish() throws IOException {
+  void publish() {
     tensors.publish();
     plan.publish();
   }

@@ -139,13 +139,14 @@ final class PruneCommand implements Callable<Integer> {
         reportFile != null || out == null ? reportFile : SideFiles.beside(out, ".report.json");
     try (JobProgress.Stage _ = console.progress("load");
         Model open = Model.open(model);
-        SideFiles files = new SideFiles(open.directory(), out);
+        SideFiles files = new SideFiles(out, open.directory());
         PruneJob job = new PruneJob(open, device.settings(), request)) {
       job.samples(samples);
       if (out != null) {
-        // A type that OUT cannot have is an error before the work.
-        write.settings().format(out);
+        // What OUT cannot be is an error before the work.
+        OutputFormat format = write.format(out);
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
+        PlanApplier.checkFormat(open.checkpoint(), 1, job.mostLayers(), format);
         job.thenWritten();
       }
       PlanFiles plan = planFile == null ? null : PlanFiles.add(files, planFile, write.overwrite);
@@ -170,16 +171,22 @@ final class PruneCommand implements Callable<Integer> {
         lines.result(result);
         PruneReport.Origin origin =
             new PruneReport.Origin(LacoVersion.number(), began, output.arguments());
-        PlanApplier applier = out == null ? null : result.applier(out, write.settings());
+        Path written = out;
+        PlanApplier applier =
+            written == null
+                ? null
+                : best.keptIfFails(() -> result.applier(written, write.settings()));
         ObjectNode json =
-            writeAll(
-                result,
-                applier,
-                all -> all.madeBy(origin, console.warnings()),
-                best,
-                plan,
-                report,
-                page);
+            best.keptIfFails(
+                () ->
+                    writeAll(
+                        result,
+                        applier,
+                        all -> all.madeBy(origin, console.warnings()),
+                        best,
+                        plan,
+                        report,
+                        page));
         best.finish(files::publish);
         if (applier != null && applier.types() != null) {
           console.resultLine("types", "%s", applier.types());
@@ -243,8 +250,7 @@ final class PruneCommand implements Callable<Integer> {
     DiskSpace space = new DiskSpace();
     long bytes = 0;
     if (out != null) {
-      bytes =
-          PlanApplier.mostBytes(open.checkpoint(), job.mostLayers(), write.settings().format(out));
+      bytes = PlanApplier.mostBytes(open.checkpoint(), job.mostLayers(), write.format(out));
       space.add(out.toString(), OutputFiles.realPath(out), bytes);
       bytes += StateOptions.addTo(space, out, job.mostStateBytes());
     }

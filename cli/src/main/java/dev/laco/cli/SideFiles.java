@@ -4,11 +4,11 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
+import dev.laco.apply.StagedFile;
 import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -16,9 +16,9 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Files beside a checkpoint, plan and report: written under other names ({@code .NAME.partial}),
- * then renamed, so that each is there in full or not at all, and none of them after a failed or
- * interrupted run. What a killed run left is replaced by the next that writes the same file.
+ * Files beside a checkpoint, plan and report: written under other names, then renamed, so that each
+ * is there in full or not at all, and none of them after a failed or interrupted run ({@link
+ * StagedFile}).
  */
 final class SideFiles implements AutoCloseable {
   /** The models that are read, by what errors call them. */
@@ -32,11 +32,11 @@ final class SideFiles implements AutoCloseable {
   /**
    * No files yet.
    *
-   * @param model the checkpoint that is read, an existing folder
    * @param out the checkpoint that is written, if one is
+   * @param model the checkpoint that is read, which exists
    * @throws IOException if their places cannot be found out
    */
-  SideFiles(Path model, @Nullable Path out) throws IOException {
+  SideFiles(@Nullable Path out, Path model) throws IOException {
     protect("MODEL", model);
     this.out = out == null ? null : OutputFiles.realPath(out);
     Runtime.getRuntime().addShutdownHook(onShutdown);
@@ -56,12 +56,10 @@ final class SideFiles implements AutoCloseable {
   /** One file. */
   static final class SideFile {
     private final Path file;
-    private final Path partial;
-    private boolean begun;
+    private volatile @Nullable StagedFile staged;
 
     private SideFile(Path file) {
       this.file = file;
-      this.partial = file.resolveSibling("." + file.getFileName() + ".partial");
     }
 
     /** Where it will be. */
@@ -75,14 +73,10 @@ final class SideFiles implements AutoCloseable {
      * @throws ResourceException if the disk is full or cannot be written
      */
     Path begin() {
-      try {
-        Files.createDirectories(file.resolveSibling(""));
-        Files.deleteIfExists(partial);
-        begun = true;
-        return partial;
-      } catch (IOException e) {
-        throw OutputFiles.cannotWrite(file, e);
-      }
+      discard();
+      StagedFile begun = StagedFile.create(file);
+      staged = begun;
+      return begun.path();
     }
 
     /**
@@ -95,11 +89,19 @@ final class SideFiles implements AutoCloseable {
     }
 
     /** Gives the file its name, if it was written. */
-    void publish() throws IOException {
-      if (begun) {
-        // Replaces a file that is there, in one step.
-        Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
-        begun = false;
+    void publish() {
+      StagedFile begun = staged;
+      if (begun != null) {
+        begun.commit();
+        staged = null;
+      }
+    }
+
+    private void discard() {
+      StagedFile begun = staged;
+      if (begun != null) {
+        begun.close();
+        staged = null;
       }
     }
   }
@@ -138,7 +140,7 @@ final class SideFiles implements AutoCloseable {
    * Gives the files that were written their names; the first that was planned comes last, since it
    * may speak of the others.
    */
-  void publish() throws IOException {
+  void publish() {
     for (SideFile side : files.reversed()) {
       side.publish();
     }
@@ -158,9 +160,9 @@ final class SideFiles implements AutoCloseable {
   private void discard() {
     for (SideFile side : files) {
       try {
-        Files.deleteIfExists(side.partial);
-      } catch (IOException e) {
-        // The next run replaces it.
+        side.discard();
+      } catch (ResourceException e) {
+        // The next run removes it.
       }
     }
   }

@@ -72,7 +72,7 @@ final class SimilarityCommand implements Callable<Integer> {
     SimilarityRequest request = new SimilarityRequest(parts, calibration, longestSpan);
     Console console = output.console();
     try (Model open = Model.open(model);
-        SideFiles side = new SideFiles(open.directory(), null)) {
+        SideFiles side = new SideFiles(null, open.directory())) {
       SimilarityFiles files = out == null ? null : SimilarityFiles.add(side, out);
       SideFiles.SideFile page =
           html.addIn(side, out == null ? null : out.resolve(SimilarityFiles.PAGE));

@@ -143,7 +143,7 @@ final class SweepCommand implements Callable<Integer> {
     Console console = output.console();
     CurveRequest request = request();
     try (Model open = Model.open(model);
-        SideFiles side = new SideFiles(open.directory(), null)) {
+        SideFiles side = new SideFiles(null, open.directory())) {
       Path folder = out != null ? out : Path.of(open.name() + ".sweep");
       SweepFiles files =
           SweepFiles.add(

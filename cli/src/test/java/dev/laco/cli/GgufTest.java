@@ -8,6 +8,11 @@ import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
+import dev.laco.apply.PlanApplier;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -21,6 +26,9 @@ import org.junit.jupiter.params.provider.CsvSource;
 /** GGUF files that llama.cpp's converter made of the fixtures, as MODEL. */
 class GgufTest {
   @TempDir Path folder;
+
+  /** Lies beside the test's folder, where nothing else may be. */
+  @TempDir Path texts;
 
   private static Path gguf(String name) {
     return Fixtures.RESOURCES.resolve("gguf").resolve(name + ".gguf");
@@ -132,6 +140,11 @@ class GgufTest {
     ProgramRun again = Laco.run("export", Fixtures.STORYTELLER, out);
     assertEquals(2, again.code());
     assertTrue(again.err().contains("--overwrite"), again.err());
+    Laco.run("export", Fixtures.STORYTELLER, out, "--overwrite").succeeded();
+    Path notes = TestFiles.write(texts.resolve("notes"), "mine");
+    ProgramRun other = Laco.run("export", Fixtures.STORYTELLER, notes, "--overwrite");
+    assertEquals(2, other.code());
+    assertTrue(other.err().contains("replaces a GGUF file and nothing else"), other.err());
     Laco.run("export", out, folder.resolve("small.gguf"), "--dtype", "q8_0").succeeded();
     assertEquals(2, TestFiles.names(folder).size(), TestFiles.names(folder)::toString);
   }
@@ -148,6 +161,66 @@ class GgufTest {
         Laco.run("prune", gguf("qwen2_bias.q8_0"), folder.resolve("x"), "--dtype", "q8_0");
     assertEquals(2, refused.code());
     assertTrue(refused.err().contains("OUT.gguf"), refused.err());
+    ProgramRun sharded =
+        Laco.run(
+            "prune", gguf("qwen2_bias.q8_0"), folder.resolve("x.gguf"), "--max-shard-size", "1MB");
+    assertEquals(2, sharded.code());
+    assertTrue(sharded.err().contains("--max-shard-size is of a folder"), sharded.err());
+  }
+
+  /** Attention of grouped queries in an OLMoE is what no choice of layers changes. */
+  @Test
+  void whatNoFileCanHoldIsSaidBeforeTheWork() {
+    Path model = Fixtures.model("olmoe");
+    Path out = folder.resolve("out.gguf");
+    for (Object[] command :
+        new Object[][] {
+          {"prune", model, out, "--rule", "drop"}, {"heal", model, out, "--teacher", model}
+        }) {
+      ProgramRun run = Laco.run(command);
+      assertEquals(3, run.code(), run.err());
+      assertTrue(run.err().contains("grouped queries cannot be written as GGUF"), run.err());
+      assertEquals(1, run.err().lines().count(), run.err());
+      assertEquals("", run.out());
+    }
+    assertEquals(List.of(), TestFiles.names(folder));
+  }
+
+  /** Which layers llama.cpp rotates is known when it is known which layers stay. */
+  @Test
+  void aModelThatAFileCannotHoldIsKeptAsAPlan() {
+    String fixture = "smollm3_std";
+    Path model = gguf(fixture + ".q8_0");
+    Path given = texts.resolve("plan.json");
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      TestFiles.write(
+          given,
+          CollapsePlan.identity(PlanApplier.source(checkpoint))
+              .fold(0, 1, MergeRule.parse("drop"), NormsPolicy.BASE)
+              .toJsonText());
+    }
+    Path out = folder.resolve("out.gguf");
+    Path plan = folder.resolve("out.gguf.plan.json");
+    ProgramRun run =
+        Laco.run(
+            "prune",
+            model,
+            out,
+            "--from-plan",
+            given,
+            "--rule",
+            "drop",
+            "--eval-tokens",
+            Fixtures.tokens(texts, fixture, "eval"));
+    assertEquals(3, run.code(), run.err());
+    assertTrue(run.err().contains("is in " + plan + "; laco prune "), run.err());
+    assertTrue(run.err().contains("--from-plan " + plan + " goes on from it"), run.err());
+    assertEquals(List.of("out.gguf.plan.json"), TestFiles.names(folder));
+    Path pruned = folder.resolve("pruned");
+    Laco.run("apply", plan, model, pruned).succeeded();
+    assertEquals(
+        Fixtures.read(plan).get("layers").size(),
+        Fixtures.read(pruned.resolve("config.json")).get("num_hidden_layers").intValue());
   }
 
   @Test

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
+import dev.laco.TestFiles;
 import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.WeightFile;
 import java.io.BufferedReader;
@@ -78,6 +79,22 @@ class HealTest {
                 Fixtures.tokens(folder, FIXTURE, "calib")));
     arguments.addAll(List.of(more));
     return arguments.toArray();
+  }
+
+  @Test
+  void neitherOfBothModelsIsReplaced() throws IOException {
+    Path teacher = TestCheckpoints.copy(FIXTURE, folder.resolve("teacher"));
+    Map<String, String> before = TestFiles.tree(teacher);
+    for (Path model : List.of(teacher, pruned)) {
+      ProgramRun run = heal(model, "--teacher", teacher, "--heal-tokens", 64, "--overwrite");
+      assertEquals(2, run.code(), run.err());
+      assertTrue(run.err().contains(model + ": is itself the model"), run.err());
+    }
+    Path inside = teacher.resolve("report.json");
+    ProgramRun run = heal(healed, "--teacher", teacher, "--heal-tokens", 64, "--report", inside);
+    assertEquals(2, run.code(), run.err());
+    assertTrue(run.err().contains("--report " + inside + ": lies inside MODEL"), run.err());
+    assertEquals(before, TestFiles.tree(teacher));
   }
 
   @Test

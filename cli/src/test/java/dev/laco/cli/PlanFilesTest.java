@@ -55,7 +55,7 @@ class PlanFilesTest {
   }
 
   private void publish(Path file, PlanTensors tensors) throws IOException {
-    try (SideFiles files = new SideFiles(MODEL, folder.resolve("out"))) {
+    try (SideFiles files = new SideFiles(folder.resolve("out"), MODEL)) {
       PlanFiles.add(files, file, false).write(plan, tensors);
       files.publish();
     }
@@ -87,7 +87,9 @@ class PlanFilesTest {
 
   @Test
   void whatAKilledRunLeftIsNotTakenForTheTensorsOfAnOrdinaryPlan() throws IOException {
-    TestFiles.write(folder.resolve(".p.safetensors.partial"), "half a file");
+    TestFiles.write(folder.resolve(".laco-0123456789abcdef.lock"), "p.safetensors");
+    Path left = Files.createDirectory(folder.resolve(".laco-0123456789abcdef.new"));
+    TestFiles.write(left.resolve("p.safetensors"), "half a file");
     publish(folder.resolve("p.json"), NONE);
     assertEquals(List.of("p.json"), TestFiles.names(folder));
     assertEquals(plan.toJsonText(), Files.readString(folder.resolve("p.json")));
@@ -95,12 +97,34 @@ class PlanFilesTest {
 
   @Test
   void aRunThatFailsBeforeTheEndLeavesNeither() throws IOException {
-    try (SideFiles files = new SideFiles(MODEL, null)) {
+    try (SideFiles files = new SideFiles(null, MODEL)) {
       PlanFiles.add(files, folder.resolve("p.json"), false)
           .write(plan, changed("mlp.down_proj.weight"));
-      assertEquals(List.of(".p.json.partial", ".p.safetensors.partial"), TestFiles.names(folder));
+      assertEquals(
+          4,
+          TestFiles.names(folder).stream()
+              .filter(name -> name.matches("\\.laco-[0-9a-f]{16}\\.(lock|new)"))
+              .count());
+      assertEquals(4, TestFiles.names(folder).size());
     }
     assertEquals(List.of(), TestFiles.names(folder));
+  }
+
+  /** Neither run writes into the other's file, and the one that ends last gives the name. */
+  @Test
+  void twoRunsThatWriteOneFileWriteEachItsOwn() throws IOException {
+    Path file = folder.resolve("out.gguf");
+    try (SideFiles one = new SideFiles(null, MODEL);
+        SideFiles other = new SideFiles(null, MODEL)) {
+      Path whole = one.add("OUT.gguf", file).begin();
+      TestFiles.write(whole, "whole");
+      Path half = other.add("OUT.gguf", file).begin();
+      TestFiles.write(half, "half");
+      one.publish();
+      assertEquals("whole", Files.readString(file));
+    }
+    assertEquals("whole", Files.readString(file));
+    assertEquals(List.of("out.gguf"), TestFiles.names(folder));
   }
 
   @Test
@@ -136,7 +160,7 @@ class PlanFilesTest {
 
   @Test
   void thePlanCannotHaveTheNameOfItsTensors() throws IOException {
-    try (SideFiles files = new SideFiles(MODEL, null)) {
+    try (SideFiles files = new SideFiles(null, MODEL)) {
       assertThrows(
           UsageException.class, () -> PlanFiles.add(files, folder.resolve("p.safetensors"), false));
     }

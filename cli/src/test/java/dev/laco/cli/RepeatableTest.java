@@ -1,6 +1,7 @@
 package dev.laco.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
@@ -8,12 +9,17 @@ import dev.laco.TestFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The same command on the same model gives the same bytes. */
 class RepeatableTest {
@@ -88,6 +94,36 @@ class RepeatableTest {
     JsonNode first = Fixtures.read(folder.resolve("first.report.json"));
     JsonNode again = Fixtures.read(folder.resolve("again.report.json"));
     assertEquals(Laco.withoutTimings(first).toString(), Laco.withoutTimings(again).toString());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"", "--dtype f32", "--dtype f16 --max-shard-size 2MB"})
+  void theCommandOfTheModelCardGivesTheSameFiles(String options) throws IOException {
+    Path calibration =
+        TestFiles.write(
+            folder.resolve("samples.txt"), "The king had a garden.\nIt rained all day.\n");
+    Path out = folder.resolve("out");
+    List<Object> command =
+        new ArrayList<>(List.of("prune", Fixtures.STORYTELLER, out, "--target-layers", 14));
+    command.addAll(List.of("--rule", "compensate", "--fit-tokens", 2048, "--samples", 0));
+    command.addAll(List.of("--calibration", calibration));
+    command.addAll(List.of(options.isEmpty() ? new String[0] : options.split(" ")));
+    Laco.run(command.toArray()).succeeded();
+    assertTrue(
+        Fixtures.read(out.resolve("laco_plan.json")).at("/tensors/names").size() > 0,
+        "the plan has new tensors");
+    Matcher card =
+        Pattern.compile("`laco (apply laco_plan\\.json ORIGINAL OUT[^`]*)`")
+            .matcher(Files.readString(out.resolve("README.md")));
+    assertTrue(card.find());
+    Path again = folder.resolve("again");
+    List<Object> apply = new ArrayList<>(List.of(card.group(1).split(" ")));
+    apply.set(1, out.resolve("laco_plan.json"));
+    apply.set(2, Fixtures.STORYTELLER);
+    apply.set(3, again);
+    assertEquals(options.isEmpty(), apply.size() == 4, card.group());
+    Laco.run(apply.toArray()).succeeded();
+    TestFiles.assertSameTree(out, again);
   }
 
   @Test

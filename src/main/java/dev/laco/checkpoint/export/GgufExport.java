@@ -15,7 +15,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
 import java.util.function.Consumer;
-import java.util.stream.IntStream;
 
 /**
  * Writes a model as a GGUF file, with the metadata and the names of llama.cpp's converter: matrices
@@ -62,18 +61,9 @@ public final class GgufExport extends GgufFile {
     this.model = original;
     this.config = config;
     this.type = type;
-    GgufFamily family =
-        config
-            .architecture()
-            .gguf()
-            .orElseThrow(
-                () ->
-                    LlamaCppRules.unsupported(
-                        model.configName(),
-                        "the architecture " + config.architecture().className()));
-    this.rules = new LlamaCppRules(model.configName(), family, config);
+    this.rules = rules(original, config);
     rules.require(warnings);
-    metadata(family);
+    metadata(rules.family());
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize());
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);
     for (GgufWeight weight : GgufNames.all(config)) {
@@ -81,6 +71,15 @@ public final class GgufExport extends GgufFile {
       inMxfp4 += stays ? 1 : 0;
       writer.tensor(tensors.tensor(weight, stays ? GgufType.MXFP4 : type));
     }
+  }
+
+  /**
+   * Refuses a checkpoint whose tokenizer is broken, so that no file can be made of it.
+   *
+   * @throws BadInputException naming what is wrong
+   */
+  public static void requireTokenizer(Checkpoint model) {
+    GgufVocabulary.of(model, warning -> {});
   }
 
   /** Whether the values are those of weights that the checkpoint has in MXFP4. */
@@ -155,7 +154,7 @@ public final class GgufExport extends GgufFile {
     }
     RopeParameters rotation = rules.rotation();
     if (rotation != null) {
-      rotary(family, prefix, rotation);
+      rotary(prefix, rotation);
     }
   }
 
@@ -181,7 +180,7 @@ public final class GgufExport extends GgufFile {
     };
   }
 
-  private void rotary(GgufFamily family, String prefix, RopeParameters rope) {
+  private void rotary(String prefix, RopeParameters rope) {
     writer.real(prefix + "rope.freq_base", rope.theta());
     Double ofWindows = rules.windowTheta();
     if (ofWindows != null) {
@@ -190,19 +189,13 @@ public final class GgufExport extends GgufFile {
     writer.number(prefix + "rope.dimension_count", rope.rotated(config.headDim()));
     switch (rope.scaling()) {
       case RopeParameters.Default none -> {}
-      case RopeParameters.Llama3 factors ->
-          factors(GgufNames.ROPE_FACTORS, llama3(rope.theta(), factors));
+      case RopeParameters.Llama3 llama3 ->
+          factors(GgufNames.ROPE_FACTORS, llama3.factors(rope.theta(), config.headDim()));
       case RopeParameters.Linear linear -> {
         writer.string(prefix + "rope.scaling.type", "linear");
         writer.real(prefix + "rope.scaling.factor", linear.factor());
       }
       case RopeParameters.Yarn yarn -> {
-        if (yarn.betaFast() != 32
-            || yarn.betaSlow() != 1
-            || (!yarn.truncate() && !family.hasRoundedYarn())
-            || Math.abs(yarn.attentionFactor() - 0.1 * Math.log(yarn.factor()) - 1) > 1e-6) {
-          throw rules.unsupported("YaRN with other factors than its own");
-        }
         writer.string(prefix + "rope.scaling.type", "yarn");
         writer.real(prefix + "rope.scaling.factor", yarn.factor());
         writer.number(prefix + "rope.scaling.original_context_length", yarn.originalPositions());
@@ -210,11 +203,8 @@ public final class GgufExport extends GgufFile {
         writer.real(prefix + "rope.scaling.yarn_beta_slow", yarn.betaSlow());
       }
       case RopeParameters.Dynamic dynamic ->
-          throw rules.unsupported("dynamic scaling of the context");
+          throw new IllegalArgumentException(dynamic + " is not written");
       case RopeParameters.LongRope longRope -> {
-        if (!family.hasLongRope()) {
-          throw rules.unsupported("LongRoPE in a file of this architecture");
-        }
         writer.number(
             prefix + "rope.scaling.original_context_length", longRope.originalPositions());
         writer.real(prefix + "rope.scaling.attn_factor", longRope.attentionFactor());
@@ -222,24 +212,6 @@ public final class GgufExport extends GgufFile {
         factors(GgufNames.SHORT_FACTORS, longRope.shortFactors());
       }
     }
-  }
-
-  /** Llama 3's scaling, as one factor for each frequency. */
-  private List<Double> llama3(double theta, RopeParameters.Llama3 scaling) {
-    int width = config.headDim();
-    return IntStream.range(0, width / 2)
-        .mapToObj(
-            i -> {
-              double wavelength = 2 * Math.PI * Math.pow(theta, 2.0 * i / width);
-              double smooth =
-                  Math.clamp(
-                      (scaling.originalPositions() / wavelength - scaling.lowFreqFactor())
-                          / (scaling.highFreqFactor() - scaling.lowFreqFactor()),
-                      0.0,
-                      1.0);
-              return 1 / ((1 - smooth) / scaling.factor() + smooth);
-            })
-        .toList();
   }
 
   private void factors(String name, List<Double> factors) {

@@ -1,7 +1,12 @@
 package dev.laco.checkpoint.export;
 
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.gguf.GgufHeader;
+import dev.laco.model.Architecture;
+import dev.laco.model.GgufFamily;
+import dev.laco.model.ModelConfig;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.function.LongConsumer;
 
 /** A GGUF file that is prepared and not yet written. */
@@ -15,6 +20,56 @@ public abstract sealed class GgufFile permits GgufExport, GgufPatch {
   GgufFile(Checkpoint source, GgufWriter writer) {
     this.source = source;
     this.writer = writer;
+  }
+
+  /**
+   * Refuses what cannot be made of a checkpoint as a GGUF file.
+   *
+   * @param made the config of what is made
+   * @throws dev.laco.BadInputException if llama.cpp does not compute such a model
+   */
+  public static void require(Checkpoint original, ModelConfig made) {
+    rules(original, made).require(warning -> {});
+  }
+
+  /**
+   * Refuses a checkpoint of which no GGUF file can be made, whichever of its layers are removed, as
+   * far as its layers do not matter.
+   *
+   * @throws dev.laco.BadInputException if llama.cpp does not compute such models
+   */
+  public static void requireOfAnyLayers(Checkpoint original) {
+    rules(original, original.config()).requireOfAnyLayers();
+  }
+
+  /**
+   * What llama.cpp computes for a file of what is made of a checkpoint.
+   *
+   * @param made the config of what is made
+   * @throws dev.laco.BadInputException if llama.cpp does not know the architecture, or if what is
+   *     made of a GGUF file would be of another architecture than that file
+   */
+  static LlamaCppRules rules(Checkpoint original, ModelConfig made) {
+    String model = original.configName();
+    Architecture architecture = made.architecture();
+    GgufFamily family =
+        architecture
+            .gguf()
+            .orElseThrow(
+                () ->
+                    LlamaCppRules.unsupported(
+                        model, "the architecture " + architecture.className()));
+    GgufHeader header = original.gguf();
+    if (header != null) {
+      String name = header.metadata().string("general.architecture").orElseThrow();
+      if (!family.name().equals(name)) {
+        throw LlamaCppRules.unsupported(
+            model,
+            String.format(
+                Locale.ROOT, "a file of %s with %d layers", name, made.numHiddenLayers()));
+      }
+    }
+    return new LlamaCppRules(model, family, made);
   }
 
   /** The element types of its tensors for people. */

@@ -8,7 +8,6 @@ import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufTensor;
 import dev.laco.checkpoint.gguf.GgufType;
-import dev.laco.model.GgufFamily;
 import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
 import dev.laco.model.GgufWeight.Rows;
@@ -72,15 +71,9 @@ public final class GgufPatch extends GgufFile {
     this.bases = List.copyOf(bases);
     this.config = config;
     this.weights = weights;
-    String name = header.metadata().string("general.architecture").orElseThrow();
-    GgufFamily family = config.architecture().gguf().orElseThrow();
-    if (!family.name().equals(name)) {
-      throw LlamaCppRules.unsupported(
-          original.configName(), "a file of " + name + " with " + bases.size() + " layers");
-    }
-    this.rules = new LlamaCppRules(original.configName(), family, config);
+    this.rules = rules(original, config);
     rules.require(warnings);
-    metadata(name + ".");
+    metadata(rules.family().name() + ".");
     tensors(type);
   }
 

@@ -75,7 +75,7 @@ final class GgufVocabulary {
   /**
    * Reads a checkpoint's tokenizer.
    *
-   * @param warnings is told why the file will have none
+   * @param warnings is told why the file will have none, or not all of its tokens
    * @throws BadInputException if the tokenizer is broken
    */
   static GgufVocabulary of(Checkpoint model, Consumer<String> warnings) {
@@ -103,7 +103,30 @@ final class GgufVocabulary {
               unknown));
       vocabulary.tokens.clear();
     }
+    vocabulary.leaveOutFrom(model.config().vocabSize(), warnings);
     return vocabulary;
+  }
+
+  /**
+   * Leaves out the tokens for which the embedding has no rows: llama.cpp opens no file that has
+   * more tokens than rows.
+   */
+  private void leaveOutFrom(int rows, Consumer<String> warnings) {
+    Map<Integer, String> without = tokens.tailMap(rows);
+    if (!without.isEmpty()) {
+      Map.Entry<Integer, String> first = without.entrySet().iterator().next();
+      warnings.accept(
+          String.format(
+              Locale.ROOT,
+              "%s: tokens without a row in the embedding, which has %d: %d, of which the first is '%s' (%d); the GGUF"
+                  + " file will be without them",
+              file,
+              rows,
+              without.size(),
+              Legible.excerpt(first.getValue()),
+              first.getKey()));
+      without.clear();
+    }
   }
 
   private byte @Nullable [] bytes() {
@@ -258,7 +281,7 @@ final class GgufVocabulary {
     }
     List<String> names = new ArrayList<>();
     List<Integer> kinds = new ArrayList<>();
-    for (int id = 0; id < Math.max(size, tokens.lastKey() + 1); id++) {
+    for (int id = 0; id < size; id++) {
       String token = tokens.get(id);
       names.add(token == null ? "[PAD" + id + "]" : token);
       kinds.add(token == null ? UNUSED : kind(id, token));

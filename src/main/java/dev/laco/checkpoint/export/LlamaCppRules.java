@@ -75,11 +75,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
    * @throws BadInputException naming what differs
    */
   void require(Consumer<String> warnings) {
-    if (config.hiddenAct() != family.activation()) {
-      throw unsupported("the activation " + config.hiddenAct().configName());
-    }
-    requireTensors();
-    requireBiases();
+    requireOfAnyLayers();
     String otherwise = family.whyNot(config, window());
     if (otherwise != null) {
       throw unsupported(otherwise);
@@ -93,6 +89,9 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
               window()));
     }
     RopeParameters rotation = rotation();
+    if (rotation != null) {
+      requireScaling(rotation.scaling());
+    }
     if (rotation != null && rotation.scaling() instanceof RopeParameters.LongRope) {
       warnings.accept(
           model
@@ -133,6 +132,19 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
   }
 
   /**
+   * Refuses a model that llama.cpp would compute otherwise whichever of its layers were removed.
+   *
+   * @throws BadInputException naming what differs
+   */
+  void requireOfAnyLayers() {
+    if (config.hiddenAct() != family.activation()) {
+      throw unsupported("the activation " + config.hiddenAct().configName());
+    }
+    requireTensors();
+    requireBiases();
+  }
+
+  /**
    * Tensors have the shapes that llama.cpp expects, and the head is where llama.cpp looks for it.
    */
   private void requireTensors() {
@@ -161,6 +173,26 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     boolean all = config.queryKeyValueBias() && config.outputBias() && feedForward;
     if (family.biases() == GgufFamily.Biases.REQUIRED && !all) {
       throw unsupported("a projection without bias, in a file of this architecture,");
+    }
+  }
+
+  private void requireScaling(RopeParameters.Scaling scaling) {
+    switch (scaling) {
+      case RopeParameters.Yarn yarn -> {
+        if (yarn.betaFast() != 32
+            || yarn.betaSlow() != 1
+            || (!yarn.truncate() && !family.hasRoundedYarn())
+            || Math.abs(yarn.attentionFactor() - 0.1 * Math.log(yarn.factor()) - 1) > ROUNDING) {
+          throw unsupported("YaRN with other factors than its own");
+        }
+      }
+      case RopeParameters.Dynamic _ -> throw unsupported("dynamic scaling of the context");
+      case RopeParameters.LongRope _ -> {
+        if (!family.hasLongRope()) {
+          throw unsupported("LongRoPE in a file of this architecture");
+        }
+      }
+      case RopeParameters.Default _, RopeParameters.Linear _, RopeParameters.Llama3 _ -> {}
     }
   }
 

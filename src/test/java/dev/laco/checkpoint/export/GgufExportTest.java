@@ -27,6 +27,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -214,6 +215,37 @@ class GgufExportTest {
         expected.integers("tokenizer.ggml.token_type"),
         found.integers("tokenizer.ggml.token_type"));
     assertEquals("gpt2", found.string("tokenizer.ggml.model").orElseThrow());
+  }
+
+  /** llama.cpp opens no file with more tokens than the embedding has rows. */
+  @Test
+  void tokensWithoutARowInTheEmbeddingAreLeftOutAndToldOf() throws IOException {
+    Path model = Files.createDirectory(folder.resolve("model"));
+    try (Stream<Path> files = Files.list(Fixtures.STORYTELLER)) {
+      for (Path file : files.toList()) {
+        Files.copy(file, model.resolve(file.getFileName().toString()));
+      }
+    }
+    int rows = Fixtures.read(model.resolve("config.json")).get("vocab_size").intValue();
+    TestCheckpoints.edit(
+        model.resolve("tokenizer.json"),
+        text ->
+            text.replaceFirst(
+                "\"added_tokens\": \\[",
+                String.format(
+                    Locale.ROOT,
+                    "$0 {\"id\": %d, \"content\": \"<image>\", \"special\": true},"
+                        + " {\"id\": %d, \"content\": \"<audio>\", \"special\": true},",
+                    rows,
+                    rows + 1)));
+    List<String> warnings = new ArrayList<>();
+    GgufMetadata written = Gguf.read(export(model, GgufType.BF16, warnings)).header.metadata();
+    assertEquals(rows, written.strings("tokenizer.ggml.tokens").size());
+    assertEquals(rows, written.integers("tokenizer.ggml.token_type").size());
+    assertEquals(1, warnings.size(), warnings::toString);
+    assertTrue(
+        warnings.getFirst().contains("2, of which the first is '<image>' (" + rows + ")"),
+        warnings::toString);
   }
 
   /** What was written is read as the model that was written. */

@@ -1,0 +1,50 @@
+package dev.laco.apply;
+
+import java.nio.file.Path;
+
+/**
+ * A file that appears under its name in one step, complete, in the place of the file that is there.
+ * Until then it lies in a {@link StagedDirectory} of its own beside that place: no two runs write
+ * the same bytes, and what a run leaves that is killed is removed by the next run that writes
+ * there.
+ */
+public final class StagedFile implements AutoCloseable {
+  private final StagedDirectory folder;
+  private final String name;
+
+  private StagedFile(StagedDirectory folder, String name) {
+    this.folder = folder;
+    this.name = name;
+  }
+
+  /**
+   * Begins a file, and makes the folders above it that are missing.
+   *
+   * @param target the real path that the file will have
+   * @throws dev.laco.ResourceException if its folder cannot be written
+   */
+  public static StagedFile create(Path target) {
+    return new StagedFile(
+        StagedDirectory.create(target, true, warning -> {}), target.getFileName().toString());
+  }
+
+  /** The path to write the file to, where none is. */
+  public Path path() {
+    return folder.path().resolve(name);
+  }
+
+  /**
+   * Gives the file its name.
+   *
+   * @throws dev.laco.ResourceException if the file system does not rename it
+   */
+  public void commit() {
+    folder.commitFile(name, (target, there) -> {});
+  }
+
+  /** Removes what was written, unless {@link #commit} has ended. */
+  @Override
+  public void close() {
+    folder.close();
+  }
+}
