@@ -121,8 +121,7 @@ final class CompanionFiles {
       List<Path> homes = homes(model.directory().toRealPath());
       for (Path file : named) {
         boolean card = isCalled(file, ModelCard.FILE);
-        Path name =
-            card ? Path.of(ModelCard.ORIGINAL) : model.directory().relativize(file);
+        Path name = card ? Path.of(ModelCard.ORIGINAL) : model.directory().relativize(file);
         // Where the card of an original is kept, README.md is the card of a pruned model.
         if ((card && pruned) || Files.isDirectory(file)) {
           continue;
