@@ -210,6 +210,8 @@ class GgufTest {
             given,
             "--rule",
             "drop",
+            "--calibration",
+            Fixtures.tokens(texts, fixture, "calib"),
             "--eval-tokens",
             Fixtures.tokens(texts, fixture, "eval"));
     assertEquals(3, run.code(), run.err());
