@@ -15,6 +15,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.nio.channels.FileChannel;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
@@ -24,6 +25,7 @@ import java.nio.file.StandardOpenOption;
  * too. Therefore the C library opens the file, and each use has a channel of its own.
  */
 final class InputDescriptor implements AutoCloseable {
+  private static final Path OPEN_FILES = Path.of("/proc/self/fd");
   private static final int O_RDONLY = 0;
   private static final int O_CLOEXEC = 0x80000;
   private static final int SEEK_END = 2;
@@ -46,10 +48,13 @@ final class InputDescriptor implements AutoCloseable {
   private final MemorySegment posixFadvise = CLibrary.function("posix_fadvise");
   private final MemorySegment close = CLibrary.function("close");
 
+  private final Path path;
+
   /** Negative when closed, since the system gives the number of a closed file to another file. */
   private volatile int descriptor;
 
-  private InputDescriptor(int descriptor) {
+  private InputDescriptor(Path path, int descriptor) {
+    this.path = path;
     this.descriptor = descriptor;
   }
 
@@ -69,7 +74,7 @@ final class InputDescriptor implements AutoCloseable {
       if (descriptor < 0) {
         throw InputFile.unreadable(path, new IOException(Errno.message(Errno.of(errno))));
       }
-      return new InputDescriptor(descriptor);
+      return new InputDescriptor(path, descriptor);
     }
   }
 
@@ -79,9 +84,13 @@ final class InputDescriptor implements AutoCloseable {
     return Downcalls.call(() -> (long) LSEEK.invokeExact(lseek, open, 0L, SEEK_END));
   }
 
-  /** A channel of this very file, even where another file has its path by now. */
+  /**
+   * A channel of this very file, even where another file has its path by now; where no {@code
+   * /proc} is mounted, a channel of the file that has the path.
+   */
   FileChannel channel() throws IOException {
-    return FileChannel.open(Path.of("/proc/self/fd/" + descriptor), StandardOpenOption.READ);
+    Path open = OPEN_FILES.resolve(Integer.toString(descriptor));
+    return FileChannel.open(Files.exists(OPEN_FILES) ? open : path, StandardOpenOption.READ);
   }
 
   /** Asks the page cache to forget a part of the file, in whole pages. */
