@@ -190,23 +190,16 @@ final class SideFiles implements AutoCloseable {
    */
   static Path beside(Path out, String ending) {
     Path named = out.normalize();
-    // "." and ".." have no name of their own, and what A/.. is depends on where a link A leads.
-    if (named.toString().isEmpty() || named.endsWith("..") || parents(named) < parents(out)) {
-      try {
-        named = OutputFiles.realPath(out);
-      } catch (IOException e) {
-        throw OutputFiles.cannotWrite(out, e);
+    try {
+      Path real = OutputFiles.realPath(out);
+      // "." and ".." have no name of their own, and what A/.. is depends on where a link A leads.
+      boolean hasName = !named.toString().isEmpty() && !named.endsWith("..");
+      if (!hasName || !OutputFiles.realPath(named).equals(real)) {
+        named = real;
       }
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(out, e);
     }
     return named.resolveSibling(named.getFileName() + ending);
-  }
-
-  /** How often a path goes to the folder around one. */
-  private static int parents(Path path) {
-    int count = 0;
-    for (Path name : path) {
-      count += name.toString().equals("..") ? 1 : 0;
-    }
-    return count;
   }
 }

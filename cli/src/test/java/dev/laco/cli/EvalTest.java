@@ -383,7 +383,8 @@ class EvalTest {
     Path tokens = Fixtures.tokens(folder, "llama_untied_gqa", "eval");
     Object[] eval = {"eval", Fixtures.model("llama_untied_gqa"), "--tokens", tokens, "--quiet"};
     refused("is no dump of laco's", eval, "--dump", weights);
-    refused("lies inside the model of --against", eval, "--against", other, "--dump", weights);
+    Path page = other.resolve("page.html");
+    refused("lies inside the model of --against", eval, "--against", other, "--html", page);
     assertArrayEquals(before, Files.readAllBytes(weights));
     Path dump = folder.resolve("dump.safetensors");
     for (int run = 0; run < 2; run++) {

@@ -93,7 +93,9 @@ class HealTest {
     Path inside = teacher.resolve("report.json");
     ProgramRun run = heal(healed, "--teacher", teacher, "--heal-tokens", 64, "--report", inside);
     assertEquals(2, run.code(), run.err());
-    assertTrue(run.err().contains("--report " + inside + ": lies inside MODEL"), run.err());
+    assertTrue(
+        run.err().contains("--report " + inside + ": lies inside the model of --teacher"),
+        run.err());
     assertEquals(before, TestFiles.tree(teacher));
   }
 
