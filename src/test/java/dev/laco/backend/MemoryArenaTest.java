@@ -18,7 +18,7 @@ final class MemoryArenaTest {
   @Test
   void memoryIsAlignedAndHoldsZeros() {
     try (MemoryArena arena = new MemoryArena()) {
-      for (long bytes : new long[] {1, 100, (256 << 10) - 1, 256 << 10, (256 << 10) + 1, BLOCK}) {
+      for (long bytes : new long[] {1, 100, (4 << 20) - 1, 4 << 20, (4 << 20) + 1, BLOCK}) {
         MemorySegment memory = arena.allocate(bytes, 64);
         assertEquals(0, memory.address() % 64);
         assertEquals(bytes, memory.byteSize());
