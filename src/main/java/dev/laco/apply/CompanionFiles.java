@@ -5,6 +5,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.HubCache;
 import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -195,13 +196,7 @@ final class CompanionFiles {
 
   /** The real paths of the folders whose files belong to the model. */
   private static List<Path> homes(Path model) {
-    Path snapshots = model.getParent();
-    if (snapshots != null && snapshots.endsWith("snapshots")) {
-      Path entry = snapshots.getParent();
-      if (entry != null && String.valueOf(entry.getFileName()).startsWith("models--")) {
-        return List.of(model, entry.resolve("blobs"));
-      }
-    }
-    return List.of(model);
+    Path repository = HubCache.repository(model);
+    return repository == null ? List.of(model) : List.of(model, repository.resolve("blobs"));
   }
 }

@@ -156,11 +156,10 @@ public interface ForwardOps extends DeviceMemory {
       Tensor newKey, Tensor newValue, TokenBatch batch, Tensor key, Tensor value) {
     OpChecks.appendKeyValues(newKey, newValue, batch, key, value);
     PackedSequences sequences = batch.sequences();
-    int[] rows = sequences.keyRows();
     for (int s = 0; s < sequences.sequences(); s++) {
       int from = sequences.offsets()[s];
       int to = sequences.offsets()[s + 1];
-      int row = rows[from];
+      int row = sequences.firstKeyRow(s);
       copy(newKey.slice(from, to), key.slice(row, row + to - from));
       copy(newValue.slice(from, to), value.slice(row, row + to - from));
     }

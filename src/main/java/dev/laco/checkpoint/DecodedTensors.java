@@ -20,8 +20,6 @@ import org.jspecify.annotations.Nullable;
  * {@link #get} to {@link #giveUp}.
  */
 final class DecodedTensors {
-  private static final long PAGE = 4096;
-
   private final Map<String, MemorySegment> places = new HashMap<>();
   private final Set<String> present = new HashSet<>();
 
@@ -63,7 +61,8 @@ final class DecodedTensors {
 
   /** Whole pages, so that none belongs to two weights. */
   private static long place(TensorInfo tensor) {
-    return Math.multiplyExact(Math.ceilDiv(tensor.weightBytes(), PAGE), PAGE);
+    return Math.multiplyExact(
+        Math.ceilDiv(tensor.weightBytes(), MappedPages.PAGE), MappedPages.PAGE);
   }
 
   private static MemorySegment reserve(Path path, long size, Arena arena) {

@@ -18,7 +18,7 @@ import org.jspecify.annotations.Nullable;
 public final class HubCache {
   private static final Pattern ID =
       Pattern.compile("([A-Za-z0-9][\\w.-]{0,95})/([A-Za-z0-9][\\w.-]{0,95})");
-  private static final Pattern REPOSITORY = Pattern.compile(".*/models--(?:[^/]+?--)?([^/]+)/?");
+  private static final String REPOSITORY = "models--";
   private static final Pattern REVISION = Pattern.compile("[0-9A-Za-z]{1,64}");
 
   private static final int MAX_REFERENCE_BYTES = 256;
@@ -43,7 +43,8 @@ public final class HubCache {
     Path cache = location(environment);
     Path snapshot =
         snapshot(
-            cache.resolve(String.format(Locale.ROOT, "models--%s--%s", id.group(1), id.group(2))));
+            cache.resolve(
+                String.format(Locale.ROOT, "%s%s--%s", REPOSITORY, id.group(1), id.group(2))));
     if (snapshot == null) {
       throw new BadInputException(
           String.format(
@@ -65,14 +66,31 @@ public final class HubCache {
    */
   public static String name(Path model) {
     Path own = model.toAbsolutePath().normalize();
-    Path snapshots = own.getParent();
-    if (snapshots != null && snapshots.endsWith("snapshots")) {
-      Matcher repository = REPOSITORY.matcher(String.valueOf(snapshots.resolveSibling("")));
-      if (repository.matches()) {
-        return repository.group(1);
-      }
+    Path repository = repository(own);
+    if (repository != null) {
+      // ORG--NAME, or NAME alone; a name may have dashes, too.
+      String id = repository.getFileName().toString().substring(REPOSITORY.length());
+      int name = id.indexOf("--", 1);
+      return name < 0 ? id : id.substring(name + 2);
     }
     return String.valueOf(own.getFileName() == null ? own : own.getFileName());
+  }
+
+  /**
+   * The folder of the repository that a snapshot belongs to, which has {@code blobs}, the files of
+   * all its snapshots; null for a folder that is no snapshot.
+   *
+   * @param snapshot the path of a folder, of which only the names are looked at
+   */
+  public static @Nullable Path repository(Path snapshot) {
+    Path snapshots = snapshot.getParent();
+    Path repository =
+        snapshots != null && snapshots.endsWith("snapshots") ? snapshots.getParent() : null;
+    return repository != null
+            && String.valueOf(repository.getFileName()).startsWith(REPOSITORY)
+            && !repository.endsWith(REPOSITORY)
+        ? repository
+        : null;
   }
 
   private static Path location(Map<String, String> environment) {

@@ -105,12 +105,17 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past, int[] key
     return targets;
   }
 
+  /** The row of the keys of the first token of sequence {@code s}; others follow. */
+  public int firstKeyRow(int s) {
+    return keyOffsets[s] + past[s];
+  }
+
   /** {@code [T]}: the row of the keys of each token. */
   public int[] keyRows() {
     int[] rows = new int[tokens.length];
     for (int s = 0; s < past.length; s++) {
       for (int t = offsets[s]; t < offsets[s + 1]; t++) {
-        rows[t] = keyOffsets[s] + past[s] + t - offsets[s];
+        rows[t] = firstKeyRow(s) + t - offsets[s];
       }
     }
     return rows;

@@ -57,11 +57,11 @@ final class GgufVocabulary {
   private final Checkpoint model;
   private final String file;
   private final JsonNode tokenizerConfig;
+  private final byte @Nullable [] json;
   private final Map<String, JsonNode> parts = new HashMap<>();
   private final TreeMap<Integer, String> tokens = new TreeMap<>();
   private final Map<Integer, Integer> types = new HashMap<>();
   private final List<String> merges = new ArrayList<>();
-  private byte @Nullable [] json;
 
   private GgufVocabulary(Checkpoint model) {
     this.model = model;
@@ -70,6 +70,7 @@ final class GgufVocabulary {
             ? model.directory().resolve("tokenizer.json").toString()
             : model.directory().toString();
     this.tokenizerConfig = tokenizerConfig(model, file);
+    this.json = json(model);
   }
 
   /**
@@ -80,13 +81,11 @@ final class GgufVocabulary {
    */
   static GgufVocabulary of(Checkpoint model, Consumer<String> warnings) {
     GgufVocabulary vocabulary = new GgufVocabulary(model);
-    byte[] json = vocabulary.bytes();
-    vocabulary.json = json;
-    if (json == null) {
+    if (vocabulary.json == null) {
       warnings.accept(vocabulary.file + ": is not there; the GGUF file will have no tokenizer");
       return vocabulary;
     }
-    try (JsonParser parser = JSON.createParser(json)) {
+    try (JsonParser parser = JSON.createParser(vocabulary.json)) {
       vocabulary.read(parser);
     } catch (JacksonException e) {
       throw InputJson.error(vocabulary.file, e);
@@ -129,7 +128,7 @@ final class GgufVocabulary {
     }
   }
 
-  private byte @Nullable [] bytes() {
+  private static byte @Nullable [] json(Checkpoint model) {
     Supplier<String> made = model.madeFiles().get("tokenizer.json");
     if (made != null) {
       return made.get().getBytes(StandardCharsets.UTF_8);
