@@ -57,6 +57,18 @@ class ReportTest {
     assertFalse(schema().validate(((ObjectNode) report).put("secret", 1)).isEmpty());
   }
 
+  /** A fit on 32,768 tokens trains the norms on an eighth as many behind them. */
+  @Test
+  void aReportOfTrainedNormsIsInTheSchema() throws IOException {
+    Path text = Fixtures.randomTokens(folder.resolve("text.json"), 0, 310, 120);
+    List<Object> arguments = new ArrayList<>(List.of(folder.resolve("out"), "--target-layers", 2));
+    arguments.addAll(List.of("--rule", "reconstruct", "--fit-text", text, "--fit-tokens", 32_768));
+    arguments.addAll(List.of("--eval-tokens", Fixtures.tokens(folder, FIXTURE, "eval")));
+    JsonNode report = prune(arguments.toArray());
+    assertTrue(report.at("/fit/norms/tokens").isIntegralNumber(), report::toString);
+    assertEquals(Set.of(), schema().validate(report));
+  }
+
   /** Weights that became infinite in 16 bits predict nothing that could be measured. */
   @Test
   void aReportOfATrainingThatWentWrongIsInTheSchema() throws IOException {
