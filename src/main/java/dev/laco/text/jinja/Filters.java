@@ -28,8 +28,13 @@ final class Filters {
       Pattern.compile("[^-\\s({\\[<]+", Pattern.UNICODE_CHARACTER_CLASS);
 
   private static final Pattern UNDERSCORE = Pattern.compile("(?<=\\d)_(?=\\d)");
+
+  /** Without backtracking, which would take the square of the time of a long text. */
   private static final Pattern DECIMAL =
-      Pattern.compile("[+-]?(?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?");
+      Pattern.compile("[+-]?(?:\\d++(?:\\.\\d*+)?|\\.\\d++)(?:[eE][+-]?\\d++)?");
+
+  /** Most attributes that elements are sorted by. */
+  private static final int MOST_ATTRIBUTES = 100;
 
   /** Prefixes of numbers of a base. */
   private static final Map<Integer, String> PREFIXES = Map.of(2, "0b", 8, "0o", 16, "0x");
@@ -246,7 +251,6 @@ final class Filters {
   }
 
   private static Object join(Object value, Arguments given) {
-    given.of("d", "attribute");
     Object attribute = given.find(1, "attribute");
     List<String> parts =
         Values.elements(value).stream()
@@ -274,6 +278,9 @@ final class Filters {
         attribute instanceof String names
             ? new ArrayList<>(Methods.pieces(names, ",", Integer.MAX_VALUE))
             : List.of(attribute);
+    if (attributes.size() > MOST_ATTRIBUTES) {
+      throw TemplateException.of("sort is by at most %d attributes", MOST_ATTRIBUTES);
+    }
     return sorted(
         Values.elements(value),
         each -> attributes.stream().map(name -> key(each, name, caseMatters)).toList(),
@@ -295,10 +302,13 @@ final class Filters {
 
   private static Object sorted(
       List<Object> elements, Function<Object, Object> key, boolean reverse) {
-    Comparator<Object> order = Comparator.comparing(key, Values::compare);
-    List<Object> sorted = new ArrayList<>(elements);
-    sorted.sort(reverse ? order.reversed() : order);
-    return sorted;
+    record Keyed(Object key, Object element) {}
+    Comparator<Keyed> order = Comparator.comparing(Keyed::key, Values::compare);
+    return elements.stream()
+        .map(element -> new Keyed(key.apply(element), element))
+        .sorted(reverse ? order.reversed() : order)
+        .map(Keyed::element)
+        .collect(Collectors.toCollection(ArrayList::new));
   }
 
   private static Object unique(Object value, Arguments given) {

@@ -2,6 +2,7 @@ package dev.laco.text.jinja;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -139,12 +140,23 @@ class TemplateTest {
         "{% for i in range(900) %}{{ s * 3000 }}{% endfor %}",
         "{% set n = namespace() %}{% set n.me = n %}{{ {n: 1} }}",
         "{% macro f(i) %}{% if i %}{{ f(i - 1) }}{{ f(i - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
-        "{% for a in range(900000) %}{% for b in range(900) %}{% endfor %}{% endfor %}"
+        "{% for a in range(900000) %}{% for b in range(900) %}{% endfor %}{% endfor %}",
+        "{{ [1, 2] | sort(attribute='a,' * 1000000) }}"
       })
   void noTemplateTakesTooMuch(String template) {
     Template parsed = Template.parse(template);
     Map<String, JsonNode> variables = Map.of("s", RECORDED.path("variables").path("s"));
     assertThrows(TemplateException.class, () -> parsed.render(variables, Duration.ofMillis(500)));
+  }
+
+  /** The time of a filter is not measured while it runs, so that it must not be the square. */
+  @Test
+  void aLongTextIsNoNumberAtOnce() {
+    String rendered =
+        assertTimeoutPreemptively(
+            Duration.ofSeconds(20),
+            () -> render("{{ ('1' * 1000000 ~ 'x') | float }} {{ ('1' * 1000000 ~ 'x') | int }}"));
+    assertEquals("0.0 0", rendered);
   }
 
   /** Texts that look like templates give a text or an error of this room, and nothing else. */
