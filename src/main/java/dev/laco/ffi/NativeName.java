@@ -16,7 +16,8 @@ public final class NativeName {
 
   /** The name of a file that a user or a property gave as text, in the encoding of file names. */
   public static MemorySegment of(String name, Arena arena) {
-    return arena.allocateFrom(name, Charset.forName(System.getProperty("sun.jnu.encoding")));
+    byte[] bytes = name.getBytes(Charset.forName(System.getProperty("sun.jnu.encoding")));
+    return terminated(bytes, bytes.length, arena);
   }
 
   /**
@@ -37,6 +38,10 @@ public final class NativeName {
     byte[] name = bytes.toByteArray();
     // The URI of a folder ends with a slash, by which the C library would follow a link.
     int length = name.length > 1 && name[name.length - 1] == '/' ? name.length - 1 : name.length;
+    return terminated(name, length, arena);
+  }
+
+  private static MemorySegment terminated(byte[] name, int length, Arena arena) {
     MemorySegment segment = arena.allocate(length + 1L);
     MemorySegment.copy(name, 0, segment, ValueLayout.JAVA_BYTE, 0, length);
     return segment;
