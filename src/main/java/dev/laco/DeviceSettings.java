@@ -27,7 +27,7 @@ public record DeviceSettings(
    */
   public static final int MOST_THREADS = 1024;
 
-  /** The first GPU if it can be used, else the processor; memory that is free. */
+  /** The first GPU that can be used, else the processor; memory that is free. */
   public static final DeviceSettings AUTO =
       new DeviceSettings("auto", Compute.AUTO, null, CudaBinding.FFM, null, null);
 

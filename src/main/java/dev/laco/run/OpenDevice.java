@@ -120,7 +120,7 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings, 
         return new OpenDevice(gpu, "auto: " + (ordinal == 0 ? "the first GPU" : reason));
       } catch (ResourceException e) {
         if (ordinal == 0) {
-          reason = e instanceof NoCudaException none ? none.reason() : e.template();
+          reason = e instanceof NoCudaException none ? none.reason() : e.getMessage();
           devices = CudaBackend.devices(settings.cudaBinding());
         }
       }

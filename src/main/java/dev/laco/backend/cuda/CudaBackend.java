@@ -225,7 +225,7 @@ public final class CudaBackend implements Backend {
   public static int devices(CudaBinding binding) {
     try {
       return CudaProbe.driver(binding).deviceCount();
-    } catch (NoCudaException e) {
+    } catch (ResourceException e) {
       return 0;
     }
   }

@@ -84,6 +84,14 @@ class CudaChoiceTest {
     assertCannot("no NVIDIA driver", ".*/nowhere/libcuda\\.so\\.1.*; install the NVIDIA driver");
   }
 
+  /** A library that is no driver has none of its functions. */
+  @Test
+  void autoTakesTheProcessorWhereTheDriverLacksAFunction() {
+    set("laco.native.cuda", "libm.so.6");
+    String taken = eval("auto");
+    assertTrue(taken.matches("cpu \\(.*\\), f32 products; auto: .*libm\\.so\\.6.*"), taken);
+  }
+
   @Test
   void withAnOldDriver() {
     EmulatedDevice.driverVersion(11_080);
