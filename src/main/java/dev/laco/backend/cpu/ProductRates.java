@@ -74,6 +74,7 @@ record ProductRates(double f32, double bf16) {
   private static ProductRates measure(CpuTier tier, Sizes sizes) {
     CpuLibraries libraries = CpuLibraries.get();
     CpuKernels kernels = new CpuKernels(libraries.kernels(), tier);
+    int threadsBefore = kernels.threads();
     kernels.setThreads(1);
     try (MemoryArena memory = new MemoryArena();
         CpuProducts f32 = new CpuProducts(libraries.oneDnn(), kernels, DType.F32, tier, 1);
@@ -82,6 +83,8 @@ record ProductRates(double f32, double bf16) {
       double[] up = Product.of(sizes.hidden, sizes.intermediate, memory).rates(ways);
       double[] down = Product.of(sizes.intermediate, sizes.hidden, memory).rates(ways);
       return new ProductRates(mean(up[0], down[0]), hasBf16() ? mean(up[1], down[1]) : 0);
+    } finally {
+      kernels.setThreads(threadsBefore);
     }
   }
 

@@ -67,11 +67,13 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
 
   private static TierRates measure() {
     List<CpuTier> tiers = CpuTier.supported();
+    CpuKernels openMp = new CpuKernels(CpuLibraries.get().kernels(), CpuTier.PORTABLE);
+    int threadsBefore = openMp.threads();
+    openMp.setThreads(1);
     try (Layer layer = new Layer()) {
       List<Runnable> ways = new ArrayList<>();
       for (CpuTier tier : tiers) {
         CpuKernels kernels = new CpuKernels(CpuLibraries.get().kernels(), tier);
-        kernels.setThreads(1);
         ways.add(() -> layer.run(kernels));
       }
       double[] rates = Timing.rates(ways);
@@ -80,6 +82,8 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
         tokensPerSecond.put(tiers.get(i), Layer.TOKENS * rates[i]);
       }
       return new TierRates(tokensPerSecond);
+    } finally {
+      openMp.setThreads(threadsBefore);
     }
   }
 

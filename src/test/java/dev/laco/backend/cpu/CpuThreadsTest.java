@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import dev.laco.Compute;
+import dev.laco.ProgramRun;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
@@ -53,6 +54,25 @@ class CpuThreadsTest {
       assertEquals(other, kernels.threads());
     }
     assertEquals(before, kernels.threads());
+  }
+
+  /** The first backend of a process times tiers and products, on one thread. */
+  @Test
+  void theFirstBackendOfAProcessLeavesOpenMpAsItWas() throws Exception {
+    assertEquals(
+        "5", ProgramRun.of(ProgramRun.java(First.class).start()).succeeded().out().strip());
+  }
+
+  /** Opens the first backend of the process where OpenMP has five threads. */
+  static final class First {
+    private First() {}
+
+    public static void main(String[] arguments) {
+      CpuKernels kernels = new CpuKernels(CpuLibraries.get().kernels(), CpuTier.PORTABLE);
+      kernels.setThreads(5);
+      CpuBackend.open(Compute.AUTO, 2).close();
+      System.out.println(kernels.threads());
+    }
   }
 
   @ParameterizedTest
