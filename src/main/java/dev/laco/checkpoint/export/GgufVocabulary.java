@@ -200,6 +200,9 @@ final class GgufVocabulary {
       return parser.readValueAsTree();
     }
     int begin = (int) parser.currentTokenLocation().getByteOffset();
+    if (begin < 0) {
+      throw new BadInputException(file + " is not UTF-8 text, convert the file to UTF-8");
+    }
     parser.skipChildren();
     int end = (int) parser.currentLocation().getByteOffset();
     if (end - begin > MAX_TREE) {

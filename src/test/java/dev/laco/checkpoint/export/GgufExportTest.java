@@ -18,6 +18,7 @@ import dev.laco.model.GgufNames;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -99,6 +100,23 @@ class GgufExportTest {
             BadInputException.class, () -> export(model, GgufType.BF16, new ArrayList<>()));
     assertTrue(
         refused.getMessage().contains("tokenizer.json: normalizer: a value has 2,400,003 bytes"),
+        refused::getMessage);
+  }
+
+  @Test
+  void aTokenizerInUtf16IsRefused() throws IOException {
+    Path model = TestCheckpoints.copy("llama_untied_gqa", folder.resolve("model"));
+    Files.writeString(
+        model.resolve("tokenizer.json"),
+        Files.readString(Fixtures.STORYTELLER.resolve("tokenizer.json")),
+        StandardCharsets.UTF_16);
+    BadInputException refused =
+        assertThrows(
+            BadInputException.class, () -> export(model, GgufType.BF16, new ArrayList<>()));
+    assertTrue(
+        refused
+            .getMessage()
+            .endsWith("tokenizer.json is not UTF-8 text, convert the file to UTF-8"),
         refused::getMessage);
   }
 
