@@ -130,21 +130,30 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
           columns = cells(line);
           continue;
         }
-        String row = line;
-        while (row.chars().filter(c -> c == QUOTE).count() % 2 != 0) {
+        StringBuilder row = new StringBuilder(line);
+        for (boolean quoted = endsInQuotes(line, false); quoted; ) {
           String more = lines.line();
           if (more == null) {
             throw new BadInputException(where + " has a quote that does not end");
           }
-          row += "\n" + more;
+          quoted = endsInQuotes(more, quoted);
+          row.append('\n').append(more);
+          if (row.length() > LineReader.MAX_LINE) {
+            throw LineReader.tooLong(where);
+          }
         }
         if (wanted.test(count)) {
-          each.accept(row(where, columns, cells(row)));
+          each.accept(row(where, columns, cells(row.toString())));
         }
         count++;
       }
       return count;
     }
+  }
+
+  /** Whether a quote that began in a line or before it goes on behind the line. */
+  private static boolean endsInQuotes(String line, boolean quoted) {
+    return (line.chars().filter(c -> c == QUOTE).count() % 2 != 0) != quoted;
   }
 
   private static Document row(String where, List<String> columns, List<String> cells) {

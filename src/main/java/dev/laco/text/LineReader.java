@@ -14,7 +14,7 @@ import org.jspecify.annotations.Nullable;
 /** Reads a UTF-8 file line by line: a file of any size, of which one line is in memory. */
 public final class LineReader implements AutoCloseable {
   /** Most bytes of a line. */
-  static final int MAX_LINE = 2 << 20;
+  public static final int MAX_LINE = 2 << 20;
 
   private static final int BUFFER = 1 << 16;
   private static final String BYTE_ORDER_MARK = "\uFEFF";
@@ -53,7 +53,8 @@ public final class LineReader implements AutoCloseable {
     return lines.where(number);
   }
 
-  static BadInputException tooLong(String where) {
+  /** The error of a line, or of a row of several lines, that is too long. */
+  public static BadInputException tooLong(String where) {
     return new BadInputException(
         String.format(Locale.ROOT, "%s has more than %,d bytes; shorten it", where, MAX_LINE));
   }

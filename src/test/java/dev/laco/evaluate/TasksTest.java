@@ -2,6 +2,7 @@ package dev.laco.evaluate;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -16,6 +17,7 @@ import dev.laco.TestFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -210,6 +212,15 @@ final class TasksTest {
       put(folder.resolve("piqa/valid-labels.lst"), "0\n");
     }
     assertRefused(task, message);
+  }
+
+  /** A quote that does not end takes all lines behind it. */
+  @Test
+  void aRowOfManyLinesIsRefusedAtOnce() throws IOException {
+    put(folder.resolve("data/test/virology_test.csv"), "\"" + "\n".repeat(3 << 20));
+    assertTimeoutPreemptively(
+        Duration.ofSeconds(20),
+        () -> assertRefused("mmlu_virology", "line 1 has more than 2,097,152 bytes; shorten it"));
   }
 
   @Test
