@@ -131,7 +131,7 @@ final class GradientOps {
     }
     return new Job(lab)
         .launches(Grid.of(parts, CudaBackend.rowBlock(columns)), arguments)
-        .moves(bytes(x, gradient), bytes(out, byWeight))
+        .moves(bytes(x, gradient), bytes(out, byWeight) + (centred ? bytes(byBias) : 0))
         .expects(
             on -> {
               TrainingOps ops = on.backend().training();
