@@ -1,3 +1,4 @@
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -90,6 +91,9 @@ public final class PruneServer implements AutoCloseable {
       } catch (LacoException e) {
         message = e.getMessage();
         state = "failed";
+      } catch (RuntimeException e) {
+        message = e.toString(); // such as a path with a character that no path has
+        state = "failed";
       }
     }
 
@@ -118,7 +122,13 @@ public final class PruneServer implements AutoCloseable {
     Job job = jobs.get(name);
     switch (exchange.getRequestMethod()) {
       case "POST" -> {
-        JsonNode asked = JSON.readTree(exchange.getRequestBody());
+        JsonNode asked;
+        try {
+          asked = JSON.readTree(exchange.getRequestBody());
+        } catch (JsonProcessingException e) {
+          send(exchange, 400, JSON.createObjectNode().put("message", "the body is no JSON"));
+          return;
+        }
         if (asked == null || !asked.path("request").isObject()) {
           send(exchange, 400, JSON.createObjectNode().put("message", "request is missing"));
           return;

@@ -174,7 +174,7 @@ class Subject:
                 checks.check(report["layersOut"] == depth, f"{what}: {depth} layers left", report["layersOut"])
 
     def check_default(self, layers_removed, fit_tokens):
-        """What a size gives by default: a search for the best merges, and weights fitted to carry over what they removed."""
+        """What a size gives by default: a search for the cheapest blocks of layers, and a fit of weights."""
         depth, what = len(loaders.decoder_layers(self.dense.model)) - layers_removed, f"{self.name} default"
         with checks.guarded(what):
             report, _ = self.check_run("default", [f"--target-layers={depth}", f"--fit-tokens={fit_tokens}"])

@@ -8,16 +8,21 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 
 /**
- * A host of the example server: two jobs run at once, one is cancelled. Prints what is not as it
- * should be.
+ * A host of the example server: two jobs run at once, one is cancelled; others ask for what cannot
+ * be. Prints what is not as it should be.
  */
 final class ServerRun {
   private static final ObjectMapper JSON = new ObjectMapper();
+
+  /** A job that takes longer hangs. */
+  private static final Duration LONGEST = Duration.ofMinutes(2);
 
   private final HttpClient client = HttpClient.newHttpClient();
   private final String address;
@@ -52,6 +57,11 @@ final class ServerRun {
         BodyHandlers.discarding());
     expect(cancelled, "cancelled");
     expect(kept, "done");
+    expect(post("no\0path", folder, request), "failed");
+    int status = send("no JSON").statusCode();
+    if (status != 400) {
+      System.out.println("what is no JSON is answered with " + status);
+    }
     client.close();
   }
 
@@ -63,16 +73,13 @@ final class ServerRun {
             .put("device", "cpu")
             .set("request", JSON.readTree(request))
             .toString();
-    return JSON.readTree(
-            client
-                .send(
-                    HttpRequest.newBuilder(URI.create(address))
-                        .POST(BodyPublishers.ofString(body))
-                        .build(),
-                    BodyHandlers.ofString())
-                .body())
-        .get("job")
-        .textValue();
+    return JSON.readTree(send(body).body()).get("job").textValue();
+  }
+
+  private HttpResponse<String> send(String body) throws Exception {
+    return client.send(
+        HttpRequest.newBuilder(URI.create(address)).POST(BodyPublishers.ofString(body)).build(),
+        BodyHandlers.ofString());
   }
 
   private JsonNode get(String job) throws Exception {
@@ -86,7 +93,8 @@ final class ServerRun {
 
   private void expect(String job, String state) throws Exception {
     JsonNode found = get(job);
-    while (found.get("state").textValue().matches("waiting|running")) {
+    long end = System.nanoTime() + LONGEST.toNanos();
+    while (found.get("state").textValue().matches("waiting|running") && System.nanoTime() < end) {
       Thread.sleep(20);
       found = get(job);
     }

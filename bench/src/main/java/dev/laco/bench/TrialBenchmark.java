@@ -146,7 +146,7 @@ public class TrialBenchmark extends Case {
                   spec.shape().getLast(),
                   width -> Values.random(arena, product, tokens, width, 1, width));
           products.add(new Ceilings.Product(x, in(product, MemoryTensor.of(tensor))));
-          bytes += tensor.data().byteSize();
+          bytes += (double) tensor.data().byteSize() * mix.of(spec.group()).terms().size();
           operations += products.getLast().operations();
         }
       }

@@ -185,16 +185,20 @@ final class BenchDevice implements AutoCloseable {
 
   /** Fills a tensor with uniform values in {@code (-scale, scale)}. */
   void fill(Tensor tensor, double scale, int seed) {
+    filling(tensor, scale, seed).run();
+  }
+
+  /** What fills a tensor so, with the same values at each run. */
+  Launch filling(Tensor tensor, double scale, int seed) {
     Function fill =
         function(
             OWN, String.format(Locale.ROOT, "laco_bench_fill_%s_v1", tensor.dtype().shortName()));
     long blocks = Math.ceilDiv(tensor.elements(), FILL_BLOCK);
     long most = (long) BLOCKS_PER_MULTIPROCESSOR * multiprocessors();
-    launch(
-            fill,
-            Grid.of(Math.min(blocks, most), FILL_BLOCK),
-            new Arguments().pointer(tensor).int64(tensor.elements()).float32(scale).int32(seed))
-        .run();
+    return launch(
+        fill,
+        Grid.of(Math.min(blocks, most), FILL_BLOCK),
+        new Arguments().pointer(tensor).int64(tensor.elements()).float32(scale).int32(seed));
   }
 
   // ---- kernels

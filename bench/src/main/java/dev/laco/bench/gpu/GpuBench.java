@@ -137,6 +137,7 @@ public final class GpuBench implements Callable<Integer> {
     }
     List<Op> chosen = ops();
     List<String> models = models();
+    requireEffect(models);
     List<Shape> asked = models.stream().map(model -> new Shape(model, axes())).toList();
     int ordinal = ordinal();
     Machine machine = Machine.now();
@@ -235,11 +236,7 @@ public final class GpuBench implements Callable<Integer> {
 
   private List<Op> ops() {
     List<Op> all = Ops.all();
-    List<String> names =
-        Stream.concat(
-                all.stream().map(Op::name),
-                Stream.of(JobCases.LAUNCH, JobCases.SEARCH, JobCases.FIT))
-            .toList();
+    List<String> names = Stream.concat(all.stream().map(Op::name), JobCases.ALL.stream()).toList();
     for (String op : ops) {
       if (!names.contains(op)) {
         throw new UsageException("--op " + op + ": expected of " + String.join(", ", names));
@@ -250,6 +247,22 @@ public final class GpuBench implements Callable<Integer> {
       throw new UsageException("--cubin goes together with one --op");
     }
     return chosen;
+  }
+
+  /** Refuses options that would change nothing, and jobs by name that have no shape asked for. */
+  private void requireEffect(List<String> models) {
+    if (dtype != null && users.isEmpty()) {
+      throw new UsageException("--dtype goes together with --cubin");
+    }
+    for (String job : ops.stream().filter(JobCases.ALL::contains).toList()) {
+      if (!sizes.isEmpty()) {
+        throw new UsageException("--op " + job + " has no --size, which kernels have");
+      }
+      String model = JobCases.modelOf(job, models);
+      if (!job.equals(JobCases.LAUNCH) && !models.contains(model)) {
+        throw new UsageException("--op " + job + " has the shapes of " + model + " alone");
+      }
+    }
   }
 
   private Map<Shape.Axis, List<Integer>> axes() {

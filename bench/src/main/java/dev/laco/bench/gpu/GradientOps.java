@@ -131,7 +131,7 @@ final class GradientOps {
     }
     return new Job(lab)
         .launches(Grid.of(parts, CudaBackend.rowBlock(columns)), arguments)
-        .moves(bytes(x, gradient), bytes(out, byWeight))
+        .moves(bytes(x, gradient), bytes(out, byWeight) + (centred ? bytes(byBias) : 0))
         .expects(
             on -> {
               TrainingOps ops = on.backend().training();
@@ -196,6 +196,7 @@ final class GradientOps {
                 .int64(gate.elements())
                 .int32(KernelCode.of(Activation.SILU)))
         .moves(bytes(gate, up, gradient), bytes(gate, up))
+        .consumes(gate, up)
         .expects(
             on ->
                 on.backend()
@@ -220,6 +221,7 @@ final class GradientOps {
                 .float32(gate.slope())
                 .float32(gate.limit()))
         .moves(bytes(gateUp, gradient), bytes(gateUp))
+        .consumes(gateUp)
         .expects(
             on ->
                 on.backend().training().clampedGateGradients(on.of(gateUp), gate, on.of(gradient)),
@@ -425,6 +427,7 @@ final class GradientOps {
                 master,
                 weight))
         .moves(bytes(gradient, mean, square, master), bytes(gradient, mean, square, master, weight))
+        .consumes(gradient)
         .expects(
             on ->
                 on.backend()
@@ -461,6 +464,7 @@ final class GradientOps {
             Grid.of(Math.ceilDiv(gradient.elements(), STEP_ELEMENTS_8BIT), BLOCK),
             jobOf(lab, gradient, lab.room(bytes), 0, master, weight))
         .moves(bytes(gradient, master) + bytes, bytes(gradient, master, weight) + bytes)
+        .consumes(gradient)
         .expects(
             on -> {
               try (MemoryArena arena = new MemoryArena()) {

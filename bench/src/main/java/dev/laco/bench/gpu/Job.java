@@ -8,6 +8,7 @@ import dev.laco.bench.gpu.BenchDevice.Function;
 import dev.laco.bench.gpu.Lab.Guarded;
 import dev.laco.model.DType;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
@@ -28,6 +29,7 @@ final class Job {
   private @Nullable DType multiplied;
   private boolean cached;
   private @Nullable Samples samples;
+  private List<Tensor> consumed = List.of();
 
   Job(Lab lab) {
     this.lab = lab;
@@ -100,6 +102,15 @@ final class Job {
     return this;
   }
 
+  /**
+   * Results in the place of inputs, of which run after run would leave zeros or infinities: they
+   * begin anew before each run that is timed.
+   */
+  Job consumes(Tensor... inputs) {
+    consumed = List.of(inputs);
+    return this;
+  }
+
   /** What is held against the reference where all of it would take too long. */
   Job samples(Samples chosen) {
     samples = chosen;
@@ -152,6 +163,15 @@ final class Job {
       throw new IllegalStateException("nothing to launch");
     }
     return lab.device().launch(function, extents.apply(grid), arguments);
+  }
+
+  /** Gives what the work consumes the values again that it began with. */
+  void renew() {
+    for (Guarded tensor : lab.tensors()) {
+      if (consumed.contains(tensor.part())) {
+        tensor.filling().run();
+      }
+    }
   }
 
   /**

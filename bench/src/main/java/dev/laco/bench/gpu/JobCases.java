@@ -27,6 +27,9 @@ final class JobCases {
   static final String LAUNCH = "launch";
   static final String FIT = "fit";
 
+  /** What can be asked for beside kernels. */
+  static final List<String> ALL = List.of(LAUNCH, SEARCH, FIT);
+
   /** The model of the published settings. */
   private static final String SEARCHED = "Llama-2-7B";
 
@@ -97,7 +100,7 @@ final class JobCases {
    * @param models that the user asks for
    */
   void searches(List<String> models) {
-    String model = modelOf(models, SEARCHED);
+    String model = modelOf(SEARCH, models);
     if (!models.contains(model)) {
       return;
     }
@@ -111,7 +114,13 @@ final class JobCases {
     search(model, rule, Lookahead.NONE, "1", alone);
   }
 
-  private static String modelOf(List<String> models, String usual) {
+  /**
+   * The only model whose shapes a search or a fit has.
+   *
+   * @param models that the user asks for
+   */
+  static String modelOf(String job, List<String> models) {
+    String usual = job.equals(FIT) ? FITTED : SEARCHED;
     return models.equals(List.of(ModelShape.TINY)) ? ModelShape.TINY : usual;
   }
 
@@ -177,7 +186,7 @@ final class JobCases {
    * @param models that the user asks for
    */
   void fits(List<String> models) {
-    String model = modelOf(models, FITTED);
+    String model = modelOf(FIT, models);
     if (!models.contains(model)) {
       return;
     }

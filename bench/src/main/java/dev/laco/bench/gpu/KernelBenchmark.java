@@ -76,6 +76,7 @@ public class KernelBenchmark extends GpuCase {
   /** As in a search, where other layers' weights come before. */
   @Setup(Level.Invocation)
   public void flush() {
+    job.renew();
     if (!job.isCached()) {
       device.flush();
     }

@@ -176,7 +176,8 @@ final class KernelCases {
       List<Note.Rates> bounds = ceilings.of(job);
       List<Runnable> works = contenders.stream().map(contender -> contender.work(job)).toList();
       Watched<List<Times>> watched =
-          watch.measure(() -> job.isCached() ? timing.ofCache(works) : timing.ofMemory(works));
+          watch.measure(
+              () -> job.isCached() ? timing.ofCache(works) : timing.ofMemory(works, job::renew));
       List<Times> times = watched.measured();
       for (int i = 0; i < contenders.size(); i++) {
         Contender contender = contenders.get(i);

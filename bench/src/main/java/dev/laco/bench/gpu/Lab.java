@@ -20,8 +20,9 @@ final class Lab implements AutoCloseable {
    * A tensor and what it was cut from.
    *
    * @param whole with a row before and one behind where guarded
+   * @param filling gives it the values that it begins with
    */
-  record Guarded(Tensor part, Tensor whole) {}
+  record Guarded(Tensor part, Tensor whole, Launch filling) {}
 
   /**
    * Makes data.
@@ -46,9 +47,10 @@ final class Lab implements AutoCloseable {
   /** Uniform values in {@code (-scale, scale)}; results begin so, too. */
   Tensor random(DType dtype, long rows, long columns, double scale) {
     Tensor whole = arena.allocate(dtype, guarded ? rows + 2 : rows, columns);
-    device.fill(whole, scale, tensors.size());
+    Launch filling = device.filling(whole, scale, tensors.size());
+    filling.run();
     Tensor part = guarded ? whole.slice(1, rows + 1) : whole;
-    tensors.add(new Guarded(part, whole));
+    tensors.add(new Guarded(part, whole, filling));
     return part;
   }
 

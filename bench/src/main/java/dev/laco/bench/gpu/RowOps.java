@@ -345,6 +345,7 @@ final class RowOps {
                 .float32(1)
                 .int32(KernelCode.of(F32)))
         .moves(bytes(heads.x, heads.cosine, heads.sine), bytes(heads.x))
+        .consumes(heads.x)
         .expects(
             reference -> {
               try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
@@ -420,6 +421,7 @@ final class RowOps {
                 .int32(KernelCode.of(Activation.SILU))
                 .int32(KernelCode.of(F32)))
         .moves(bytes(gate, up), bytes(gate))
+        .consumes(gate)
         .expects(
             reference ->
                 reference
@@ -606,6 +608,7 @@ final class RowOps {
                 .float32(spec.scale())
                 .float32(spec.softCap()))
         .moves(bytes(x, factors), bytes(x))
+        .consumes(x)
         .expects(
             reference -> {
               for (long i = 0; i < reference.of(x).elements(); i++) {
@@ -626,6 +629,7 @@ final class RowOps {
             Grid.of(Math.ceilDiv(x.elements(), ELEMENTS), BLOCK),
             new Arguments().pointer(x).pointer(y).pointer(y).int64(x.elements()))
         .moves(bytes(x, y), bytes(y))
+        .consumes(y)
         .expects(
             reference ->
                 reference.backend().multiply(reference.of(x), reference.of(y), reference.of(y)),

@@ -36,12 +36,22 @@ final class Timing {
 
   /** Each repetition, every one after the caches were flushed. */
   Times ofMemory(Runnable work) {
-    return ofMemory(List.of(work)).getFirst();
+    return ofMemory(List.of(work), () -> {}).getFirst();
   }
 
-  /** Several kinds of work in turns, every repetition after the caches were flushed. */
-  List<Times> ofMemory(List<Runnable> works) {
-    return measure(works, 1, turns -> device.flush());
+  /**
+   * Several kinds of work in turns, every repetition after the caches were flushed.
+   *
+   * @param before done in front of that, not measured
+   */
+  List<Times> ofMemory(List<Runnable> works, Runnable before) {
+    return measure(
+        works,
+        1,
+        turns -> {
+          before.run();
+          device.flush();
+        });
   }
 
   /**
