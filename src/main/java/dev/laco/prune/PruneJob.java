@@ -814,7 +814,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
     newMemory.close();
     if (lock != null) {
-      HealState.unlock(lock);
+      lock.delete();
       lock = null;
     }
   }

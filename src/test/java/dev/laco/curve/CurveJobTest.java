@@ -1,6 +1,7 @@
 package dev.laco.curve;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -14,6 +15,7 @@ import dev.laco.Fixtures;
 import dev.laco.JobEvent;
 import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.ResourceException;
 import dev.laco.TestFiles;
 import dev.laco.UsageException;
 import dev.laco.compare.Strategy;
@@ -240,6 +242,55 @@ final class CurveJobTest {
           List.of(7, 6, 5, 4),
           new CurveRequest(List.of(), null, texts(), FitSettings.DEFAULT, List.of()).depths(model));
     }
+  }
+
+  /** What was measured on a text does not stand beside what is measured on another. */
+  @Test
+  void aFolderOfOtherTextsIsRefusedAlthoughTheFilesHaveTheSameNames() {
+    Path fit = Fixtures.randomTokens(folder.resolve("fit.json"), 1, 4, 64);
+    TextSettings texts = texts();
+    CurveRequest request =
+        new CurveRequest(
+            List.of(Goal.layers(6)), "drop", texts, new FitSettings(fit, null), List.of());
+    CurveResult first = run(request, "curve", event -> {});
+    for (Path text : Stream.of(texts.calibration(), texts.evaluationTokens(), fit).toList()) {
+      String before = Fixtures.read(text).toString();
+      Fixtures.randomTokens(text, 2, 4, 64);
+      UsageException other =
+          assertThrows(UsageException.class, () -> run(request, "curve", event -> {}));
+      assertTrue(
+          other.getMessage().contains("holds the sweep of another request, model or text"),
+          other.getMessage());
+      TestFiles.write(text, before);
+    }
+    assertEquals(first, run(request, "curve", event -> {}));
+  }
+
+  @Test
+  void twoSweepsDoNotShareAFolder() {
+    Path curve = folder.resolve("curve");
+    assertTrue(curve.toFile().mkdir());
+    // What a sweep leaves that is killed keeps nobody out.
+    TestFiles.write(curve.resolve(".lock"), "");
+    TestFiles.write(curve.resolve(".laco-1.lock"), "");
+    List<ResourceException> refused = new ArrayList<>();
+    CurveResult first =
+        run(
+            request("drop"),
+            "curve",
+            event -> {
+              if (event instanceof CurveEvent.PointMeasured) {
+                refused.add(
+                    assertThrows(
+                        ResourceException.class, () -> run(request("drop"), "curve", other -> {})));
+              }
+            });
+    assertEquals(3, refused.size());
+    assertTrue(
+        refused.getFirst().getMessage().startsWith(curve + ": another sweep writes there"),
+        refused.getFirst().getMessage());
+    assertEquals(first, run(request("drop"), "curve", event -> {}));
+    assertFalse(TestFiles.names(curve).contains(".lock"));
   }
 
   @Test
