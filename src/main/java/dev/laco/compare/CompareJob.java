@@ -41,11 +41,13 @@ import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.ResidualStream;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.text.CalibrationSet;
 import dev.laco.text.ClozeSet;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashSet;
@@ -95,6 +97,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
   /** The texts of a comparison as token ids; null where there is none. */
   private record Texts(
       PackedSequences calibration,
+      List<String> calibrationWarnings,
       EvaluationText evaluation,
       @Nullable FitText fit,
       @Nullable FitText fitSource,
@@ -139,6 +142,10 @@ public final class CompareJob extends ModelJob<CompareJob> {
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       Backend backend = opened.backend();
+      texts.calibrationWarnings.forEach(this::warn);
+      if (texts.fit == null && request.strategies().contains(Strategy.DEFAULT)) {
+        warn(Strategy.DEFAULT.label() + ": " + JobTexts.NO_FIT);
+      }
       texts
           .evaluation
           .warnings(model, texts.learnt(FitRule.best(model.config())))
@@ -193,7 +200,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     EvaluationText evaluation =
         JobTexts.requireEvaluation(
             "compare by", model, request.texts().evaluation(), request.texts().evaluationTokens());
-    FitText source = fits() ? JobTexts.fitSourceOrNull(model, request.fit().file()) : null;
+    FitText source = fitSource();
     FitText fit = source == null ? null : JobTexts.fit(source, model, request.fit().tokens());
     FitText choice =
         request.strategies().stream().anyMatch(this::choosesUnfitted)
@@ -201,10 +208,31 @@ public final class CompareJob extends ModelJob<CompareJob> {
             : null;
     ClozeSet passages =
         request.passages() == null ? null : JobTexts.passages(model, request.passages());
-    PackedSequences calibration =
-        PackedSequences.of(JobTexts.calibration(model, request.texts().calibration()).sequences());
+    CalibrationSet calibration = JobTexts.calibration(model, request.texts().calibration());
     model.textsAreRead();
-    return new Texts(calibration, evaluation, fit, source, choice, passages);
+    return new Texts(
+        PackedSequences.of(calibration.sequences()),
+        calibration.warnings(),
+        evaluation,
+        fit,
+        source,
+        choice,
+        passages);
+  }
+
+  /**
+   * All of the text of fits; null where nothing is fitted, or only by default and there is none.
+   */
+  private @Nullable FitText fitSource() {
+    List<Strategy> fitting =
+        request.strategies().stream().filter(strategy -> fit(strategy) != null).toList();
+    if (fitting.isEmpty()) {
+      return null;
+    }
+    Path file = request.fit().file();
+    return fitting.stream().allMatch(Strategy.DEFAULT::equals)
+        ? JobTexts.fitSourceOrNull(model, file)
+        : JobTexts.fitSource(model, file);
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
@@ -355,11 +383,6 @@ public final class CompareJob extends ModelJob<CompareJob> {
       return FitRule.best(model.config());
     }
     return whyNot(strategy) == null ? strategy.fit() : null;
-  }
-
-  /** Whether a strategy fits weights. */
-  private boolean fits() {
-    return request.strategies().stream().anyMatch(strategy -> fit(strategy) != null);
   }
 
   /** Whether the models of a strategy are compared once more, since no weights are fitted. */

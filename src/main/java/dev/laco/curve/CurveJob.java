@@ -185,6 +185,10 @@ public final class CurveJob extends ModelJob<CurveJob> {
     List<Point> points = new ArrayList<>();
     CompareJob comparison = comparison(folder);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
+      texts.sentences.warnings().forEach(this::warn);
+      if (texts.fit == null && search.fit() != null) {
+        warn(JobTexts.NO_FIT);
+      }
       texts
           .evaluation
           .warnings(
@@ -580,28 +584,46 @@ public final class CurveJob extends ModelJob<CurveJob> {
             .withFit(request.fit());
     return new CompareJob(model, device, compare, missing)
         .cancelledBy(cancellation())
-        .progressOf(progress());
+        .progressOf(progress())
+        .listener(
+            event -> {
+              if (event instanceof JobEvent.Warned warned) {
+                warnOnce(warned.template());
+              }
+            });
   }
 
   /** Keeps what was measured of other strategies at a size, and tells which were left out. */
   private void compared(CurveFolder folder, CompareResult result) {
-    for (CompareResult.LeftOut leftOut : result.leftOut()) {
-      warn(
-          leftOut.strategy().label()
-              + " at "
-              + label(result.layersOut())
-              + ": "
-              + leftOut.template());
+    for (CompareResult.LeftOut left : result.leftOut()) {
+      warnOnce(leftOut(left.strategy().label(), result.layersOut(), left.template()));
     }
     folder.get(peersFile(result.layersOut()), () -> CompareJson.of(result));
   }
 
+  /** The models of other strategies, with what the comparisons have warned of. */
   private List<Peer> peers(CurveFolder folder) {
     List<Peer> peers = new ArrayList<>();
     for (int depth : depths) {
       String name = peersFile(depth);
-      peers.addAll(CurveJson.peers(folder.file(name), folder.find(name).orElseThrow(), depth));
+      JsonNode comparison = folder.find(name).orElseThrow();
+      comparison.path("warnings").forEach(warning -> warnOnce(warning.asText()));
+      for (JsonNode left : comparison.path("leftOut")) {
+        warnOnce(leftOut(left.path("strategy").asText(), depth, left.path("reason").asText()));
+      }
+      peers.addAll(CurveJson.peers(folder.file(name), comparison, depth));
     }
     return peers;
+  }
+
+  private static String leftOut(String strategy, int depth, String why) {
+    return strategy + " at " + label(depth) + ": " + why;
+  }
+
+  /** Sends a warning that sweep and comparison, or several sizes, may have in common. */
+  private void warnOnce(String template) {
+    if (!warnings().contains(new JobEvent.Warned(template).message())) {
+      warn(template);
+    }
   }
 }

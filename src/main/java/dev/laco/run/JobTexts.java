@@ -32,6 +32,12 @@ public final class JobTexts {
    */
   private static final int TOKENS_PER_CHANNEL = 96;
 
+  /** What a user should know where a fit by default is left out for want of a text. */
+  public static final String NO_FIT =
+      "weights are not fitted: the model has no tokenizer.json; give "
+          + Setting.of("fitText")
+          + " FILE.json with token ids";
+
   private static final int LEAST_TOKENS = 16_384;
   private static final int MOST_TOKENS = 131_072;
 

@@ -225,6 +225,10 @@ final class CurveJobTest {
             .filter(warning -> warning.matches("sliding-window at [45] layers: left out: .*"))
             .toList();
     assertEquals(2, leftOut.size(), curve.warnings()::toString);
+    try (Model model = Model.open(Fixtures.model(mixture))) {
+      // What was left out is said again where nothing is left to do.
+      assertEquals(curve, new CurveJob(model, CPU, request, folder.resolve("curve")).run());
+    }
   }
 
   @Test
@@ -291,6 +295,33 @@ final class CurveJobTest {
         refused.getFirst().getMessage());
     assertEquals(first, run(request("drop"), "curve", event -> {}));
     assertFalse(TestFiles.names(curve).contains(".lock"));
+  }
+
+  @Test
+  void aUserIsWarnedOfWhatASweepCannotFitAndOfTheCalibrationText() {
+    TextSettings texts =
+        new TextSettings(
+            Fixtures.randomTokens(folder.resolve("long.json"), 1, 1, 300),
+            null,
+            Fixtures.tokens(folder, FIXTURE, "eval"));
+    CurveRequest request =
+        new CurveRequest(
+            List.of(Goal.layers(7)),
+            null,
+            texts,
+            FitSettings.DEFAULT,
+            List.of(Strategy.named("last")));
+    CurveResult curve = run(request, "curve", event -> {});
+    assertTrue(
+        curve.warnings().stream()
+            .anyMatch(warning -> warning.contains("300 tokens, more than the model's")),
+        curve.warnings()::toString);
+    assertTrue(
+        curve.warnings().stream()
+            .anyMatch(warning -> warning.contains("weights are not fitted: the model has no")),
+        curve.warnings()::toString);
+    assertEquals(Set.copyOf(curve.warnings()).size(), curve.warnings().size());
+    assertEquals(curve.warnings().size(), CurveJson.of(curve).path("warnings").size());
   }
 
   @Test
