@@ -453,10 +453,9 @@ public final class CompareJob extends ModelJob<CompareJob> {
         return Optional.empty();
       }
       String label = label(strategy, target);
-      long start = System.nanoTime();
-      SearchResult found;
+      LayerChoices.Found chosen;
       try (JobProgress.Stage stage = progress().begin(label)) {
-        found =
+        chosen =
             choices.find(
                 strategy.layers(),
                 closedForm(strategy, texts),
@@ -465,6 +464,8 @@ public final class CompareJob extends ModelJob<CompareJob> {
         leaveOut(strategy, e.template());
         return Optional.empty();
       }
+      long start = System.nanoTime();
+      SearchResult found = chosen.result();
       CollapsePlan plan =
           choosesUnfitted(strategy) && texts.choice != null
               ? chosen(label, found, texts.choice)
@@ -489,7 +490,8 @@ public final class CompareJob extends ModelJob<CompareJob> {
               fitted.plan().withTensors(new PlanTensors(tensors).named(PlanTensors.DEFAULT_FILE));
           layers.use(fitted.plan(), tensors);
         }
-        Optional<Row> row = measured(strategy, plan, layers.model(), Seconds.since(start));
+        double seconds = chosen.seconds() + Seconds.since(start);
+        Optional<Row> row = measured(strategy, plan, layers.model(), seconds);
         running.backend().release(List.copyOf(tensors.tensors().values()));
         return row;
       }

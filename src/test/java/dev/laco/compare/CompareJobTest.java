@@ -175,6 +175,18 @@ final class CompareJobTest {
     }
   }
 
+  /** Both have the models of one search, and nothing is done with them before they are measured. */
+  @Test
+  void theSecondsOfASearchCountForEveryStrategyThatHasItsModels() {
+    try (Model model = Model.open(MODEL)) {
+      List<CompareResult.Row> rows =
+          new CompareJob(model, CPU, request(6, "laco-merge", "laco")).run().rows();
+      double most = Math.max(rows.getFirst().seconds(), rows.getLast().seconds());
+      double least = Math.min(rows.getFirst().seconds(), rows.getLast().seconds());
+      assertTrue(least > most / 2, rows::toString);
+    }
+  }
+
   /** The scorer of a size is open while models are fitted and measured. */
   @Test
   void theMemoryIsThatOfTheScorerAndOfAFitTogether() {
