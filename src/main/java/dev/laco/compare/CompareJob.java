@@ -67,6 +67,13 @@ import org.jspecify.annotations.Nullable;
 public final class CompareJob extends ModelJob<CompareJob> {
   private static final String DENSE_WORDS = "last words, dense";
 
+  /** What helps where the memory does not suffice. */
+  private static final String HELPS = "use fewer or shorter calibration sentences";
+
+  /** What a pass carries of a search. */
+  private static final SweepOptions SWEEP =
+      SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
+
   private final CompareRequest request;
   private final List<Integer> targets;
 
@@ -139,7 +146,6 @@ public final class CompareJob extends ModelJob<CompareJob> {
   public void run(Consumer<? super CompareResult> each) {
     begin();
     Texts texts = texts();
-    SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       Backend backend = opened.backend();
       texts.calibrationWarnings.forEach(this::warn);
@@ -150,7 +156,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
           .evaluation
           .warnings(model, texts.learnt(FitRule.best(model.config())))
           .forEach(this::warn);
-      RunningModel running = running(backend, sweep, texts);
+      RunningModel running = runningModel(backend, beside(backend, texts), mixed(), HELPS);
       // A search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();
       expect(backend, texts);
@@ -161,7 +167,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         tell(new CompareEvent.DenseMeasured(dense, denseWords));
         for (int target : targets) {
           List<LeftOut> leftOut = new ArrayList<>();
-          List<Row> rows = new AtSize(running, texts, sweep, measure, target, leftOut).rows();
+          List<Row> rows = new AtSize(running, texts, measure, target, leftOut).rows();
           each.accept(
               new CompareResult(
                   model.directory(),
@@ -179,14 +185,18 @@ public final class CompareJob extends ModelJob<CompareJob> {
   }
 
   /**
-   * Expects the stages of this job where it is a part of another one, before the other one begins.
+   * Plans the memory and expects the stages of this job where it is a part of another one, before
+   * the other one begins.
    *
    * @param backend the device on which both compute
    * @throws UsageException if there is nothing to measure on
    * @throws dev.laco.BadInputException if a text cannot be used
+   * @throws dev.laco.ResourceException if the memory does not suffice
    */
   public void expect(Backend backend) {
-    expect(backend, texts());
+    Texts texts = texts();
+    requireMemory(backend, beside(backend, texts), mixed(), HELPS);
+    expect(backend, texts);
   }
 
   private Texts texts() {
@@ -235,29 +245,31 @@ public final class CompareJob extends ModelJob<CompareJob> {
         : JobTexts.fitSource(model, file);
   }
 
-  private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
+  /** What is needed beside the weights of the original. */
+  private MemoryPlan.Beside beside(Backend backend, Texts texts) {
     long choosing =
         Math.max(
             ResidualStream.bytes(model.config(), texts.calibration),
             texts.choice == null
                 ? 0
-                : SweepScorer.bytes(model.config(), texts.choice.tokens(), choosing(sweep, texts)));
-    return runningModel(
-        backend,
-        new MemoryPlan.Beside(
-            // All strategies of a size share one scorer.
-            SweepScorer.bytes(model.config(), texts.calibration.size(), sweep)
-                + Math.max(choosing, measuring(backend, texts))
-                + FidelityMeasure.heldBytes(backend, model.config(), texts.evaluation.chunks())
-                + model.config().layerParameters() * Float.BYTES,
-            texts.fit == null ? 0 : newWeights()),
-        model.config().numHiddenLayers(),
-        "use fewer or shorter calibration sentences");
+                : SweepScorer.bytes(model.config(), texts.choice.tokens(), choosing(texts)));
+    return new MemoryPlan.Beside(
+        // All strategies of a size share one scorer.
+        SweepScorer.bytes(model.config(), texts.calibration.size(), SWEEP)
+            + Math.max(choosing, measuring(backend, texts))
+            + FidelityMeasure.heldBytes(backend, model.config(), texts.evaluation.chunks())
+            + model.config().layerParameters() * Float.BYTES,
+        texts.fit == null ? 0 : newWeights());
+  }
+
+  /** The most original layers that one layer is mixed from. */
+  private int mixed() {
+    return model.config().numHiddenLayers();
   }
 
   /** What a pass of the choice among models carries of which none is fitted. */
-  private SweepOptions choosing(SweepOptions sweep, Texts texts) {
-    return HeldOutChoice.options(model.config(), sweep, texts.calibration.size());
+  private SweepOptions choosing(Texts texts) {
+    return HeldOutChoice.options(model.config(), SWEEP, texts.calibration.size());
   }
 
   private long measuring(Backend backend, Texts texts) {
@@ -410,7 +422,6 @@ public final class CompareJob extends ModelJob<CompareJob> {
   private final class AtSize {
     private final RunningModel running;
     private final Texts texts;
-    private final SweepOptions sweep;
     private final FidelityMeasure measure;
     private final int target;
     private final List<LeftOut> leftOut;
@@ -418,13 +429,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
     AtSize(
         RunningModel running,
         Texts texts,
-        SweepOptions sweep,
         FidelityMeasure measure,
         int target,
         List<LeftOut> leftOut) {
       this.running = running;
       this.texts = texts;
-      this.sweep = sweep;
       this.measure = measure;
       this.target = target;
       this.leftOut = leftOut;
@@ -434,7 +443,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     List<Row> rows() {
       CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
       List<Row> rows = new ArrayList<>();
-      try (SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
+      try (SweepScorer scorer = new SweepScorer(running, source, texts.calibration, SWEEP)) {
         LayerChoices choices =
             new LayerChoices(running, source, texts.calibration, scorer, texts.fit, target);
         for (Strategy strategy : request.strategies()) {
@@ -522,7 +531,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
      * The best of a search, and of other people's methods, on text that the search has not seen.
      */
     private CollapsePlan chosen(String label, SearchResult found, FitText text) {
-      SweepOptions options = choosing(sweep, texts);
+      SweepOptions options = choosing(texts);
       try (JobProgress.Stage _ = progress().begin(FittedChoice.choiceStage(label));
           SweepScorer scorer =
               new SweepScorer(

@@ -18,9 +18,13 @@ import dev.laco.Model;
 import dev.laco.ResourceException;
 import dev.laco.TestFiles;
 import dev.laco.UsageException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.compare.Strategy;
 import dev.laco.curve.CurveResult.Dense;
 import dev.laco.curve.CurveResult.Point;
+import dev.laco.fit.FittedChoice;
+import dev.laco.fit.WholeText;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.GivenPlan;
 import dev.laco.prune.Goal;
@@ -31,6 +35,8 @@ import dev.laco.prune.TextSettings;
 import dev.laco.report.Fidelity;
 import dev.laco.report.Perplexity;
 import dev.laco.report.PruneReport;
+import dev.laco.run.JobTexts;
+import dev.laco.text.FitText;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -322,6 +328,25 @@ final class CurveJobTest {
         curve.warnings()::toString);
     assertEquals(Set.copyOf(curve.warnings()).size(), curve.warnings().size());
     assertEquals(curve.warnings().size(), CurveJson.of(curve).path("warnings").size());
+  }
+
+  /** The memory of a comparison is planned before the sweep. */
+  @Test
+  void aComparisonThatDoesNotFitIntoTheMemoryIsRefusedBeforeTheSweep() {
+    FitSettings fit = new FitSettings(Fixtures.tokens(folder, FIXTURE, "eval"), null);
+    CurveRequest request =
+        new CurveRequest(
+            List.of(Goal.layers(6)), "drop", texts(), fit, List.of(Strategy.named("laco-fit")));
+    try (Model model = Model.open(Fixtures.model(FIXTURE));
+        Backend backend = CpuBackend.open(Compute.F32, 1)) {
+      FitText text = JobTexts.fit(JobTexts.fitSource(model, fit.file()), model, null);
+      long fitting = FittedChoice.bytes(backend, model.config(), text, WholeText.of(text));
+      CurveJob job =
+          new CurveJob(model, CPU.withMemory(fitting, null), request, folder.resolve("curve"));
+      ResourceException e = assertThrows(ResourceException.class, job::run);
+      assertTrue(e.getMessage().contains("buffers need "), e::getMessage);
+    }
+    assertEquals(List.of("request.json"), TestFiles.names(folder.resolve("curve")));
   }
 
   @Test
