@@ -77,6 +77,20 @@ class SimilarityTest {
   }
 
   @Test
+  void whatIsGivenForAPartThatIsNotMeasuredIsRefused() {
+    Path calibration = Fixtures.tokens(folder, FIXTURE, "calib");
+    ProgramRun text =
+        Laco.run("similarity", MODEL, "--parts", "parameters", "--calibration", calibration);
+    assertEquals(2, text.code());
+    assertTrue(text.err().contains("--calibration "), text.err());
+    assertTrue(text.err().contains("--parts"), text.err());
+    ProgramRun span =
+        Laco.run("similarity", MODEL, "--parts", "parameters,states", "--longest-span", 3);
+    assertEquals(2, span.code());
+    assertTrue(span.err().contains("--longest-span 3"), span.err());
+  }
+
+  @Test
   void aFolderOfOthersIsLeftAlone() throws IOException {
     Path pairs = Files.writeString(folder.resolve("pairs.csv"), "mine");
     ProgramRun run = Laco.run("similarity", MODEL, "--parts", "parameters", "--out", folder);
