@@ -46,6 +46,7 @@ public final class SimilarityJob extends ModelJob<SimilarityJob> {
   private static final String PARAMETERS = "parameters";
   private static final String STATES = "hidden states";
   private static final String REMOVALS = "removals";
+  private static final Setting PARTS = Setting.of("parts");
 
   private final SimilarityRequest request;
   private final ModelConfig config;
@@ -54,7 +55,8 @@ public final class SimilarityJob extends ModelJob<SimilarityJob> {
   /**
    * Prepares a measurement.
    *
-   * @throws dev.laco.UsageException if the model has not so many layers as a span
+   * @throws dev.laco.UsageException if the model has not so many layers as a span, or a setting is
+   *     given for a part that is not asked for
    */
   public SimilarityJob(Model model, DeviceSettings device, SimilarityRequest request) {
     super(model, device);
@@ -64,6 +66,18 @@ public final class SimilarityJob extends ModelJob<SimilarityJob> {
     Integer longest = request.longestSpan();
     if (longest != null && longest >= depth) {
       throw Setting.of("longestSpan").refuse(longest, "below the number of layers, " + depth);
+    }
+    List<Part> parts = request.parts();
+    if (longest != null && !parts.contains(Part.REMOVALS)) {
+      throw Setting.of("longestSpan")
+          .refuse(longest, " is of removals: ", "leave it out, or add removals to " + PARTS);
+    }
+    if (request.calibration() != null && parts.equals(List.of(Part.PARAMETERS))) {
+      throw Setting.of("calibration")
+          .refuse(
+              request.calibration(),
+              " is a text, and parameters are compared without one: ",
+              "leave it out, or add states or removals to " + PARTS);
     }
     longestSpan = longest == null ? depth / 2 : longest;
   }
@@ -123,7 +137,7 @@ public final class SimilarityJob extends ModelJob<SimilarityJob> {
         backend,
         MemoryPlan.Beside.buffers(buffers),
         asks(Part.PARAMETERS) ? config.numHiddenLayers() : 1,
-        "leave out some of " + Setting.of("parts"));
+        "leave out some of " + PARTS);
   }
 
   private static SweepOptions options() {

@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.ResourceException;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -11,6 +12,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -72,6 +74,49 @@ public final class LockFile {
       }
       lock.release();
       throw e;
+    }
+  }
+
+  /**
+   * Keeps other jobs from a folder, until {@link #delete}.
+   *
+   * @param folder is made if it is not there
+   * @param name of the file that is locked in it
+   * @param taken says of a folder that is locked by whom, and what to do
+   * @throws ResourceException if another job has locked the folder, or it cannot be made
+   */
+  public static LockFile ofFolder(Path folder, String name, String taken) {
+    try {
+      Files.createDirectories(folder);
+      Path file = folder.toRealPath().resolve(name);
+      LockFile lock = tryTake(file, StandardOpenOption.CREATE, LinkOption.NOFOLLOW_LINKS);
+      if (lock == null) {
+        throw new ResourceException(folder + ": " + taken);
+      }
+      return lock;
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(folder, e);
+    }
+  }
+
+  /**
+   * Releases the lock and deletes the file, and its folder where nothing else is in it.
+   *
+   * @throws ResourceException if they cannot be deleted
+   */
+  public void delete() {
+    Path folder = file.resolveSibling("");
+    try {
+      Files.deleteIfExists(file);
+      release();
+      try (Stream<Path> left = Files.list(folder)) {
+        if (left.findAny().isPresent()) {
+          return;
+        }
+      }
+      Files.delete(folder);
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(folder, e);
     }
   }
 

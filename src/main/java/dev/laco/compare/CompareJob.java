@@ -41,11 +41,13 @@ import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.ResidualStream;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.text.CalibrationSet;
 import dev.laco.text.ClozeSet;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashSet;
@@ -64,6 +66,13 @@ import org.jspecify.annotations.Nullable;
 @SuppressWarnings("exports")
 public final class CompareJob extends ModelJob<CompareJob> {
   private static final String DENSE_WORDS = "last words, dense";
+
+  /** What helps where the memory does not suffice. */
+  private static final String HELPS = "use fewer or shorter calibration sentences";
+
+  /** What a pass carries of a search. */
+  private static final SweepOptions SWEEP =
+      SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
 
   private final CompareRequest request;
   private final List<Integer> targets;
@@ -95,6 +104,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
   /** The texts of a comparison as token ids; null where there is none. */
   private record Texts(
       PackedSequences calibration,
+      List<String> calibrationWarnings,
       EvaluationText evaluation,
       @Nullable FitText fit,
       @Nullable FitText fitSource,
@@ -136,14 +146,17 @@ public final class CompareJob extends ModelJob<CompareJob> {
   public void run(Consumer<? super CompareResult> each) {
     begin();
     Texts texts = texts();
-    SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       Backend backend = opened.backend();
+      texts.calibrationWarnings.forEach(this::warn);
+      if (texts.fit == null && request.strategies().contains(Strategy.DEFAULT)) {
+        warn(Strategy.DEFAULT.label() + ": " + JobTexts.NO_FIT);
+      }
       texts
           .evaluation
           .warnings(model, texts.learnt(FitRule.best(model.config())))
           .forEach(this::warn);
-      RunningModel running = running(backend, sweep, texts);
+      RunningModel running = runningModel(backend, beside(backend, texts), mixed(), HELPS);
       // A search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();
       expect(backend, texts);
@@ -154,7 +167,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         tell(new CompareEvent.DenseMeasured(dense, denseWords));
         for (int target : targets) {
           List<LeftOut> leftOut = new ArrayList<>();
-          List<Row> rows = new AtSize(running, texts, sweep, measure, target, leftOut).rows();
+          List<Row> rows = new AtSize(running, texts, measure, target, leftOut).rows();
           each.accept(
               new CompareResult(
                   model.directory(),
@@ -172,14 +185,18 @@ public final class CompareJob extends ModelJob<CompareJob> {
   }
 
   /**
-   * Expects the stages of this job where it is a part of another one, before the other one begins.
+   * Plans the memory and expects the stages of this job where it is a part of another one, before
+   * the other one begins.
    *
    * @param backend the device on which both compute
    * @throws UsageException if there is nothing to measure on
    * @throws dev.laco.BadInputException if a text cannot be used
+   * @throws dev.laco.ResourceException if the memory does not suffice
    */
   public void expect(Backend backend) {
-    expect(backend, texts());
+    Texts texts = texts();
+    requireMemory(backend, beside(backend, texts), mixed(), HELPS);
+    expect(backend, texts);
   }
 
   private Texts texts() {
@@ -193,7 +210,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     EvaluationText evaluation =
         JobTexts.requireEvaluation(
             "compare by", model, request.texts().evaluation(), request.texts().evaluationTokens());
-    FitText source = fits() ? JobTexts.fitSourceOrNull(model, request.fit().file()) : null;
+    FitText source = fitSource();
     FitText fit = source == null ? null : JobTexts.fit(source, model, request.fit().tokens());
     FitText choice =
         request.strategies().stream().anyMatch(this::choosesUnfitted)
@@ -201,35 +218,58 @@ public final class CompareJob extends ModelJob<CompareJob> {
             : null;
     ClozeSet passages =
         request.passages() == null ? null : JobTexts.passages(model, request.passages());
-    PackedSequences calibration =
-        PackedSequences.of(JobTexts.calibration(model, request.texts().calibration()).sequences());
+    CalibrationSet calibration = JobTexts.calibration(model, request.texts().calibration());
     model.textsAreRead();
-    return new Texts(calibration, evaluation, fit, source, choice, passages);
+    return new Texts(
+        PackedSequences.of(calibration.sequences()),
+        calibration.warnings(),
+        evaluation,
+        fit,
+        source,
+        choice,
+        passages);
   }
 
-  private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
+  /**
+   * All of the text of fits; null where nothing is fitted, or only by default and there is none.
+   */
+  private @Nullable FitText fitSource() {
+    List<Strategy> fitting =
+        request.strategies().stream().filter(strategy -> fit(strategy) != null).toList();
+    if (fitting.isEmpty()) {
+      return null;
+    }
+    Path file = request.fit().file();
+    return fitting.stream().allMatch(Strategy.DEFAULT::equals)
+        ? JobTexts.fitSourceOrNull(model, file)
+        : JobTexts.fitSource(model, file);
+  }
+
+  /** What is needed beside the weights of the original. */
+  private MemoryPlan.Beside beside(Backend backend, Texts texts) {
     long choosing =
         Math.max(
             ResidualStream.bytes(model.config(), texts.calibration),
             texts.choice == null
                 ? 0
-                : SweepScorer.bytes(model.config(), texts.choice.tokens(), choosing(sweep, texts)));
-    return runningModel(
-        backend,
-        new MemoryPlan.Beside(
-            // All strategies of a size share one scorer.
-            SweepScorer.bytes(model.config(), texts.calibration.size(), sweep)
-                + Math.max(choosing, measuring(backend, texts))
-                + FidelityMeasure.heldBytes(backend, model.config(), texts.evaluation.chunks())
-                + model.config().layerParameters() * Float.BYTES,
-            texts.fit == null ? 0 : newWeights()),
-        model.config().numHiddenLayers(),
-        "use fewer or shorter calibration sentences");
+                : SweepScorer.bytes(model.config(), texts.choice.tokens(), choosing(texts)));
+    return new MemoryPlan.Beside(
+        // All strategies of a size share one scorer.
+        SweepScorer.bytes(model.config(), texts.calibration.size(), SWEEP)
+            + Math.max(choosing, measuring(backend, texts))
+            + FidelityMeasure.heldBytes(backend, model.config(), texts.evaluation.chunks())
+            + model.config().layerParameters() * Float.BYTES,
+        texts.fit == null ? 0 : newWeights());
+  }
+
+  /** The most original layers that one layer is mixed from. */
+  private int mixed() {
+    return model.config().numHiddenLayers();
   }
 
   /** What a pass of the choice among models carries of which none is fitted. */
-  private SweepOptions choosing(SweepOptions sweep, Texts texts) {
-    return HeldOutChoice.options(model.config(), sweep, texts.calibration.size());
+  private SweepOptions choosing(Texts texts) {
+    return HeldOutChoice.options(model.config(), SWEEP, texts.calibration.size());
   }
 
   private long measuring(Backend backend, Texts texts) {
@@ -357,11 +397,6 @@ public final class CompareJob extends ModelJob<CompareJob> {
     return whyNot(strategy) == null ? strategy.fit() : null;
   }
 
-  /** Whether a strategy fits weights. */
-  private boolean fits() {
-    return request.strategies().stream().anyMatch(strategy -> fit(strategy) != null);
-  }
-
   /** Whether the models of a strategy are compared once more, since no weights are fitted. */
   private boolean choosesUnfitted(Strategy strategy) {
     return strategy.isSearched() && strategy.fit() == null;
@@ -387,7 +422,6 @@ public final class CompareJob extends ModelJob<CompareJob> {
   private final class AtSize {
     private final RunningModel running;
     private final Texts texts;
-    private final SweepOptions sweep;
     private final FidelityMeasure measure;
     private final int target;
     private final List<LeftOut> leftOut;
@@ -395,13 +429,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
     AtSize(
         RunningModel running,
         Texts texts,
-        SweepOptions sweep,
         FidelityMeasure measure,
         int target,
         List<LeftOut> leftOut) {
       this.running = running;
       this.texts = texts;
-      this.sweep = sweep;
       this.measure = measure;
       this.target = target;
       this.leftOut = leftOut;
@@ -411,7 +443,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     List<Row> rows() {
       CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
       List<Row> rows = new ArrayList<>();
-      try (SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
+      try (SweepScorer scorer = new SweepScorer(running, source, texts.calibration, SWEEP)) {
         LayerChoices choices =
             new LayerChoices(running, source, texts.calibration, scorer, texts.fit, target);
         for (Strategy strategy : request.strategies()) {
@@ -430,10 +462,9 @@ public final class CompareJob extends ModelJob<CompareJob> {
         return Optional.empty();
       }
       String label = label(strategy, target);
-      long start = System.nanoTime();
-      SearchResult found;
+      LayerChoices.Found chosen;
       try (JobProgress.Stage stage = progress().begin(label)) {
-        found =
+        chosen =
             choices.find(
                 strategy.layers(),
                 closedForm(strategy, texts),
@@ -442,6 +473,8 @@ public final class CompareJob extends ModelJob<CompareJob> {
         leaveOut(strategy, e.template());
         return Optional.empty();
       }
+      long start = System.nanoTime();
+      SearchResult found = chosen.result();
       CollapsePlan plan =
           choosesUnfitted(strategy) && texts.choice != null
               ? chosen(label, found, texts.choice)
@@ -466,7 +499,8 @@ public final class CompareJob extends ModelJob<CompareJob> {
               fitted.plan().withTensors(new PlanTensors(tensors).named(PlanTensors.DEFAULT_FILE));
           layers.use(fitted.plan(), tensors);
         }
-        Optional<Row> row = measured(strategy, plan, layers.model(), Seconds.since(start));
+        double seconds = chosen.seconds() + Seconds.since(start);
+        Optional<Row> row = measured(strategy, plan, layers.model(), seconds);
         running.backend().release(List.copyOf(tensors.tensors().values()));
         return row;
       }
@@ -497,7 +531,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
      * The best of a search, and of other people's methods, on text that the search has not seen.
      */
     private CollapsePlan chosen(String label, SearchResult found, FitText text) {
-      SweepOptions options = choosing(sweep, texts);
+      SweepOptions options = choosing(texts);
       try (JobProgress.Stage _ = progress().begin(FittedChoice.choiceStage(label));
           SweepScorer scorer =
               new SweepScorer(

@@ -23,6 +23,12 @@ public final class CompareJson {
     putLastWord(json, "denseLastWord", result.denseLastWord());
     ArrayNode strategies = json.putArray("strategies");
     result.rows().forEach(row -> strategies.add(of(result, row)));
+    ArrayNode leftOut = json.putArray("leftOut");
+    for (CompareResult.LeftOut left : result.leftOut()) {
+      leftOut.addObject().put("strategy", left.strategy().label()).put("reason", left.reason());
+    }
+    ArrayNode warnings = json.putArray("warnings");
+    result.warnings().forEach(warnings::add);
     return json;
   }
 

@@ -1,5 +1,6 @@
 package dev.laco.compare;
 
+import dev.laco.Seconds;
 import dev.laco.UsageException;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
@@ -34,8 +35,15 @@ final class LayerChoices {
   private final @Nullable FitText fit;
   private final int target;
 
-  /** The results of this engine's searches, which strategies share: before a fit, and without. */
-  private final Map<Boolean, SearchResult> searched = new HashMap<>();
+  /** What this engine's searches found, which strategies share: before a fit, and without. */
+  private final Map<Boolean, Found> searched = new HashMap<>();
+
+  /**
+   * A model of the size.
+   *
+   * @param seconds that it took to find the model, for the first strategy that asked for it
+   */
+  record Found(SearchResult result, double seconds) {}
 
   LayerChoices(
       RunningModel model,
@@ -58,14 +66,25 @@ final class LayerChoices {
    * @param closedForm whether our own search chooses in closed form, for a fit
    * @throws dev.laco.UsageException if there is none
    */
-  SearchResult find(Strategy.Layers layers, boolean closedForm, TrialListener listener) {
-    return switch (layers) {
-      case Strategy.Search _ -> searched(closedForm, listener);
-      case Strategy.PaperLoop loop ->
-          SearchResult.known(
-              run(SearchChoice.paper(model.config(), target, loop.rule()), listener).plan());
-      case Strategy.Peer peer -> SearchResult.known(plan(peer, listener));
-    };
+  Found find(Strategy.Layers layers, boolean closedForm, TrialListener listener) {
+    Found known = layers instanceof Strategy.Search ? searched.get(closedForm) : null;
+    if (known != null) {
+      return known;
+    }
+    long start = System.nanoTime();
+    SearchResult result =
+        switch (layers) {
+          case Strategy.Search _ -> search(closedForm, listener);
+          case Strategy.PaperLoop loop ->
+              SearchResult.known(
+                  run(SearchChoice.paper(model.config(), target, loop.rule()), listener).plan());
+          case Strategy.Peer peer -> SearchResult.known(plan(peer, listener));
+        };
+    Found found = new Found(result, Seconds.since(start));
+    if (layers instanceof Strategy.Search) {
+      searched.put(closedForm, found);
+    }
+    return found;
   }
 
   /**
@@ -103,18 +122,11 @@ final class LayerChoices {
     };
   }
 
-  private SearchResult searched(boolean closedForm, TrialListener listener) {
-    SearchResult result = searched.get(closedForm);
-    if (result == null) {
-      SearchChoice usual = SearchChoice.byDefault(model.config(), target, closedForm);
-      result = run(usual, listener);
-      PeerModels peers = usual.peers();
-      if (peers != null) {
-        result = result.withPeers(peers.of(source, influence(), target));
-      }
-      searched.put(closedForm, result);
-    }
-    return result;
+  private SearchResult search(boolean closedForm, TrialListener listener) {
+    SearchChoice usual = SearchChoice.byDefault(model.config(), target, closedForm);
+    SearchResult result = run(usual, listener);
+    PeerModels peers = usual.peers();
+    return peers == null ? result : result.withPeers(peers.of(source, influence(), target));
   }
 
   private SearchResult run(SearchChoice chosen, TrialListener listener) {

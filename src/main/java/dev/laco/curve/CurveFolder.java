@@ -6,46 +6,67 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.InputJson;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanTensors;
+import dev.laco.apply.StagedFile;
+import dev.laco.checkpoint.LockFile;
 import dev.laco.checkpoint.OutputFiles;
 import dev.laco.collapse.CollapsePlan;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 
 /**
  * The folder of a curve. A step that is done is a file, which appears in one piece; a job that is
- * started again reads the file in place of doing the step.
+ * started again reads the file in place of doing the step. Until it is closed, no other job can
+ * open the folder.
  */
-final class CurveFolder {
+final class CurveFolder implements AutoCloseable {
   private static final String REQUEST = "request.json";
+  private static final String LOCK = ".lock";
 
   private final Path folder;
+  private final LockFile lock;
 
   /**
    * A folder for a request; it is made if it is not there.
    *
-   * @param identity the request and the model
+   * @param identity the request, the model and the texts
    * @throws UsageException if the folder holds something else, or the curve of another request
-   * @throws dev.laco.ResourceException if the folder cannot be written
+   * @throws dev.laco.ResourceException if another job has it open, or it cannot be written
    */
   CurveFolder(Path folder, ObjectNode identity) {
     this.folder = folder;
+    lock =
+        LockFile.ofFolder(
+            folder,
+            LOCK,
+            "another sweep writes there: wait until it ends, or choose another folder");
     try {
-      Files.createDirectories(folder);
+      requireOwn(identity);
+    } catch (RuntimeException e) {
+      close();
+      throw e;
+    }
+  }
+
+  private void requireOwn(ObjectNode identity) {
+    try {
       Path request = folder.resolve(REQUEST);
       if (Files.exists(request)) {
         if (!InputJson.readObject(request).equals(InputJson.parse(REQUEST, identity.toString()))) {
           throw new UsageException(
               folder
-                  + ": holds the sweep of another request or model; name another folder, or delete this one");
+                  + ": holds the sweep of another request, model or text; name another folder, or"
+                  + " delete this one");
         }
         return;
       }
-      try (var files = Files.newDirectoryStream(folder)) {
+      // Names with a dot in front are of locks, and of files that a killed job had not completed.
+      try (var files =
+          Files.newDirectoryStream(
+              folder, file -> !file.getFileName().toString().startsWith("."))) {
         if (files.iterator().hasNext()) {
           throw new UsageException(
               folder + ": is no folder of a sweep and not empty; name another");
@@ -92,21 +113,14 @@ final class CurveFolder {
   }
 
   private void write(String name, Consumer<Path> content) {
-    Path file = folder.resolve(name);
-    Path partial = folder.resolve("." + name + ".partial");
-    try {
-      Files.deleteIfExists(partial);
-      content.accept(partial);
-      Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
-    } catch (IOException e) {
-      throw OutputFiles.cannotWrite(file, e);
-    } catch (RuntimeException e) {
-      try {
-        Files.deleteIfExists(partial);
-      } catch (IOException again) {
-        e.addSuppressed(again);
-      }
-      throw e;
+    try (StagedFile staged = StagedFile.create(lock.file().resolveSibling(name))) {
+      content.accept(staged.path());
+      staged.commit();
     }
+  }
+
+  @Override
+  public void close() {
+    lock.delete();
   }
 }

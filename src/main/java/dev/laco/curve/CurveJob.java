@@ -1,5 +1,7 @@
 package dev.laco.curve;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
@@ -15,6 +17,7 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
+import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.BlockCost;
 import dev.laco.collapse.BlockSearch;
 import dev.laco.collapse.BlockSettings;
@@ -57,12 +60,15 @@ import dev.laco.scoring.ResidualStream;
 import dev.laco.scoring.StreamSimilarity;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
+import dev.laco.text.TextChunks;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -115,13 +121,32 @@ public final class CurveJob extends ModelJob<CurveJob> {
         model.checkpoint().configName(), model.checkpoint().configJson());
   }
 
-  /** The texts of a curve as token ids. */
+  /**
+   * The texts of a curve as token ids.
+   *
+   * @param fitSource all of the text of which fit and choice are the beginning; also that of the
+   *     strategies that are compared
+   */
   private record Texts(
+      CalibrationSet sentences,
       PackedSequences calibration,
       EvaluationText evaluation,
       @Nullable FitText fit,
       @Nullable FitText fitSource,
       @Nullable FitText choice) {
+    /** A hash of all texts. */
+    private String digest() {
+      Sha256 hash = new Sha256();
+      for (int[] ids : sentences.sequences()) {
+        hash.update(Arrays.toString(ids).getBytes(UTF_8));
+      }
+      for (TextChunks.Chunk chunk : evaluation.chunks()) {
+        hash.update((Arrays.toString(chunk.ids()) + chunk.firstScored()).getBytes(UTF_8));
+      }
+      return hash.update((fitSource == null ? "none" : JobTexts.digest(fitSource)).getBytes(UTF_8))
+          .hex();
+    }
+
     /** The text on which a chosen model is fitted by a rule; null where there is no fit. */
     private @Nullable WholeText whole(FitRule rule) {
       return WholeText.orNull(fitSource, fit, rule, false);
@@ -150,11 +175,20 @@ public final class CurveJob extends ModelJob<CurveJob> {
   public CurveResult run() {
     begin();
     Texts texts = texts();
-    CurveFolder folder = new CurveFolder(path, identity());
+    try (CurveFolder folder = new CurveFolder(path, identity(texts))) {
+      return run(folder, texts);
+    }
+  }
+
+  private CurveResult run(CurveFolder folder, Texts texts) {
     Dense dense;
     List<Point> points = new ArrayList<>();
     CompareJob comparison = comparison(folder);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
+      texts.sentences.warnings().forEach(this::warn);
+      if (texts.fit == null && search.fit() != null) {
+        warn(JobTexts.NO_FIT);
+      }
       texts
           .evaluation
           .warnings(
@@ -187,12 +221,14 @@ public final class CurveJob extends ModelJob<CurveJob> {
         model.directory(), texts.evaluation.name(), dense, points, peers, warnings());
   }
 
-  private ObjectNode identity() {
+  /** What makes curves different: a folder holds the steps of one. */
+  private ObjectNode identity(Texts texts) {
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     ObjectNode identity = JsonNodeFactory.instance.objectNode();
     identity.set("request", request.toJson());
     identity.put("digest", source.digest());
     identity.put("weights", source.weights());
+    identity.put("texts", texts.digest());
     return identity;
   }
 
@@ -200,21 +236,19 @@ public final class CurveJob extends ModelJob<CurveJob> {
     EvaluationText evaluation =
         JobTexts.requireEvaluation(
             "measure on", model, request.texts().evaluation(), request.texts().evaluationTokens());
+    Path file = request.fit().file();
+    Integer tokens = request.fit().tokens();
+    boolean needed = search.fit() == null ? tokens != null : request.rule() != null;
     FitText source =
-        search.fit() == null
-            ? null
-            : request.rule() == null
-                ? JobTexts.fitSourceOrNull(model, request.fit().file())
-                : JobTexts.fitSource(model, request.fit().file());
-    FitText fit = source == null ? null : JobTexts.fit(source, model, request.fit().tokens());
+        needed ? JobTexts.fitSource(model, file) : JobTexts.fitSourceOrNull(model, file);
+    FitText fit =
+        source == null || search.fit() == null ? null : JobTexts.fit(source, model, tokens);
     FitText choice =
-        search.choosesUnfitted()
-            ? JobTexts.choiceOrNull(model, request.fit().file(), request.fit().tokens())
-            : null;
-    PackedSequences calibration =
-        PackedSequences.of(JobTexts.calibration(model, request.texts().calibration()).sequences());
+        source == null || !search.choosesUnfitted() ? null : JobTexts.choice(source, tokens);
+    CalibrationSet calibration = JobTexts.calibration(model, request.texts().calibration());
     model.textsAreRead();
-    return new Texts(calibration, evaluation, fit, source, choice);
+    return new Texts(
+        calibration, PackedSequences.of(calibration.sequences()), evaluation, fit, source, choice);
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
@@ -550,28 +584,46 @@ public final class CurveJob extends ModelJob<CurveJob> {
             .withFit(request.fit());
     return new CompareJob(model, device, compare, missing)
         .cancelledBy(cancellation())
-        .progressOf(progress());
+        .progressOf(progress())
+        .listener(
+            event -> {
+              if (event instanceof JobEvent.Warned warned) {
+                warnOnce(warned.template());
+              }
+            });
   }
 
   /** Keeps what was measured of other strategies at a size, and tells which were left out. */
   private void compared(CurveFolder folder, CompareResult result) {
-    for (CompareResult.LeftOut leftOut : result.leftOut()) {
-      warn(
-          leftOut.strategy().label()
-              + " at "
-              + label(result.layersOut())
-              + ": "
-              + leftOut.template());
+    for (CompareResult.LeftOut left : result.leftOut()) {
+      warnOnce(leftOut(left.strategy().label(), result.layersOut(), left.template()));
     }
     folder.get(peersFile(result.layersOut()), () -> CompareJson.of(result));
   }
 
+  /** The models of other strategies, with what the comparisons have warned of. */
   private List<Peer> peers(CurveFolder folder) {
     List<Peer> peers = new ArrayList<>();
     for (int depth : depths) {
       String name = peersFile(depth);
-      peers.addAll(CurveJson.peers(folder.file(name), folder.find(name).orElseThrow(), depth));
+      JsonNode comparison = folder.find(name).orElseThrow();
+      comparison.path("warnings").forEach(warning -> warnOnce(warning.asText()));
+      for (JsonNode left : comparison.path("leftOut")) {
+        warnOnce(leftOut(left.path("strategy").asText(), depth, left.path("reason").asText()));
+      }
+      peers.addAll(CurveJson.peers(folder.file(name), comparison, depth));
     }
     return peers;
+  }
+
+  private static String leftOut(String strategy, int depth, String why) {
+    return strategy + " at " + label(depth) + ": " + why;
+  }
+
+  /** Sends a warning that sweep and comparison, or several sizes, may have in common. */
+  private void warnOnce(String template) {
+    if (!warnings().contains(new JobEvent.Warned(template).message())) {
+      warn(template);
+    }
   }
 }

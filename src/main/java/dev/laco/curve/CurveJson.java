@@ -41,6 +41,8 @@ public final class CurveJson {
       peers.add(entry);
     }
     result.knee().ifPresent(knee -> json.put("knee", knee.layers()));
+    ArrayNode warnings = json.putArray("warnings");
+    result.warnings().forEach(warnings::add);
     return json;
   }
 

@@ -100,7 +100,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
         HealState.identity(
             request.toJson(),
             PlanApplier.source(original.checkpoint()),
-            HealStage.digest(stage.text()),
+            JobTexts.digest(stage.text()),
             opened.backend(),
             model.weightType());
     identity.put("pruned", pruned.digest() + pruned.weights());
@@ -513,7 +513,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   public void close() {
     newMemory.close();
     if (lock != null) {
-      HealState.unlock(lock);
+      lock.delete();
       lock = null;
     }
   }

@@ -1,7 +1,5 @@
 package dev.laco.heal;
 
-import static java.nio.charset.StandardCharsets.UTF_8;
-
 import dev.laco.ByteSize;
 import dev.laco.JobProgress;
 import dev.laco.Model;
@@ -9,7 +7,6 @@ import dev.laco.ResourceException;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Device;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.Sha256;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
@@ -31,7 +28,6 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
@@ -288,15 +284,6 @@ public record HealStage(
     if (tokens != null) {
       job.expect(TeacherSamples.NAME, TeacherSamples.seconds(estimate, device, original, tokens));
     }
-  }
-
-  /** A hash of a text as token ids. */
-  public static String digest(FitText text) {
-    Sha256 hash = new Sha256();
-    for (FitText.Chunk chunk : text.chunks()) {
-      hash.update((Arrays.toString(chunk.ids()) + chunk.document()).getBytes(UTF_8));
-    }
-    return hash.hex();
   }
 
   /** How so many layers are trained on a device. */

@@ -29,17 +29,14 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.function.Function;
 import java.util.function.Supplier;
-import java.util.stream.Stream;
 
 /**
  * The state of a training on the disk, from which a job that was killed goes on. The folder has a
@@ -111,42 +108,16 @@ public final class HealState {
   }
 
   /**
-   * Keeps other jobs from a folder of states, until {@link #unlock}.
+   * Keeps other jobs from a folder of states, until the lock is deleted.
    *
    * @throws ResourceException if another job uses it, or it cannot be made
    */
   public static LockFile lock(Path folder) {
-    try {
-      Files.createDirectories(folder);
-      Path file = folder.toRealPath().resolve(LOCK);
-      LockFile lock = LockFile.tryTake(file, StandardOpenOption.CREATE, LinkOption.NOFOLLOW_LINKS);
-      if (lock == null) {
-        throw new ResourceException(
-            folder
-                + ": another training keeps its state there: wait until it ends, or choose another"
-                + " place for the result");
-      }
-      return lock;
-    } catch (IOException e) {
-      throw OutputFiles.cannotWrite(folder, e);
-    }
-  }
-
-  /** Lets others use a folder, which is deleted where there is no state in it. */
-  public static void unlock(LockFile lock) {
-    Path folder = lock.file().resolveSibling("");
-    try {
-      Files.deleteIfExists(lock.file());
-      lock.release();
-      try (Stream<Path> left = Files.list(folder)) {
-        if (left.findAny().isPresent()) {
-          return;
-        }
-      }
-      Files.delete(folder);
-    } catch (IOException e) {
-      throw OutputFiles.cannotWrite(folder, e);
-    }
+    return LockFile.ofFolder(
+        folder,
+        LOCK,
+        "another training keeps its state there: wait until it ends, or choose another place for the"
+            + " result");
   }
 
   /**

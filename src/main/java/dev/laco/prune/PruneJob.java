@@ -93,7 +93,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private PruneRequest timed;
   private volatile boolean repeatGoesOn;
   private Residence residence = Residence.EVERYTHING;
-  private final Instant began = Instant.now();
+  private Instant began = Instant.EPOCH;
   private long start;
   private UnaryOperator<Scorer> scoring = UnaryOperator.identity();
   private boolean writes;
@@ -236,6 +236,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
    */
   public PruneResult run() {
     begin();
+    began = Instant.now();
     start = System.nanoTime();
     if (stateFolder != null && request.healing() != null) {
       lock = HealState.lock(stateFolder);
@@ -814,7 +815,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
     newMemory.close();
     if (lock != null) {
-      HealState.unlock(lock);
+      lock.delete();
       lock = null;
     }
   }

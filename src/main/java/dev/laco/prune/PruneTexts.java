@@ -238,7 +238,7 @@ record PruneTexts(
     Sha256 hash = new Sha256();
     calibration.sequences().forEach(ids -> hash.update(Arrays.toString(ids).getBytes(UTF_8)));
     for (FitText text : Arrays.asList(fit, fitSource, choice, heal == null ? null : heal.text())) {
-      hash.update((text == null ? "none" : HealStage.digest(text)).getBytes(UTF_8));
+      hash.update((text == null ? "none" : JobTexts.digest(text)).getBytes(UTF_8));
     }
     return hash.hex();
   }

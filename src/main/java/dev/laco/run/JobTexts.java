@@ -1,10 +1,13 @@
 package dev.laco.run;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import dev.laco.BadInputException;
 import dev.laco.Model;
 import dev.laco.Passages;
 import dev.laco.Setting;
 import dev.laco.UsageException;
+import dev.laco.checkpoint.Sha256;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.model.Mixture;
@@ -13,6 +16,7 @@ import dev.laco.text.CalibrationSet;
 import dev.laco.text.ClozeSet;
 import dev.laco.text.FitText;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -27,6 +31,12 @@ public final class JobTexts {
    * channel for every output.
    */
   private static final int TOKENS_PER_CHANNEL = 96;
+
+  /** What a user should know where a fit by default is left out for want of a text. */
+  public static final String NO_FIT =
+      "weights are not fitted: the model has no tokenizer.json; give "
+          + Setting.of("fitText")
+          + " FILE.json with token ids";
 
   private static final int LEAST_TOKENS = 16_384;
   private static final int MOST_TOKENS = 131_072;
@@ -168,12 +178,25 @@ public final class JobTexts {
    */
   public static @Nullable FitText choiceOrNull(
       Model model, @Nullable Path file, @Nullable Integer tokens) {
-    if (file == null && tokens == null && model.tokenizer().isEmpty()) {
-      return null;
-    }
-    FitText text = fitSource(model, file).limit(tokens != null ? tokens : HeldOutChoice.TOKENS);
+    return file == null && tokens == null && model.tokenizer().isEmpty()
+        ? null
+        : choice(fitSource(model, file), tokens);
+  }
+
+  /** The same of a text that was read, as of {@link #fitSource}. */
+  public static FitText choice(FitText source, @Nullable Integer tokens) {
+    FitText text = source.limit(tokens != null ? tokens : HeldOutChoice.TOKENS);
     requirePredicted(text, text.chunks(), "");
     return text;
+  }
+
+  /** A hash of a text as token ids. */
+  public static String digest(FitText text) {
+    Sha256 hash = new Sha256();
+    for (FitText.Chunk chunk : text.chunks()) {
+      hash.update((Arrays.toString(chunk.ids()) + chunk.document()).getBytes(UTF_8));
+    }
+    return hash.hex();
   }
 
   /**

@@ -214,6 +214,16 @@ public abstract class ModelJob<J extends ModelJob<J>> {
             memory.weights(backend, reader(backend, other.checkpoint())), cancellation));
   }
 
+  /**
+   * Checks that the memory suffices, as {@link #runningModel} does, without running the model.
+   *
+   * @throws dev.laco.ResourceException if it does not
+   */
+  protected final void requireMemory(
+      Backend backend, MemoryPlan.Beside beside, int mixed, String helps) {
+    MemoryPlan.of(backend, model.checkpoint(), device, beside, mixed, helps);
+  }
+
   /** A reader of a checkpoint's weights until the device is closed. */
   protected final WeightReader reader(Backend backend, Checkpoint checkpoint) {
     WeightReader reader = MemoryPlan.reader(backend, checkpoint);

@@ -139,6 +139,54 @@ final class CompareJobTest {
     }
   }
 
+  /** The model has no tokenizer, and no token ids are given to fit on. */
+  @Test
+  void withoutATextAFitThatIsNamedIsRefusedAndTheDefaultsIsLeftOutWithAWarning() {
+    try (Model model = Model.open(MODEL)) {
+      CompareJob named = new CompareJob(model, CPU, request(6, "laco", "laco-fit", "laco-merge"));
+      BadInputException e = assertThrows(BadInputException.class, named::run);
+      assertTrue(e.getMessage().contains("text needs a tokenizer"), e::getMessage);
+      CompareResult result = new CompareJob(model, CPU, request(6, "laco", "last")).run();
+      assertEquals(2, result.rows().size());
+      assertEquals(
+          List.of(
+              "laco: weights are not fitted: the model has no tokenizer.json; give fitText"
+                  + " FILE.json with token ids"),
+          result.warnings());
+      assertEquals(
+          List.of(), new CompareJob(model, CPU, request(6, "laco-merge")).run().warnings());
+    }
+  }
+
+  @Test
+  void aUserIsWarnedOfTheCalibrationText() {
+    TextSettings texts =
+        new TextSettings(
+            Fixtures.randomTokens(folder.resolve("long.json"), 1, 1, 300),
+            null,
+            Fixtures.tokens(folder, FIXTURE, "eval"));
+    try (Model model = Model.open(MODEL)) {
+      CompareResult result = new CompareJob(model, CPU, request(6, "last").withTexts(texts)).run();
+      assertTrue(
+          result.warnings().getFirst().contains("300 tokens, more than the model's"),
+          result.warnings()::toString);
+      assertEquals(
+          result.warnings().getFirst(), CompareJson.of(result).at("/warnings/0").textValue());
+    }
+  }
+
+  /** Both have the models of one search, and nothing is done with them before they are measured. */
+  @Test
+  void theSecondsOfASearchCountForEveryStrategyThatHasItsModels() {
+    try (Model model = Model.open(MODEL)) {
+      List<CompareResult.Row> rows =
+          new CompareJob(model, CPU, request(6, "laco-merge", "laco")).run().rows();
+      double most = Math.max(rows.getFirst().seconds(), rows.getLast().seconds());
+      double least = Math.min(rows.getFirst().seconds(), rows.getLast().seconds());
+      assertTrue(least > most / 2, rows::toString);
+    }
+  }
+
   /** The scorer of a size is open while models are fitted and measured. */
   @Test
   void theMemoryIsThatOfTheScorerAndOfAFitTogether() {

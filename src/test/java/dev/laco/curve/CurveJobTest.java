@@ -1,6 +1,7 @@
 package dev.laco.curve;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -14,11 +15,16 @@ import dev.laco.Fixtures;
 import dev.laco.JobEvent;
 import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.ResourceException;
 import dev.laco.TestFiles;
 import dev.laco.UsageException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.compare.Strategy;
 import dev.laco.curve.CurveResult.Dense;
 import dev.laco.curve.CurveResult.Point;
+import dev.laco.fit.FittedChoice;
+import dev.laco.fit.WholeText;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.GivenPlan;
 import dev.laco.prune.Goal;
@@ -29,6 +35,8 @@ import dev.laco.prune.TextSettings;
 import dev.laco.report.Fidelity;
 import dev.laco.report.Perplexity;
 import dev.laco.report.PruneReport;
+import dev.laco.run.JobTexts;
+import dev.laco.text.FitText;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -223,6 +231,10 @@ final class CurveJobTest {
             .filter(warning -> warning.matches("sliding-window at [45] layers: left out: .*"))
             .toList();
     assertEquals(2, leftOut.size(), curve.warnings()::toString);
+    try (Model model = Model.open(Fixtures.model(mixture))) {
+      // What was left out is said again where nothing is left to do.
+      assertEquals(curve, new CurveJob(model, CPU, request, folder.resolve("curve")).run());
+    }
   }
 
   @Test
@@ -240,6 +252,101 @@ final class CurveJobTest {
           List.of(7, 6, 5, 4),
           new CurveRequest(List.of(), null, texts(), FitSettings.DEFAULT, List.of()).depths(model));
     }
+  }
+
+  /** What was measured on a text does not stand beside what is measured on another. */
+  @Test
+  void aFolderOfOtherTextsIsRefusedAlthoughTheFilesHaveTheSameNames() {
+    Path fit = Fixtures.randomTokens(folder.resolve("fit.json"), 1, 4, 64);
+    TextSettings texts = texts();
+    CurveRequest request =
+        new CurveRequest(
+            List.of(Goal.layers(6)), "drop", texts, new FitSettings(fit, null), List.of());
+    CurveResult first = run(request, "curve", event -> {});
+    for (Path text : Stream.of(texts.calibration(), texts.evaluationTokens(), fit).toList()) {
+      String before = Fixtures.read(text).toString();
+      Fixtures.randomTokens(text, 2, 4, 64);
+      UsageException other =
+          assertThrows(UsageException.class, () -> run(request, "curve", event -> {}));
+      assertTrue(
+          other.getMessage().contains("holds the sweep of another request, model or text"),
+          other.getMessage());
+      TestFiles.write(text, before);
+    }
+    assertEquals(first, run(request, "curve", event -> {}));
+  }
+
+  @Test
+  void twoSweepsDoNotShareAFolder() {
+    Path curve = folder.resolve("curve");
+    assertTrue(curve.toFile().mkdir());
+    // What a sweep leaves that is killed keeps nobody out.
+    TestFiles.write(curve.resolve(".lock"), "");
+    TestFiles.write(curve.resolve(".laco-1.lock"), "");
+    List<ResourceException> refused = new ArrayList<>();
+    CurveResult first =
+        run(
+            request("drop"),
+            "curve",
+            event -> {
+              if (event instanceof CurveEvent.PointMeasured) {
+                refused.add(
+                    assertThrows(
+                        ResourceException.class, () -> run(request("drop"), "curve", other -> {})));
+              }
+            });
+    assertEquals(3, refused.size());
+    assertTrue(
+        refused.getFirst().getMessage().startsWith(curve + ": another sweep writes there"),
+        refused.getFirst().getMessage());
+    assertEquals(first, run(request("drop"), "curve", event -> {}));
+    assertFalse(TestFiles.names(curve).contains(".lock"));
+  }
+
+  @Test
+  void aUserIsWarnedOfWhatASweepCannotFitAndOfTheCalibrationText() {
+    TextSettings texts =
+        new TextSettings(
+            Fixtures.randomTokens(folder.resolve("long.json"), 1, 1, 300),
+            null,
+            Fixtures.tokens(folder, FIXTURE, "eval"));
+    CurveRequest request =
+        new CurveRequest(
+            List.of(Goal.layers(7)),
+            null,
+            texts,
+            FitSettings.DEFAULT,
+            List.of(Strategy.named("last")));
+    CurveResult curve = run(request, "curve", event -> {});
+    assertTrue(
+        curve.warnings().stream()
+            .anyMatch(warning -> warning.contains("300 tokens, more than the model's")),
+        curve.warnings()::toString);
+    assertTrue(
+        curve.warnings().stream()
+            .anyMatch(warning -> warning.contains("weights are not fitted: the model has no")),
+        curve.warnings()::toString);
+    assertEquals(Set.copyOf(curve.warnings()).size(), curve.warnings().size());
+    assertEquals(curve.warnings().size(), CurveJson.of(curve).path("warnings").size());
+  }
+
+  /** The memory of a comparison is planned before the sweep. */
+  @Test
+  void aComparisonThatDoesNotFitIntoTheMemoryIsRefusedBeforeTheSweep() {
+    FitSettings fit = new FitSettings(Fixtures.tokens(folder, FIXTURE, "eval"), null);
+    CurveRequest request =
+        new CurveRequest(
+            List.of(Goal.layers(6)), "drop", texts(), fit, List.of(Strategy.named("laco-fit")));
+    try (Model model = Model.open(Fixtures.model(FIXTURE));
+        Backend backend = CpuBackend.open(Compute.F32, 1)) {
+      FitText text = JobTexts.fit(JobTexts.fitSource(model, fit.file()), model, null);
+      long fitting = FittedChoice.bytes(backend, model.config(), text, WholeText.of(text));
+      CurveJob job =
+          new CurveJob(model, CPU.withMemory(fitting, null), request, folder.resolve("curve"));
+      ResourceException e = assertThrows(ResourceException.class, job::run);
+      assertTrue(e.getMessage().contains("buffers need "), e::getMessage);
+    }
+    assertEquals(List.of("request.json"), TestFiles.names(folder.resolve("curve")));
   }
 
   @Test

@@ -28,6 +28,7 @@ import dev.laco.report.PruneReport;
 import dev.laco.report.PruneSettings;
 import java.math.BigDecimal;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -36,6 +37,7 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -80,6 +82,18 @@ final class PruneJobTest {
                 PruneEvent.BetterModel.class,
                 PruneEvent.Searched.class)),
         kinds.toString());
+  }
+
+  @Test
+  void theReportSaysWhenTheJobBeganAndNotWhenItWasPrepared() {
+    try (Model model = Model.open(MODEL);
+        PruneJob job = new PruneJob(model, CPU, request())) {
+      // A clock of a few milliseconds goes on meanwhile.
+      LockSupport.parkNanos(50_000_000);
+      Instant before = Instant.now();
+      Instant began = job.run().report().origin().date();
+      assertFalse(began.isBefore(before), began + " " + before);
+    }
   }
 
   /** Layers with norms behind their projections, and with mixtures of experts. */

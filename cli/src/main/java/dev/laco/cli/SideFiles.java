@@ -146,6 +146,27 @@ final class SideFiles implements AutoCloseable {
     }
   }
 
+  /**
+   * Deletes files that an earlier run has left, but for those that this run has written and not
+   * published yet.
+   *
+   * @throws ResourceException if one cannot be deleted
+   */
+  void deleteUnwritten(List<Path> earlier) throws IOException {
+    for (Path path : earlier) {
+      Path file = OutputFiles.realPath(path);
+      boolean written =
+          files.stream().anyMatch(side -> side.staged != null && side.file.equals(file));
+      if (!written && Files.isRegularFile(path)) {
+        try {
+          Files.delete(path);
+        } catch (IOException e) {
+          throw OutputFiles.cannotWrite(path, e);
+        }
+      }
+    }
+  }
+
   /** What to do first when the process is interrupted, before unfinished files are discarded. */
   void whenInterrupted(Runnable action) {
     whenInterrupted = action;

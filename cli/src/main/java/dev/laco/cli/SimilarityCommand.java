@@ -89,8 +89,10 @@ final class SimilarityCommand implements Callable<Integer> {
         PicturesPage.Made made = PicturesPage.Made.by(output, console, request);
         page.write(SimilarityFiles.page(result, next(result), made, pictures.values()).html());
       }
-      side.publish();
-      if (files != null) {
+      if (files == null) {
+        side.publish();
+      } else {
+        files.publish();
         console.line("wrote", "%s", files.folder());
       }
       if (html.file != null) {

@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.stream.Stream;
 
 /**
  * The files of {@code --out}: the JSON of a similarity, and the same numbers as tables and
@@ -64,6 +65,20 @@ record SimilarityFiles(
     for (Map.Entry<String, PicturesPage.Picture> picture : pictures.entrySet()) {
       files.add("--out", folder.resolve(picture.getKey())).write(picture.getValue().svg());
     }
+  }
+
+  /**
+   * Gives the files their names. Those of an earlier run go that this one does not write: a reader
+   * takes all files of the folder for those of one model.
+   */
+  void publish() throws IOException {
+    files.deleteUnwritten(
+        Stream.concat(
+                Stream.of("layers.csv", "pairs.csv", "spans.csv", PAGE),
+                SimilarityPictures.NAMES.stream())
+            .map(folder::resolve)
+            .toList());
+    files.publish();
   }
 
   /**

@@ -19,6 +19,18 @@ import java.util.stream.IntStream;
 
 /** The pictures of a similarity: heat maps and line charts as SVG. */
 final class SimilarityPictures {
+  /** The names of all files of pictures; a run makes those of what it measures. */
+  static final List<String> NAMES =
+      List.of(
+          "parameters.svg",
+          "states.svg",
+          "cka.svg",
+          "angular.svg",
+          "updates.svg",
+          "norms.svg",
+          "spans.svg",
+          "removals.svg");
+
   private SimilarityPictures() {}
 
   /** The pictures of what was measured, by the names of their files. */

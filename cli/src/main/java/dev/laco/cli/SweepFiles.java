@@ -150,7 +150,8 @@ record SweepFiles(
       csv.append(
           String.format(
               Locale.ROOT,
-              "laco,%d,%d,%.6g,%.6g,%.9g,%.9g,%.9g,%.9g\n",
+              "%s,%d,%d,%.6g,%.6g,%.9g,%.9g,%.9g,%.9g\n",
+              SweepLines.ownName(result),
               point.layers(),
               point.bytes(),
               point.tokensPerSecond(),
@@ -188,7 +189,8 @@ record SweepFiles(
       sizes.add(x.applyAsDouble(point));
       ratios.add(result.ratio(point.fidelity()));
     }
-    List<Series> series = new ArrayList<>(List.of(new Series("laco", sizes, ratios)));
+    List<Series> series =
+        new ArrayList<>(List.of(new Series(SweepLines.ownName(result), sizes, ratios)));
     series.addAll(peers);
     @Nullable Mark knee =
         result

@@ -1,6 +1,7 @@
 package dev.laco.cli;
 
 import dev.laco.ByteSize;
+import dev.laco.compare.Strategy;
 import dev.laco.curve.CurveResult;
 import dev.laco.curve.CurveResult.Dense;
 import dev.laco.curve.CurveResult.Peer;
@@ -53,6 +54,16 @@ final class SweepLines {
     return text.toString();
   }
 
+  /**
+   * What the models of the sweep are called beside those of strategies, each of which has a name.
+   */
+  static String ownName(CurveResult result) {
+    String usual = Strategy.DEFAULT.label();
+    return result.peers().stream().anyMatch(peer -> peer.strategy().equals(usual))
+        ? "sweep"
+        : usual;
+  }
+
   /** The original and the pruned models, a cell for each of {@link #COLUMNS}. */
   static List<List<String>> rows(CurveResult result) {
     Dense dense = result.dense();
@@ -88,7 +99,7 @@ final class SweepLines {
   /** Perplexity relative to the original's: a line a size, a column a strategy. */
   private static void peers(StringBuilder text, CurveResult result) {
     List<String> names = result.peers().stream().map(Peer::strategy).distinct().sorted().toList();
-    text.append(String.format(Locale.ROOT, "%n%6s  %15s", "layers", "laco"));
+    text.append(String.format(Locale.ROOT, "%n%6s  %15s", "layers", ownName(result)));
     names.forEach(name -> text.append(String.format(Locale.ROOT, "  %15s", name)));
     text.append(System.lineSeparator());
     for (Point point : result.points()) {

@@ -1,6 +1,7 @@
 package dev.laco.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -109,6 +110,14 @@ class CompareTest {
         compare("--target-layers", 1, "--strategies", "last,sliding-window", "--quiet").succeeded();
     assertEquals(3, run.out().lines().count());
     assertTrue(run.err().contains("warning: sliding-window: "), run.err());
+    JsonNode json =
+        compare("--target-layers", 1, "--strategies", "last,sliding-window", "--json")
+            .succeeded()
+            .json();
+    assertEquals("sliding-window", json.at("/leftOut/0/strategy").textValue());
+    assertFalse(json.at("/leftOut/0/reason").textValue().isEmpty());
+    assertEquals(1, json.get("leftOut").size());
+    assertTrue(json.get("warnings").isEmpty(), json.toString());
   }
 
   @Test

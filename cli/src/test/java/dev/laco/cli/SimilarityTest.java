@@ -7,9 +7,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
+import dev.laco.TestFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -51,7 +53,41 @@ class SimilarityTest {
         1e-8);
     assertEquals(9, Files.readAllLines(out.resolve("layers.csv")).size());
     assertEquals(1 + 15, Files.readAllLines(out.resolve("spans.csv")).size());
-    Laco.run("similarity", MODEL, "--parts", "parameters", "--out", out).succeeded();
+  }
+
+  /** A reader of the folder takes all its files for those of one model. */
+  @Test
+  void theFolderOfAnEarlierRunKeepsNoFileThatThisOneDoesNotWrite() throws IOException {
+    Path out = folder.resolve("out");
+    Path calibration = Fixtures.tokens(folder, FIXTURE, "calib");
+    Laco.run("similarity", MODEL, "--calibration", calibration, "--out", out).succeeded();
+    Files.writeString(out.resolve("notes.txt"), "mine");
+    Object[] some = {"similarity", MODEL, "--parts", "parameters", "--out", out};
+    Laco.run(some).succeeded();
+    List<String> left =
+        List.of("notes.txt", "pairs.csv", "parameters.svg", "similarity.html", "similarity.json");
+    assertEquals(left, TestFiles.names(out));
+    Object[] pageElsewhere = Arrays.copyOf(some, some.length + 2);
+    pageElsewhere[some.length] = "--html";
+    pageElsewhere[some.length + 1] = folder.resolve("page.html");
+    Laco.run(pageElsewhere).succeeded();
+    assertEquals(
+        left.stream().filter(name -> !name.equals("similarity.html")).toList(),
+        TestFiles.names(out));
+  }
+
+  @Test
+  void whatIsGivenForAPartThatIsNotMeasuredIsRefused() {
+    Path calibration = Fixtures.tokens(folder, FIXTURE, "calib");
+    ProgramRun text =
+        Laco.run("similarity", MODEL, "--parts", "parameters", "--calibration", calibration);
+    assertEquals(2, text.code());
+    assertTrue(text.err().contains("--calibration "), text.err());
+    assertTrue(text.err().contains("--parts"), text.err());
+    ProgramRun span =
+        Laco.run("similarity", MODEL, "--parts", "parameters,states", "--longest-span", 3);
+    assertEquals(2, span.code());
+    assertTrue(span.err().contains("--longest-span 3"), span.err());
   }
 
   @Test

@@ -172,6 +172,18 @@ class SweepTest {
   }
 
   @Test
+  void theSweepHasANameOfItsOwnBesideTheStrategyLaco() throws IOException {
+    Path out = folder.resolve("sweep");
+    ProgramRun run = sweep(out, "--rule=drop", "--layers=7", "--compare=laco").succeeded();
+    assertTrue(run.out().lines().anyMatch(line -> line.matches("layers +sweep +laco")), run.out());
+    List<String> rows = Files.readAllLines(out.resolve("sweep.csv"));
+    assertEquals(1, rows.stream().filter(row -> row.startsWith("sweep,7,")).count());
+    assertEquals(1, rows.stream().filter(row -> row.startsWith("laco,7,")).count());
+    String picture = Files.readString(out.resolve("layers.svg"));
+    assertTrue(picture.contains(">sweep<") && picture.contains(">laco<"), picture);
+  }
+
+  @Test
   void sizesThatTheModelCannotHaveAreRefusedBeforeAnythingIsMade() {
     Path out = folder.resolve("none");
     for (String layers : List.of("8..6", "0..3", "3-5", "9")) {
