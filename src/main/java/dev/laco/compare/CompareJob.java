@@ -188,13 +188,17 @@ public final class CompareJob extends ModelJob<CompareJob> {
    * Plans the memory and expects the stages of this job where it is a part of another one, before
    * the other one begins.
    *
-   * @param backend the device on which both compute
+   * @param opened the device on which both compute
    * @throws UsageException if there is nothing to measure on
    * @throws dev.laco.BadInputException if a text cannot be used
-   * @throws dev.laco.ResourceException if the memory does not suffice
+   * @throws dev.laco.ResourceException if the memory does not suffice, or a fit lacks a library
    */
-  public void expect(Backend backend) {
+  public void expect(OpenDevice opened) {
     Texts texts = texts();
+    if (texts.fit != null) {
+      opened.requireSolver();
+    }
+    Backend backend = opened.backend();
     requireMemory(backend, beside(backend, texts), mixed(), HELPS);
     expect(backend, texts);
   }

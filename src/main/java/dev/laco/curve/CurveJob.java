@@ -202,7 +202,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
       model.checkpoint().requireFiniteOutsideLayers();
       expect(opened.backend(), folder, texts);
       if (comparison != null) {
-        comparison.expect(opened.backend());
+        comparison.expect(opened);
       }
       tellExpectation();
       try (FidelityMeasure measure = texts.evaluation.against(running.original(), true)) {

@@ -290,6 +290,36 @@ class ProcessTest {
     assertEquals(before, TestFiles.names(folder));
   }
 
+  /** The models of the sweep itself are not fitted. */
+  @Test
+  void aComparisonWithoutItsLibraryIsRefusedBeforeTheSweep() throws Exception {
+    Path curve = folder.resolve("curve");
+    ProcessBuilder builder =
+        ProgramRun.java(
+            Main.class,
+            "sweep",
+            MODEL,
+            "--out",
+            curve,
+            "--layers",
+            20,
+            "--rule",
+            "drop",
+            "--compare",
+            "laco-fit",
+            "--calibration",
+            calibration,
+            "--eval-tokens",
+            calibration,
+            "--fit-text",
+            calibration);
+    builder.command().add(builder.command().indexOf("-cp"), "-Dlaco.native.openblas=/no.so");
+    ProgramRun run = ProgramRun.of(builder.start());
+    assertEquals(4, run.code());
+    assertTrue(run.err().matches("(?s).*laco: [^\\n]*openblas[^\\n]*--rule drop\\n"), run.err());
+    assertEquals(List.of("request.json"), TestFiles.names(curve));
+  }
+
   @Test
   void theWorkingFolderCanBeTheTarget() throws Exception {
     Path here = Files.createDirectory(folder.resolve("here"));
