@@ -18,6 +18,19 @@ public final class StagedFile implements AutoCloseable {
   }
 
   /**
+   * Checks that a file can be staged, before work is done for it.
+   *
+   * @param name what errors call the file
+   * @param target the real path that the file will have
+   * @throws dev.laco.UsageException if a file stands in the place of its folder
+   * @throws dev.laco.ResourceException if its folder cannot be written, or the file system there
+   *     has no locks
+   */
+  public static void requirePossible(String name, Path target) {
+    StagingLock.requirePossible(name, target.resolveSibling(""));
+  }
+
+  /**
    * Begins a file, and makes the folders above it that are missing.
    *
    * @param target the real path that the file will have

@@ -110,7 +110,8 @@ final class SideFiles implements AutoCloseable {
    * Plans a file; nothing is written yet.
    *
    * @throws UsageException if it is no regular file, planned already, or inside one of the models
-   * @throws ResourceException if its folder cannot be written
+   * @throws ResourceException if its folder cannot be written, or the file system there has no
+   *     locks
    */
   SideFile add(String option, Path path) throws IOException {
     String name = option + " " + path;
@@ -130,7 +131,7 @@ final class SideFiles implements AutoCloseable {
     if (files.stream().anyMatch(other -> other.file.equals(file))) {
       throw new UsageException(name + ": is the name of two files to write");
     }
-    OutputFiles.requireWritable(name, file);
+    StagedFile.requirePossible(name, file);
     SideFile side = new SideFile(file);
     files.add(side);
     return side;
