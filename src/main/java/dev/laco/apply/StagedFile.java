@@ -41,6 +41,14 @@ public final class StagedFile implements AutoCloseable {
         StagedDirectory.create(target, true, warning -> {}), target.getFileName().toString());
   }
 
+  /**
+   * Whether a file or folder has the name of one that is there only while a run writes beside it;
+   * the next {@link #create} there removes what a run left that was killed.
+   */
+  public static boolean isStaging(Path file) {
+    return file.getFileName().toString().startsWith(StagingLock.PREFIX);
+  }
+
   /** The path to write the file to, where none is. */
   public Path path() {
     return folder.path().resolve(name);
