@@ -10,9 +10,11 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ConcurrentLinkedDeque;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,6 +28,10 @@ final class SideFiles implements AutoCloseable {
 
   private final @Nullable Path out;
   private final List<SideFile> files = new ArrayList<>();
+
+  /** All that were begun, the last one first. The shutdown hook may read them at any time. */
+  private final Deque<StagedFile> begun = new ConcurrentLinkedDeque<>();
+
   private final Thread onShutdown = new Thread(this::interrupted, "laco-side-files");
   private volatile Runnable whenInterrupted = () -> {};
 
@@ -54,7 +60,7 @@ final class SideFiles implements AutoCloseable {
   }
 
   /** One file. */
-  static final class SideFile {
+  final class SideFile {
     private final Path file;
     private volatile @Nullable StagedFile staged;
 
@@ -73,10 +79,14 @@ final class SideFiles implements AutoCloseable {
      * @throws ResourceException if the disk is full or cannot be written
      */
     Path begin() {
-      discard();
-      StagedFile begun = StagedFile.create(file);
-      staged = begun;
-      return begun.path();
+      StagedFile earlier = staged;
+      if (earlier != null) {
+        earlier.close();
+      }
+      StagedFile next = StagedFile.create(file);
+      begun.push(next);
+      staged = next;
+      return next.path();
     }
 
     /**
@@ -90,17 +100,9 @@ final class SideFiles implements AutoCloseable {
 
     /** Gives the file its name, if it was written. */
     void publish() {
-      StagedFile begun = staged;
-      if (begun != null) {
-        begun.commit();
-        staged = null;
-      }
-    }
-
-    private void discard() {
-      StagedFile begun = staged;
-      if (begun != null) {
-        begun.close();
+      StagedFile written = staged;
+      if (written != null) {
+        written.commit();
         staged = null;
       }
     }
@@ -158,10 +160,11 @@ final class SideFiles implements AutoCloseable {
     discard();
   }
 
+  /** Discards what has no name yet; the first file made the folders that were missing. */
   private void discard() {
-    for (SideFile side : files) {
+    for (StagedFile file : begun) {
       try {
-        side.discard();
+        file.close();
       } catch (ResourceException e) {
         // The next run removes it.
       }

@@ -430,6 +430,33 @@ class EvalTest {
     assertEquals(List.copyOf(expected), TestFiles.names(results));
   }
 
+  /** The samples of two tasks are begun when the second model turns out to be damaged. */
+  @Test
+  void aRunThatFailsLeavesNoFolders() throws IOException {
+    Path damaged = folder.resolve("damaged");
+    try (Stream<Path> files = Files.list(Fixtures.STORYTELLER)) {
+      Files.createDirectory(damaged);
+      for (Path file : files.toList()) {
+        Files.copy(file, damaged.resolve(file.getFileName()));
+      }
+    }
+    TestCheckpoints.setElement(
+        damaged, "model.layers.1.input_layernorm.weight", 0, Float.POSITIVE_INFINITY);
+    ProgramRun run =
+        Laco.run(
+            "eval",
+            Fixtures.STORYTELLER,
+            "--tasks=laco_copy,laco_sort",
+            "--limit=1",
+            "--against",
+            damaged,
+            "--out",
+            folder.resolve("a/b"));
+    assertEquals(3, run.code(), run.err());
+    assertTrue(run.err().contains("NaN or infinity"), run.err());
+    assertEquals(List.of("damaged"), TestFiles.names(folder));
+  }
+
   private static void refused(String why, Object[] command, Object... more) {
     ProgramRun run = Laco.run(with(command, more));
     assertEquals(2, run.code());
