@@ -11,10 +11,12 @@ import java.nio.file.Path;
 public final class StagedFile implements AutoCloseable {
   private final StagedDirectory folder;
   private final String name;
+  private final StagedDirectory.FileCheck replaceable;
 
-  private StagedFile(StagedDirectory folder, String name) {
-    this.folder = folder;
-    this.name = name;
+  private StagedFile(Path target, boolean overwrite, StagedDirectory.FileCheck replaceable) {
+    this.folder = StagedDirectory.create(target, overwrite, warning -> {});
+    this.name = target.getFileName().toString();
+    this.replaceable = replaceable;
   }
 
   /**
@@ -31,14 +33,26 @@ public final class StagedFile implements AutoCloseable {
   }
 
   /**
-   * Begins a file, and makes the folders above it that are missing.
+   * Begins a file that takes the place of any other, and makes the folders above it that are
+   * missing.
    *
    * @param target the real path that the file will have
    * @throws dev.laco.ResourceException if its folder cannot be written
    */
   public static StagedFile create(Path target) {
-    return new StagedFile(
-        StagedDirectory.create(target, true, warning -> {}), target.getFileName().toString());
+    return new StagedFile(target, true, (name, there) -> {});
+  }
+
+  /**
+   * Begins a GGUF file, which takes the place of an empty file or a GGUF file and of nothing else,
+   * and makes the folders above it that are missing.
+   *
+   * @param target the real path that the file will have
+   * @param overwrite whether it may take the place of a file at all
+   * @throws dev.laco.ResourceException if its folder cannot be written
+   */
+  public static StagedFile createGguf(Path target, boolean overwrite) {
+    return new StagedFile(target, overwrite, Replaceable::requireGguf);
   }
 
   /**
@@ -57,10 +71,11 @@ public final class StagedFile implements AutoCloseable {
   /**
    * Gives the file its name.
    *
+   * @throws dev.laco.UsageException if a file came to be there meanwhile that may not be replaced
    * @throws dev.laco.ResourceException if the file system does not rename it
    */
   public void commit() {
-    folder.commitFile(name, (target, there) -> {});
+    folder.commitFile(name, replaceable);
   }
 
   /** Removes what was written, unless {@link #commit} has ended. */

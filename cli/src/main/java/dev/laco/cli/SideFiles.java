@@ -15,6 +15,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -62,10 +63,12 @@ final class SideFiles implements AutoCloseable {
   /** One file. */
   final class SideFile {
     private final Path file;
+    private final Function<Path, StagedFile> create;
     private volatile @Nullable StagedFile staged;
 
-    private SideFile(Path file) {
+    private SideFile(Path file, Function<Path, StagedFile> create) {
       this.file = file;
+      this.create = create;
     }
 
     /** Where it will be. */
@@ -83,7 +86,7 @@ final class SideFiles implements AutoCloseable {
       if (earlier != null) {
         earlier.close();
       }
-      StagedFile next = StagedFile.create(file);
+      StagedFile next = create.apply(file);
       begun.push(next);
       staged = next;
       return next.path();
@@ -108,14 +111,20 @@ final class SideFiles implements AutoCloseable {
     }
   }
 
+  /** Plans a file that takes the place of any other; nothing is written yet. */
+  SideFile add(String option, Path path) throws IOException {
+    return add(option, path, StagedFile::create);
+  }
+
   /**
    * Plans a file; nothing is written yet.
    *
+   * @param create begins the file of a real path, and says which other it may replace
    * @throws UsageException if it is no regular file, planned already, or inside one of the models
    * @throws ResourceException if its folder cannot be written, or the file system there has no
    *     locks
    */
-  SideFile add(String option, Path path) throws IOException {
+  SideFile add(String option, Path path, Function<Path, StagedFile> create) throws IOException {
     String name = option + " " + path;
     Path file = OutputFiles.realPath(path);
     if (Files.exists(file) && !Files.isRegularFile(file)) {
@@ -134,7 +143,7 @@ final class SideFiles implements AutoCloseable {
       throw new UsageException(name + ": is the name of two files to write");
     }
     StagedFile.requirePossible(name, file);
-    SideFile side = new SideFile(file);
+    SideFile side = new SideFile(file, create);
     files.add(side);
     return side;
   }
