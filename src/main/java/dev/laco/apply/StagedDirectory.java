@@ -132,9 +132,7 @@ final class StagedDirectory implements AutoCloseable {
   /** Whether a mount point is empty, apart from files of the system and of runs of laco. */
   static boolean isEmptyMount(Path target) throws IOException {
     try (Stream<Path> files = Files.list(target)) {
-      return files
-          .map(file -> file.getFileName().toString())
-          .allMatch(name -> name.equals(LOST_AND_FOUND) || name.startsWith(StagingLock.PREFIX));
+      return files.allMatch(file -> file.endsWith(LOST_AND_FOUND) || StagedFile.isStaging(file));
     }
   }
 

@@ -2,7 +2,9 @@ package dev.laco.apply;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import dev.laco.ResourceException;
 import dev.laco.checkpoint.LockFile;
+import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
@@ -13,6 +15,8 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.HexFormat;
+import java.util.Locale;
+import java.util.Objects;
 import java.util.concurrent.ThreadLocalRandom;
 import org.jspecify.annotations.Nullable;
 
@@ -36,6 +40,35 @@ final class StagingLock {
 
   private StagingLock(LockFile lock) {
     this.lock = lock;
+  }
+
+  /**
+   * Checks that a lock file can be made and locked, before work is done for what will be staged
+   * there: some file systems of clusters, and of user space, have no locks.
+   *
+   * @param name what errors call the target
+   * @param folder the real path of the folder of the lock file, which need not exist
+   * @throws dev.laco.UsageException if a file stands in the place of the folder
+   * @throws ResourceException if the folder cannot be written, or its file system has no locks
+   */
+  static void requirePossible(String name, Path folder) {
+    OutputFiles.requireWritable(name, folder.resolve("x"));
+    Path existing = folder;
+    while (!Files.isDirectory(existing)) {
+      existing = Objects.requireNonNull(existing.getParent(), "a root is a folder");
+    }
+    try {
+      create(existing, "").removeAll();
+    } catch (IOException e) {
+      throw new ResourceException(
+          String.format(
+              Locale.ROOT,
+              "%s: no file can be locked in %s (%s); choose a folder of another file system, or mount this one with locks",
+              name,
+              existing,
+              e.getMessage()),
+          e);
+    }
   }
 
   /**

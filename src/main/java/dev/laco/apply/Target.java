@@ -1,6 +1,5 @@
 package dev.laco.apply;
 
-import dev.laco.ResourceException;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
@@ -12,7 +11,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.Objects;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 
@@ -40,6 +38,7 @@ final class Target {
       if (Files.exists(target) && !Files.isDirectory(target)) {
         throw new UsageException(out + ": exists and is not a folder");
       }
+      StagingLock.requirePossible(out.toString(), StagedDirectory.home(target));
       if (Mounts.isMountPoint(target)) {
         requireEmptyMount(out, target, warnings);
       } else if (Files.exists(target)) {
@@ -49,8 +48,6 @@ final class Target {
         }
         Replaceable.require(out.toString(), target);
       }
-      OutputFiles.requireWritable(out.toString(), StagedDirectory.home(target).resolve("x"));
-      requireLocks(out, StagedDirectory.home(target));
       return target;
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(out, e);
@@ -79,8 +76,7 @@ final class Target {
       if (Files.exists(target)) {
         Replaceable.requireGguf(out.toString(), target);
       }
-      OutputFiles.requireWritable(out.toString(), target);
-      requireLocks(out, target.resolveSibling(""));
+      StagedFile.requirePossible(out.toString(), target);
       return target;
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(out, e);
@@ -112,38 +108,11 @@ final class Target {
   }
 
   /**
-   * Checks that a file can be locked where {@link StagedDirectory} will lock one, before work is
-   * done for it: some file systems of clusters, and of user space, have no locks.
-   *
-   * @param folder the folder of the lock file, which need not exist
-   */
-  private static void requireLocks(Path out, Path folder) {
-    Path existing = folder;
-    while (!Files.isDirectory(existing)) {
-      existing = Objects.requireNonNull(existing.getParent(), "a root is a folder");
-    }
-    try {
-      StagingLock.create(existing, "").removeAll();
-    } catch (IOException e) {
-      throw new ResourceException(
-          String.format(
-              Locale.ROOT,
-              "%s: no file can be locked in %s (%s); choose a folder of another file system, or mount this one with locks",
-              out,
-              existing,
-              e.getMessage()),
-          e);
-    }
-  }
-
-  /**
    * Checks that a mount point is empty: it cannot be exchanged for another folder, so that its
    * content cannot be replaced in one step.
    */
   private static void requireEmptyMount(Path out, Path target, Consumer<String> warnings)
       throws IOException {
-    OutputFiles.requireWritable(out.toString(), target.resolve("x"));
-    requireLocks(out, target);
     StagingLock lock = StagingLock.create(target, "");
     try {
       StaleLocks.removeBeside(lock, warnings);

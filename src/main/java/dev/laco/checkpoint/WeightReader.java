@@ -64,6 +64,11 @@ public final class WeightReader implements TensorSource, AutoCloseable {
     checkpoint.giveUp(name);
   }
 
+  /** Gives up all that this reader holds. */
+  public void giveUpAll() {
+    List.copyOf(held).forEach(this::giveUp);
+  }
+
   private void letGo(String name) {
     if (held.remove(name)) {
       checkpoint.file(name).letGo(name);

@@ -11,6 +11,7 @@ import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -105,22 +106,24 @@ final class TasksJob extends ModelJob<TasksJob> {
     boolean isWritten = run.task().kind().isGenerated();
     items.only(all.bound(isWritten ? 1 : all.count(ItemSample.share(List.of(all), seconds))));
     run.survey(this::requireWanted);
-    CausalLm lm = lm(backend, run.bytes(backend, model, false));
+    RunningModel running = running(backend, run.bytes(backend, model, false));
+    CausalLm lm = running.original();
     if (!isWritten) {
       run.measure(lm, false, (done, of) -> {}, sample -> {});
     }
     long start = System.nanoTime();
     run.measure(lm, false, (done, of) -> {}, sample -> {});
-    return Seconds.since(start) / run.tokens();
+    double took = Seconds.since(start);
+    endUse(running);
+    return took / run.tokens();
   }
 
-  private CausalLm lm(Backend backend, long buffers) {
+  private RunningModel running(Backend backend, long buffers) {
     return runningModel(
-            backend,
-            MemoryPlan.Beside.buffers(buffers),
-            1,
-            "leave out the task with the longest items")
-        .original();
+        backend,
+        MemoryPlan.Beside.buffers(buffers),
+        1,
+        "leave out the task with the longest items");
   }
 
   /** Estimates the seconds of the tasks, and tells the progress. */
@@ -142,12 +145,13 @@ final class TasksJob extends ModelJob<TasksJob> {
     try (OpenDevice device = openDevice(false)) {
       opened.accept(device.backend());
       CausalLm lm =
-          lm(
-              device.backend(),
-              runs.stream()
-                  .mapToLong(run -> run.bytes(device.backend(), model, samples != null))
-                  .max()
-                  .orElseThrow());
+          running(
+                  device.backend(),
+                  runs.stream()
+                      .mapToLong(run -> run.bytes(device.backend(), model, samples != null))
+                      .max()
+                      .orElseThrow())
+              .original();
       planned.accept(device.backend());
       List<TaskResult> results = new ArrayList<>();
       for (TaskRun run : runs) {

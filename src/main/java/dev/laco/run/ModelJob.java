@@ -231,6 +231,22 @@ public abstract class ModelJob<J extends ModelJob<J>> {
     return reader;
   }
 
+  /**
+   * Ends the use of the job's model, of which no other use goes on, before its memory is planned
+   * anew. Weights that all fit stay where they are; those that stream would be held beside the ones
+   * of the next plan, and are given up.
+   */
+  protected final void endUse(RunningModel running) {
+    Checkpoint checkpoint = model.checkpoint();
+    if (!running.weights().fits(checkpoint.weightNames())) {
+      running
+          .backend()
+          .release(checkpoint.weightNames().stream().map(checkpoint::placeOf).toList());
+      readers.forEach(WeightReader::giveUpAll);
+    }
+    endReading();
+  }
+
   private void endReading() {
     readers.forEach(WeightReader::close);
     readers.clear();

@@ -120,6 +120,13 @@ public final class TestCheckpoints {
     Files.move(single, model.resolve("model.safetensors"));
   }
 
+  /** The weights that were computed from a file's bytes and are in memory. */
+  public static List<String> decoded(Checkpoint checkpoint) {
+    return checkpoint.weightNames().stream()
+        .filter(name -> checkpoint.file(name).isDecoded(name))
+        .toList();
+  }
+
   /** Sets an element of a tensor in f32. */
   public static void setElement(Path model, String name, long index, float value) {
     Path file;

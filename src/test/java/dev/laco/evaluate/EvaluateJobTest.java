@@ -16,11 +16,16 @@ import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.Passages;
 import dev.laco.UsageException;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.WeightFile;
+import dev.laco.checkpoint.export.GgufExport;
+import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.ModelConfig;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -104,6 +109,32 @@ final class EvaluateJobTest {
       assertFalse(json.at("/models/0/prefill").has("speedup"));
       assertTrue(json.at("/models/1/decoding").has("speedup"));
     }
+  }
+
+  /** The speed of tasks is measured by models of their own; then memory is planned once more. */
+  @Test
+  void whatMeasuredTheSpeedHoldsNoStreamedWeights() {
+    Path file = folder.resolve("quantised.gguf");
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.STORYTELLER)) {
+      new GgufExport(checkpoint, GgufType.Q8_0, warning -> {}).write(file, bytes -> {});
+    }
+    EvaluateRequest request =
+        new EvaluateRequest.Tasks(
+            List.of("laco_copy", "laco_repetition"), null, 2, null, null, 20.0);
+    List<List<String>> inMemory = new ArrayList<>();
+    try (Model model = Model.open(file)) {
+      new EvaluateJob(model, CPU.withMemory(null, 176_000_000L), request)
+          .listener(
+              event -> {
+                if (event instanceof JobEvent.MemoryPlanned planned) {
+                  assertTrue(planned.toString().contains("streaming"), planned::toString);
+                  inMemory.add(TestCheckpoints.decoded(model.checkpoint()));
+                }
+              })
+          .run();
+    }
+    assertTrue(inMemory.size() > 1);
+    assertEquals(Collections.nCopies(inMemory.size(), List.of()), inMemory);
   }
 
   private static List<Path> models(EvaluateResult.OfThroughput result) {

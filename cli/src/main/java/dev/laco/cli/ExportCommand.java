@@ -5,6 +5,7 @@ import dev.laco.ByteSize;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.apply.PlanApplier;
+import dev.laco.apply.StagedFile;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.export.GgufExport;
 import dev.laco.checkpoint.gguf.GgufType;
@@ -56,7 +57,8 @@ final class ExportCommand implements Callable<Integer> {
     try (Checkpoint checkpoint = Checkpoint.open(Model.folder(model));
         SideFiles files = new SideFiles(null, checkpoint.directory())) {
       PlanApplier.checkFile(checkpoint, out, overwrite);
-      SideFiles.SideFile file = files.add("OUT.gguf", out);
+      SideFiles.SideFile file =
+          files.add("OUT.gguf", out, real -> StagedFile.createGguf(real, overwrite));
       GgufType type = dtype == null ? GgufExport.exact(checkpoint.matrixType()) : dtype.inGguf();
       GgufExport export = new GgufExport(checkpoint, type, console::warning);
       console.job().expect(PruneStages.WRITE, PlanApplier.estimatedSeconds(export.tensorBytes()));

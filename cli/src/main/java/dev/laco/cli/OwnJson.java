@@ -6,6 +6,7 @@ import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
 import dev.laco.Legible;
 import dev.laco.UsageException;
+import dev.laco.apply.StagedFile;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,13 +14,17 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
  * A kind of JSON document that is written beside a checkpoint, told by keys that all versions of it
  * have: what an earlier run wrote may be replaced, the work of others not.
+ *
+ * @param before the names of the files that get their names before the document where it has a
+ *     folder of its own; a run that was killed in between leaves them without it
  */
-record OwnJson(String kind, Set<String> keys) {
+record OwnJson(String kind, Set<String> keys, Pattern before) {
   static final OwnJson PLAN = new OwnJson("plan", Set.of("version", "source", "layers"));
   static final OwnJson REPORT =
       new OwnJson("report", Set.of("model", "settings", "trials", "plan"));
@@ -28,9 +33,18 @@ record OwnJson(String kind, Set<String> keys) {
       new OwnJson("report of a heal", Set.of("request", "device", "training"));
 
   static final OwnJson SIMILARITY = new OwnJson("similarity", Set.of("model", "layers"));
-  static final OwnJson RESULTS = new OwnJson("results of tasks", Set.of("results", "n-samples"));
+
+  static final OwnJson RESULTS =
+      new OwnJson(
+          "results of tasks",
+          Set.of("results", "n-samples"),
+          Pattern.compile("samples_.*\\.jsonl|model-index\\.md|eval_results\\.yaml"));
 
   private static final int NAMED = 3;
+
+  private OwnJson(String kind, Set<String> keys) {
+    this(kind, keys, Pattern.compile("(?!)"));
+  }
 
   /**
    * Checks that a file may be written where {@code path} says: nothing is there, or an empty file,
@@ -58,7 +72,8 @@ record OwnJson(String kind, Set<String> keys) {
 
   /**
    * Checks that files may be written into the folder of {@code path}: the folder is not there, or
-   * empty, or that of an earlier document of this kind.
+   * empty, or that of an earlier document of this kind, or it holds only what a run left that was
+   * killed.
    *
    * @param option names it in errors
    * @param path the document's place in the folder
@@ -69,7 +84,10 @@ record OwnJson(String kind, Set<String> keys) {
       return;
     }
     try (Stream<Path> files = Files.list(folder)) {
-      if (files.findAny().isEmpty()) {
+      if (files.allMatch(
+          file ->
+              StagedFile.isStaging(file)
+                  || before.matcher(file.getFileName().toString()).matches())) {
         return;
       }
     }

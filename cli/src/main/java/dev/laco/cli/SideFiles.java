@@ -10,9 +10,12 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,6 +29,10 @@ final class SideFiles implements AutoCloseable {
 
   private final @Nullable Path out;
   private final List<SideFile> files = new ArrayList<>();
+
+  /** All that were begun, the last one first. The shutdown hook may read them at any time. */
+  private final Deque<StagedFile> begun = new ConcurrentLinkedDeque<>();
+
   private final Thread onShutdown = new Thread(this::interrupted, "laco-side-files");
   private volatile Runnable whenInterrupted = () -> {};
 
@@ -54,12 +61,14 @@ final class SideFiles implements AutoCloseable {
   }
 
   /** One file. */
-  static final class SideFile {
+  final class SideFile {
     private final Path file;
+    private final Function<Path, StagedFile> create;
     private volatile @Nullable StagedFile staged;
 
-    private SideFile(Path file) {
+    private SideFile(Path file, Function<Path, StagedFile> create) {
       this.file = file;
+      this.create = create;
     }
 
     /** Where it will be. */
@@ -73,10 +82,14 @@ final class SideFiles implements AutoCloseable {
      * @throws ResourceException if the disk is full or cannot be written
      */
     Path begin() {
-      discard();
-      StagedFile begun = StagedFile.create(file);
-      staged = begun;
-      return begun.path();
+      StagedFile earlier = staged;
+      if (earlier != null) {
+        earlier.close();
+      }
+      StagedFile next = create.apply(file);
+      begun.push(next);
+      staged = next;
+      return next.path();
     }
 
     /**
@@ -90,29 +103,28 @@ final class SideFiles implements AutoCloseable {
 
     /** Gives the file its name, if it was written. */
     void publish() {
-      StagedFile begun = staged;
-      if (begun != null) {
-        begun.commit();
-        staged = null;
-      }
-    }
-
-    private void discard() {
-      StagedFile begun = staged;
-      if (begun != null) {
-        begun.close();
+      StagedFile written = staged;
+      if (written != null) {
+        written.commit();
         staged = null;
       }
     }
   }
 
+  /** Plans a file that takes the place of any other; nothing is written yet. */
+  SideFile add(String option, Path path) throws IOException {
+    return add(option, path, StagedFile::create);
+  }
+
   /**
    * Plans a file; nothing is written yet.
    *
+   * @param create begins the file of a real path, and says which other it may replace
    * @throws UsageException if it is no regular file, planned already, or inside one of the models
-   * @throws ResourceException if its folder cannot be written
+   * @throws ResourceException if its folder cannot be written, or the file system there has no
+   *     locks
    */
-  SideFile add(String option, Path path) throws IOException {
+  SideFile add(String option, Path path, Function<Path, StagedFile> create) throws IOException {
     String name = option + " " + path;
     Path file = OutputFiles.realPath(path);
     if (Files.exists(file) && !Files.isRegularFile(file)) {
@@ -130,8 +142,8 @@ final class SideFiles implements AutoCloseable {
     if (files.stream().anyMatch(other -> other.file.equals(file))) {
       throw new UsageException(name + ": is the name of two files to write");
     }
-    OutputFiles.requireWritable(name, file);
-    SideFile side = new SideFile(file);
+    StagedFile.requirePossible(name, file);
+    SideFile side = new SideFile(file, create);
     files.add(side);
     return side;
   }
@@ -178,10 +190,11 @@ final class SideFiles implements AutoCloseable {
     discard();
   }
 
+  /** Discards what has no name yet; the first file made the folders that were missing. */
   private void discard() {
-    for (SideFile side : files) {
+    for (StagedFile file : begun) {
       try {
-        side.discard();
+        file.close();
       } catch (ResourceException e) {
         // The next run removes it.
       }

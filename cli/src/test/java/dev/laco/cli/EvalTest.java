@@ -16,11 +16,14 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class EvalTest {
   /** Share of the largest magnitude, against a float64 forward. */
@@ -403,6 +406,55 @@ class EvalTest {
     for (int run = 0; run < 2; run++) {
       Laco.run(with(tasks, "--out", folder.resolve("results"))).succeeded();
     }
+  }
+
+  /**
+   * As it looks when the run is killed while it measures, or while it gives the files their names.
+   */
+  @ParameterizedTest
+  @ValueSource(strings = {"", "samples_laco_sort.jsonl", "model-index.md", "eval_results.yaml"})
+  void whatARunLeftThatWasKilledIsRemoved(String named) throws IOException {
+    Path out = folder.resolve("results");
+    Path results = out.resolve(Fixtures.STORYTELLER.toString().replace("/", "__"));
+    Files.createDirectories(results.resolve(".laco-0123.new"));
+    Files.writeString(results.resolve(".laco-0123.lock"), "samples_laco_copy.jsonl");
+    Files.writeString(results.resolve(".laco-0123.new/samples_laco_copy.jsonl"), "half");
+    if (!named.isEmpty()) {
+      Files.createFile(results.resolve(named));
+    }
+    Laco.run(
+            "eval", Fixtures.STORYTELLER, "--tasks=laco_copy", "--limit=1", "--quiet", "--out", out)
+        .succeeded();
+    Set<String> expected = new TreeSet<>(List.of("results.json", "samples_laco_copy.jsonl", named));
+    expected.remove("");
+    assertEquals(List.copyOf(expected), TestFiles.names(results));
+  }
+
+  /** The samples of two tasks are begun when the second model turns out to be damaged. */
+  @Test
+  void aRunThatFailsLeavesNoFolders() throws IOException {
+    Path damaged = folder.resolve("damaged");
+    try (Stream<Path> files = Files.list(Fixtures.STORYTELLER)) {
+      Files.createDirectory(damaged);
+      for (Path file : files.toList()) {
+        Files.copy(file, damaged.resolve(file.getFileName()));
+      }
+    }
+    TestCheckpoints.setElement(
+        damaged, "model.layers.1.input_layernorm.weight", 0, Float.POSITIVE_INFINITY);
+    ProgramRun run =
+        Laco.run(
+            "eval",
+            Fixtures.STORYTELLER,
+            "--tasks=laco_copy,laco_sort",
+            "--limit=1",
+            "--against",
+            damaged,
+            "--out",
+            folder.resolve("a/b"));
+    assertEquals(3, run.code(), run.err());
+    assertTrue(run.err().contains("NaN or infinity"), run.err());
+    assertEquals(List.of("damaged"), TestFiles.names(folder));
   }
 
   private static void refused(String why, Object[] command, Object... more) {

@@ -13,6 +13,10 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -22,6 +26,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** GGUF files that llama.cpp's converter made of the fixtures, as MODEL. */
 class GgufTest {
@@ -147,6 +152,39 @@ class GgufTest {
     assertTrue(other.err().contains("replaces a GGUF file and nothing else"), other.err());
     Laco.run("export", out, folder.resolve("small.gguf"), "--dtype", "q8_0").succeeded();
     assertEquals(2, TestFiles.names(folder).size(), TestFiles.names(folder)::toString);
+  }
+
+  /** The file of another gets the name when the export has begun and gives its first warning. */
+  @ParameterizedTest
+  @ValueSource(strings = {"", "--overwrite"})
+  void anExportDoesNotReplaceWhatCameToBeThereMeanwhile(String overwrite) throws IOException {
+    Path out = folder.resolve("out.gguf");
+    StringWriter err =
+        new StringWriter() {
+          @Override
+          public void write(String text, int from, int length) {
+            if (getBuffer().isEmpty()) {
+              TestFiles.write(out, "mine");
+            }
+            super.write(text, from, length);
+          }
+        };
+    List<String> command =
+        new ArrayList<>(List.of("export", Fixtures.model("qwen2_bias").toString(), "" + out));
+    if (!overwrite.isEmpty()) {
+      command.add(overwrite);
+    }
+    int code =
+        Main.run(
+            new PrintWriter(new StringWriter()),
+            new PrintWriter(err),
+            command.toArray(String[]::new));
+    assertEquals(2, code, err::toString);
+    String why = overwrite.isEmpty() ? "came to be there meanwhile" : "replaces a GGUF file";
+    assertTrue(err.toString().contains("warning"), err::toString);
+    assertTrue(err.toString().contains(why), err::toString);
+    assertEquals("mine", Files.readString(out));
+    assertEquals(List.of("out.gguf"), TestFiles.names(folder));
   }
 
   /** A pruned file predicts what the run said, where new matrices are not rounded to 8 bits. */

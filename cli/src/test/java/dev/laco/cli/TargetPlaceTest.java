@@ -133,7 +133,7 @@ class TargetPlaceTest {
 
   /** As file systems of clusters and of user space are; the library stands for such a one. */
   @Test
-  void aFileSystemWithoutLocksIsSaidBeforeTheSearch() throws Exception {
+  void aFileSystemWithoutLocksIsSaidBeforeTheWork() throws Exception {
     Path source =
         Files.writeString(
             folder.resolve("no_locks.cpp"),
@@ -165,10 +165,14 @@ class TargetPlaceTest {
     assumeTrue(
         new ProcessBuilder("sh", "-c", compile).inheritIO().start().waitFor() == 0,
         "no C++ compiler");
-    for (String out : List.of("out", "out.gguf")) {
-      Path place = Files.createDirectories(folder.resolve("place"));
-      ProcessBuilder builder =
-          ProgramRun.java(Main.class, prune(place.resolve(out).toString()).toArray());
+    Path place = Files.createDirectory(folder.resolve("place"));
+    for (Object[] command :
+        new Object[][] {
+          prune(place.resolve("out").toString()).toArray(),
+          prune(place.resolve("out.gguf").toString()).toArray(),
+          {"eval", MODEL, "--tokens", calibration, "--html", place.resolve("page.html")},
+        }) {
+      ProcessBuilder builder = ProgramRun.java(Main.class, command);
       builder.environment().put("LD_PRELOAD", library.toString());
       ProgramRun run = ProgramRun.of(builder.start());
       assertEquals(4, run.code(), run.err());
