@@ -320,8 +320,9 @@ __device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2
     // The three lanes beside have the row's other columns.
     now = fmaxf(now, __shfl_xor_sync(~0u, now, 1));
     now = fmaxf(now, __shfl_xor_sync(~0u, now, 2));
-    const float shift = now == -infinity() ? 0 : now * log2_scale;  // no key seen yet: all weights are 0
-    const float fade = exp2_quick(rows.most[h] * log2_scale - shift);
+    // Both products are rounded, since fused with the difference they would not cancel where the maximum stays.
+    const float shift = now == -infinity() ? 0 : __fmul_rn(now, log2_scale);  // no key seen yet: all weights are 0
+    const float fade = exp2_quick(__fmul_rn(rows.most[h], log2_scale) - shift);
     rows.most[h] = now;
     // Narrow heads have no registers to spare for the branch.
     if (kWidth <= 64 || __any_sync(~0u, fade != 1)) {
