@@ -27,8 +27,7 @@ public final class CompareJson {
     for (CompareResult.LeftOut left : result.leftOut()) {
       leftOut.addObject().put("strategy", left.strategy().label()).put("reason", left.reason());
     }
-    ArrayNode warnings = json.putArray("warnings");
-    result.warnings().forEach(warnings::add);
+    result.warnings().forEach(json.putArray("warnings")::add);
     return json;
   }
 

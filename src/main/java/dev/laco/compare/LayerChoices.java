@@ -24,6 +24,7 @@ import dev.laco.transformer.RunningModel;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /** Finds the layers that strategies keep of a model, for one size and with one text. */
@@ -67,24 +68,23 @@ final class LayerChoices {
    * @throws dev.laco.UsageException if there is none
    */
   Found find(Strategy.Layers layers, boolean closedForm, TrialListener listener) {
-    Found known = layers instanceof Strategy.Search ? searched.get(closedForm) : null;
-    if (known != null) {
-      return known;
-    }
+    return switch (layers) {
+      case Strategy.Search _ ->
+          searched.computeIfAbsent(closedForm, _ -> timed(() -> search(closedForm, listener)));
+      case Strategy.PaperLoop loop ->
+          timed(
+              () ->
+                  SearchResult.known(
+                      run(SearchChoice.paper(model.config(), target, loop.rule()), listener)
+                          .plan()));
+      case Strategy.Peer peer -> timed(() -> SearchResult.known(plan(peer, listener)));
+    };
+  }
+
+  private static Found timed(Supplier<SearchResult> search) {
     long start = System.nanoTime();
-    SearchResult result =
-        switch (layers) {
-          case Strategy.Search _ -> search(closedForm, listener);
-          case Strategy.PaperLoop loop ->
-              SearchResult.known(
-                  run(SearchChoice.paper(model.config(), target, loop.rule()), listener).plan());
-          case Strategy.Peer peer -> SearchResult.known(plan(peer, listener));
-        };
-    Found found = new Found(result, Seconds.since(start));
-    if (layers instanceof Strategy.Search) {
-      searched.put(closedForm, found);
-    }
-    return found;
+    SearchResult result = search.get();
+    return new Found(result, Seconds.since(start));
   }
 
   /**

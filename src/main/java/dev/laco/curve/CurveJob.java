@@ -137,14 +137,11 @@ public final class CurveJob extends ModelJob<CurveJob> {
     /** A hash of all texts. */
     private String digest() {
       Sha256 hash = new Sha256();
-      for (int[] ids : sentences.sequences()) {
-        hash.update(Arrays.toString(ids).getBytes(UTF_8));
-      }
       for (TextChunks.Chunk chunk : evaluation.chunks()) {
         hash.update((Arrays.toString(chunk.ids()) + chunk.firstScored()).getBytes(UTF_8));
       }
-      return hash.update((fitSource == null ? "none" : JobTexts.digest(fitSource)).getBytes(UTF_8))
-          .hex();
+      String others = JobTexts.digest(sentences, Arrays.asList(fitSource));
+      return hash.update(others.getBytes(UTF_8)).hex();
     }
 
     /** The text on which a chosen model is fitted by a rule; null where there is no fit. */

@@ -41,8 +41,7 @@ public final class CurveJson {
       peers.add(entry);
     }
     result.knee().ifPresent(knee -> json.put("knee", knee.layers()));
-    ArrayNode warnings = json.putArray("warnings");
-    result.warnings().forEach(warnings::add);
+    result.warnings().forEach(json.putArray("warnings")::add);
     return json;
   }
 

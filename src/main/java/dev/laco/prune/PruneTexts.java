@@ -1,11 +1,8 @@
 package dev.laco.prune;
 
-import static java.nio.charset.StandardCharsets.UTF_8;
-
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
-import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.FitRule;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.fit.QuickFits;
@@ -235,12 +232,8 @@ record PruneTexts(
 
   /** A hash of all texts that the pruned model depends on, as token ids. */
   String digest() {
-    Sha256 hash = new Sha256();
-    calibration.sequences().forEach(ids -> hash.update(Arrays.toString(ids).getBytes(UTF_8)));
-    for (FitText text : Arrays.asList(fit, fitSource, choice, heal == null ? null : heal.text())) {
-      hash.update((text == null ? "none" : JobTexts.digest(text)).getBytes(UTF_8));
-    }
-    return hash.hex();
+    return JobTexts.digest(
+        calibration, Arrays.asList(fit, fitSource, choice, heal == null ? null : heal.text()));
   }
 
   /** The event that the calibration text is read. */

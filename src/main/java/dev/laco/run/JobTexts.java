@@ -190,6 +190,20 @@ public final class JobTexts {
     return text;
   }
 
+  /**
+   * A hash of several texts as token ids.
+   *
+   * @param texts null for one that there is not
+   */
+  public static String digest(CalibrationSet calibration, List<@Nullable FitText> texts) {
+    Sha256 hash = new Sha256();
+    calibration.sequences().forEach(ids -> hash.update(Arrays.toString(ids).getBytes(UTF_8)));
+    for (FitText text : texts) {
+      hash.update((text == null ? "none" : digest(text)).getBytes(UTF_8));
+    }
+    return hash.hex();
+  }
+
   /** A hash of a text as token ids. */
   public static String digest(FitText text) {
     Sha256 hash = new Sha256();

@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import java.util.function.Predicate;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
@@ -21,10 +22,10 @@ import java.util.stream.Stream;
  * A kind of JSON document that is written beside a checkpoint, told by keys that all versions of it
  * have: what an earlier run wrote may be replaced, the work of others not.
  *
- * @param before the names of the files that get their names before the document where it has a
- *     folder of its own; a run that was killed in between leaves them without it
+ * @param before tells by its name whether a file is published before the document, where the
+ *     document has a folder of its own; a run that was killed in between leaves such files alone
  */
-record OwnJson(String kind, Set<String> keys, Pattern before) {
+record OwnJson(String kind, Set<String> keys, Predicate<String> before) {
   static final OwnJson PLAN = new OwnJson("plan", Set.of("version", "source", "layers"));
   static final OwnJson REPORT =
       new OwnJson("report", Set.of("model", "settings", "trials", "plan"));
@@ -38,12 +39,13 @@ record OwnJson(String kind, Set<String> keys, Pattern before) {
       new OwnJson(
           "results of tasks",
           Set.of("results", "n-samples"),
-          Pattern.compile("samples_.*\\.jsonl|model-index\\.md|eval_results\\.yaml"));
+          Pattern.compile("samples_.*\\.jsonl|model-index\\.md|eval_results\\.yaml")
+              .asMatchPredicate());
 
   private static final int NAMED = 3;
 
   private OwnJson(String kind, Set<String> keys) {
-    this(kind, keys, Pattern.compile("(?!)"));
+    this(kind, keys, name -> false);
   }
 
   /**
@@ -85,9 +87,7 @@ record OwnJson(String kind, Set<String> keys, Pattern before) {
     }
     try (Stream<Path> files = Files.list(folder)) {
       if (files.allMatch(
-          file ->
-              StagedFile.isStaging(file)
-                  || before.matcher(file.getFileName().toString()).matches())) {
+          file -> StagedFile.isStaging(file) || before.test(file.getFileName().toString()))) {
         return;
       }
     }

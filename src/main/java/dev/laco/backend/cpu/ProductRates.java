@@ -74,17 +74,13 @@ record ProductRates(double f32, double bf16) {
   private static ProductRates measure(CpuTier tier, Sizes sizes) {
     CpuLibraries libraries = CpuLibraries.get();
     CpuKernels kernels = new CpuKernels(libraries.kernels(), tier);
-    int threadsBefore = kernels.threads();
-    kernels.setThreads(1);
     try (MemoryArena memory = new MemoryArena();
         CpuProducts f32 = new CpuProducts(libraries.oneDnn(), kernels, DType.F32, tier, 1);
         CpuProducts bf16 = new CpuProducts(libraries.oneDnn(), kernels, DType.BF16, tier, 1)) {
       List<CpuProducts> ways = hasBf16() ? List.of(f32, bf16) : List.of(f32);
-      double[] up = Product.of(sizes.hidden, sizes.intermediate, memory).rates(ways);
-      double[] down = Product.of(sizes.intermediate, sizes.hidden, memory).rates(ways);
+      double[] up = Product.of(sizes.hidden, sizes.intermediate, memory).rates(kernels, ways);
+      double[] down = Product.of(sizes.intermediate, sizes.hidden, memory).rates(kernels, ways);
       return new ProductRates(mean(up[0], down[0]), hasBf16() ? mean(up[1], down[1]) : 0);
-    } finally {
-      kernels.setThreads(threadsBefore);
     }
   }
 
@@ -105,10 +101,10 @@ record ProductRates(double f32, double bf16) {
     }
 
     /** Operations a second of each way to multiply. */
-    double[] rates(List<CpuProducts> ways) {
+    double[] rates(CpuKernels kernels, List<CpuProducts> ways) {
       List<Runnable> products =
           ways.stream().<Runnable>map(way -> () -> way.apply(x, weight, out.data())).toList();
-      return Arrays.stream(Timing.rates(products))
+      return Arrays.stream(Timing.rates(kernels, products))
           .map(rate -> rate * 2 * x.rows() * weight.elements())
           .toArray();
     }

@@ -11,7 +11,6 @@ import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
@@ -67,23 +66,16 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
 
   private static TierRates measure() {
     List<CpuTier> tiers = CpuTier.supported();
-    CpuKernels openMp = new CpuKernels(CpuLibraries.get().kernels(), CpuTier.PORTABLE);
-    int threadsBefore = openMp.threads();
-    openMp.setThreads(1);
+    List<CpuKernels> kernels =
+        tiers.stream().map(tier -> new CpuKernels(CpuLibraries.get().kernels(), tier)).toList();
     try (Layer layer = new Layer()) {
-      List<Runnable> ways = new ArrayList<>();
-      for (CpuTier tier : tiers) {
-        CpuKernels kernels = new CpuKernels(CpuLibraries.get().kernels(), tier);
-        ways.add(() -> layer.run(kernels));
-      }
-      double[] rates = Timing.rates(ways);
+      List<Runnable> ways = kernels.stream().<Runnable>map(each -> () -> layer.run(each)).toList();
+      double[] rates = Timing.rates(kernels.getFirst(), ways);
       NavigableMap<CpuTier, Double> tokensPerSecond = new TreeMap<>();
       for (int i = 0; i < rates.length; i++) {
         tokensPerSecond.put(tiers.get(i), Layer.TOKENS * rates[i]);
       }
       return new TierRates(tokensPerSecond);
-    } finally {
-      openMp.setThreads(threadsBefore);
     }
   }
 

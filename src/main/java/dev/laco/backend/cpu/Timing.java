@@ -33,16 +33,25 @@ final class Timing {
   private Timing() {}
 
   /**
-   * How often in a second each way does the work, at best, on the calling thread. Processor time of
-   * that thread is measured, so that other programs on the machine do not count. The ways take
-   * turns, until every way has been as fast twice.
+   * How often in a second each way does the work, at best, on the calling thread alone, for which
+   * OpenMP keeps the number of threads that it has. Processor time of that thread is measured, so
+   * that other programs on the machine do not count. The ways take turns, until every way has been
+   * as fast twice.
+   *
+   * @param kernels of any tier
    */
-  static double[] rates(List<Runnable> ways) {
+  static double[] rates(CpuKernels kernels, List<Runnable> ways) {
     ThreadMXBean clock = ManagementFactory.getThreadMXBean();
-    return rates(ways, clock::getCurrentThreadCpuTime);
+    int threadsBefore = kernels.threads();
+    kernels.setThreads(1);
+    try {
+      return rates(ways, clock::getCurrentThreadCpuTime);
+    } finally {
+      kernels.setThreads(threadsBefore);
+    }
   }
 
-  /** As {@link #rates(List)}, by a clock of nanoseconds. */
+  /** The same by a clock of nanoseconds. */
   static double[] rates(List<Runnable> ways, LongSupplier clock) {
     double[] rates = new double[ways.size()];
     double[] second = new double[rates.length];
