@@ -106,7 +106,7 @@ class NormTrainingTest {
 
   @Test
   void normsBringPredictionsCloserAndNothingElseMoves() {
-    int base = 5;
+    int base = 11;
     try (Backend backend = CpuBackend.open(Compute.F32, 2);
         Checkpoint model = Checkpoint.open(STORYTELLER);
         MemoryArena memory = new MemoryArena()) {
