@@ -22,42 +22,26 @@ import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.Scorer;
 import dev.laco.collapse.SearchResult;
-import dev.laco.collapse.Work;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealEvent;
 import dev.laco.heal.HealSettings;
 import dev.laco.heal.HealStage;
 import dev.laco.heal.HealState;
-import dev.laco.measure.Continuations;
-import dev.laco.measure.FidelityMeasure;
-import dev.laco.measure.PerplexityMeasure;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.NewWeights;
-import dev.laco.model.PackedSequences;
 import dev.laco.report.ChoiceReport;
-import dev.laco.report.Fidelity;
 import dev.laco.report.FitReport;
-import dev.laco.report.Perplexity;
 import dev.laco.report.PruneReport;
-import dev.laco.report.Sample;
-import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
-import dev.laco.run.StopTokens;
-import dev.laco.scoring.ModelScore;
-import dev.laco.scoring.StreamSimilarity;
 import dev.laco.scoring.SweepOptions;
-import dev.laco.scoring.SweepScorer;
-import dev.laco.text.FitText;
-import dev.laco.text.TextChunks;
 import dev.laco.training.Distillation;
 import dev.laco.training.Residence;
 import dev.laco.training.Student;
-import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
@@ -437,11 +421,12 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     better(plan, tensors, null);
     warnMixedAttention(plan);
     // A search by nll or kl knows no similarity of its best model, and no search knows a fit.
+    PrunedMeasures measures = measures(running);
     Score score =
         scored
             ? fitted.found().score()
-            : score(running, plan, tensors.weights(), texts.sequences());
-    PruneReport.Quality quality = quality(running, plan, tensors.weights(), texts);
+            : measures.score(plan, tensors.weights(), texts.sequences());
+    PruneReport.Quality quality = measures.quality(plan, tensors.weights(), texts);
     if (quality instanceof PruneReport.Measured measured && !plan.isIdentity()) {
       plan =
           plan.withResults(
@@ -479,10 +464,12 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private FittedModel fitted(
       RunningModel running, PruneTexts texts, PruneMemory memory, SweepOptions sweep) {
     long searchStart = System.nanoTime();
-    Searched found = given == null ? search(running, texts, sweep) : given(given);
-    warnCutShort(found.result);
-    FiniteResults.require(model.directory(), found.result);
-    CollapsePlan searched = found.result.plan();
+    SearchRun searching = new SearchRun(model, running, search, scoring, progress(), this::told);
+    SearchRun.Found found = given == null ? searching.search(texts, sweep) : searching.given(given);
+    SearchResult result = found.result();
+    warnCutShort(result);
+    FiniteResults.require(model.directory(), result);
+    CollapsePlan searched = result.plan();
     PlanTensors tensors = given == null ? new PlanTensors(NewWeights.NONE) : given.tensors();
     better(searched, tensors, null);
     double searchSeconds = Seconds.since(searchStart);
@@ -494,7 +481,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       FittedChoice.Outcome fitted =
           new FittedChoice(progress(), "", running, new PruneTelling(this::told))
               .run(
-                  found.result,
+                  result,
                   search.neighbours(),
                   texts.quickFits(search.fit()),
                   texts.fit(),
@@ -505,20 +492,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       tensors = new PlanTensors(fitted.tensors());
       fit = fitted.report();
     } else if (texts.choice() != null && !searched.isIdentity()) {
-      HeldOutChoice.Outcome chosen =
-          choose(running, found.result, texts.choice(), memory.choice(sweep));
+      HeldOutChoice.Outcome chosen = searching.choose(result, texts.choice(), memory.choice(sweep));
       plan = chosen.plan();
       choice = chosen.report();
     }
     return new FittedModel(
-        found.result,
-        found.work,
-        plan,
-        tensors,
-        fit,
-        choice,
-        searchSeconds,
-        Seconds.since(fitStart));
+        result, found.work(), plan, tensors, fit, choice, searchSeconds, Seconds.since(fitStart));
+  }
+
+  private PrunedMeasures measures(RunningModel running) {
+    return new PrunedMeasures(model, running, progress(), this::tell, this::requireWanted);
   }
 
   private SharedTime sharedTime(Backend backend, PruneTexts texts) {
@@ -551,7 +534,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     double started = healed.report().measurements().getFirst().nll();
     boolean changed = fitted.isChanged();
     if (given == null) {
-      double nll = changed ? nll(running, fitted.found().plan(), healed.measured()) : started;
+      double nll =
+          changed ? measures(running).nll(fitted.found().plan(), healed.measured()) : started;
       stages.add(new PruneReport.Stage(PruneStages.SEARCH, fitted.searchSeconds(), nll));
     }
     if (changed) {
@@ -631,128 +615,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private boolean hasNewTensor(int layer, NewWeights tensors) {
     return model.config().architecture().tensorNames(layer, model.config()).stream()
         .anyMatch(name -> tensors.find(name) != null);
-  }
-
-  /** Mean negative log-likelihood of a pruned model, nats a token. */
-  private static double nll(RunningModel running, CollapsePlan plan, List<FitText.Chunk> chunks) {
-    try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
-      return PerplexityMeasure.measure(
-              layers.model(),
-              TextChunks.whole(chunks.stream().map(FitText.Chunk::ids).toList()),
-              (done, total) -> {})
-          .meanNll();
-    }
-  }
-
-  /**
-   * The end of a search.
-   *
-   * @param work passes, bytes and operations that the search took
-   */
-  private record Searched(SearchResult result, Work work) {}
-
-  /** Searches for the layers to remove or merge. */
-  private Searched search(RunningModel running, PruneTexts texts, SweepOptions sweep) {
-    CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
-    Searched found;
-    try (SweepScorer scorer = new SweepScorer(running, source, texts.sequences(), sweep);
-        JobProgress.Stage stage = progress().begin(PruneStages.SEARCH)) {
-      tell(new PruneEvent.SearchStarted(search.isOneLoop(), search.objective()));
-      SearchResult result =
-          search
-              .search()
-              .run(
-                  new SearchChoice.Ground(running, source, scoring.apply(scorer), texts.fit()),
-                  new PruneTelling(this::told).ofSearch(stage, search.objective()));
-      tell(new PruneEvent.Searched(result, search.isOneLoop(), search.objective()));
-      found = new Searched(result, scorer.work());
-    }
-    PeerModels peers = search.peers();
-    boolean chooses = texts.fit() != null || texts.choice() != null;
-    if (peers == null || !chooses || found.result.plan().isIdentity()) {
-      return found;
-    }
-    StreamSimilarity stream = StreamSimilarity.measure(running, texts.sequences());
-    return new Searched(
-        found.result.withPeers(peers.of(source, stream, found.result.plan().depth())), found.work);
-  }
-
-  /** Chooses among the best models of a search, and those of other people's methods. */
-  private HeldOutChoice.Outcome choose(
-      RunningModel running, SearchResult found, FitText text, SweepOptions options) {
-    try (SweepScorer scorer =
-            new SweepScorer(
-                running, found.plan().source(), HeldOutChoice.sequences(text), options);
-        JobProgress.Stage _ = progress().begin(PruneStages.CHOICE)) {
-      return HeldOutChoice.among(
-          found, search.objective(), text.name(), text.tokens(), scoring.apply(scorer));
-    }
-  }
-
-  private Searched given(GivenPlan from) {
-    tell(new PruneEvent.PlanGiven(from.file(), from.plan()));
-    return new Searched(SearchResult.known(from.plan()), Work.NONE);
-  }
-
-  /** Scores the pruned model as it is written: with its new tensors, and in every measure. */
-  private Score score(
-      RunningModel running, CollapsePlan plan, NewWeights tensors, PackedSequences sequences) {
-    try (JobProgress.Stage _ = progress().begin(PruneStages.SIMILARITY);
-        PlannedLayers layers = running.pruned(plan, tensors)) {
-      Score score = ModelScore.of(running.original(), layers.model(), sequences);
-      FiniteResults.require(model.directory(), score);
-      return score;
-    }
-  }
-
-  private PruneReport.Quality quality(
-      RunningModel running, CollapsePlan plan, NewWeights tensors, PruneTexts texts) {
-    EvaluationText evaluation = texts.evaluation();
-    if (evaluation == null) {
-      return new PruneReport.NotMeasured(
-          "the model has no tokenizer.json and no token-id lists were given");
-    }
-    String name = evaluation.name();
-    CausalLm original = running.original();
-    if (plan.isIdentity()) {
-      Perplexity dense =
-          evaluation.measure(progress(), PruneStages.PERPLEXITY, model.directory(), original);
-      tell(new JobEvent.Measured(PruneStages.DENSE, name, dense));
-      return new PruneReport.Measured(name, dense, new Fidelity(1, 0, dense), List.of(), List.of());
-    }
-    // Mixed tensors are in the dtype they are written in: a loader opens this model.
-    try (PlannedLayers layers = running.pruned(plan, tensors);
-        FidelityMeasure measure = evaluation.against(original, false)) {
-      FidelityMeasure.Both both =
-          evaluation.measure(progress(), PruneStages.PERPLEXITY, measure, layers.model());
-      FiniteResults.require(model.directory(), name, both.original());
-      FiniteResults.require(
-          "the model pruned from " + model.directory(), name, both.pruned().perplexity());
-      tell(new JobEvent.Measured(PruneStages.DENSE, name, both.original()));
-      tell(new JobEvent.Measured(PruneStages.PRUNED, name, both.pruned().perplexity()));
-      requireWanted();
-      return new PruneReport.Measured(
-          name,
-          both.original(),
-          both.pruned(),
-          both.byPosition(),
-          samples(original, layers.model(), texts.prompts()));
-    }
-  }
-
-  /** How both models continue prompts; nothing where there are none. */
-  private List<Sample> samples(CausalLm original, CausalLm pruned, List<int[]> prompts) {
-    if (prompts.isEmpty()) {
-      return List.of();
-    }
-    try (JobProgress.Stage _ = progress().begin(PruneStages.SAMPLES)) {
-      return model
-          .tokenizer()
-          .map(
-              tokenizer ->
-                  Continuations.of(original, pruned, tokenizer, prompts, StopTokens.of(model)))
-          .orElse(List.of());
-    }
   }
 
   private void better(CollapsePlan plan, PlanTensors tensors, @Nullable Score score) {
