@@ -24,27 +24,17 @@ import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Device memory is allocated once, kept for the next buffer of its size, and given up in need. */
 @OnStandIn
+@ExtendWith(FreshDevice.class)
 class CudaMemoryTest {
   private static final long MB = 1L << 20;
-
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
-  @AfterEach
-  void nothingLeaks() {
-    EmulatedDevice.assertNothingLeaks();
-  }
 
   private static CudaBackend open(Long memory) {
     return CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM, memory);

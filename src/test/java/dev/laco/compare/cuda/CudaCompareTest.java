@@ -7,6 +7,7 @@ import dev.laco.Fixtures;
 import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.backend.cuda.EmulatedDevice;
+import dev.laco.backend.cuda.FreshDevice;
 import dev.laco.backend.cuda.OnStandIn;
 import dev.laco.collapse.FitRule;
 import dev.laco.compare.CompareEvent;
@@ -24,28 +25,18 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 
 /** The memory of the device that serves for one fitted model serves for the next one, too. */
 @OnStandIn
+@ExtendWith(FreshDevice.class)
 class CudaCompareTest {
   private static final String FIXTURE = "llama_untied_gqa";
   private static final DeviceSettings CUDA = DeviceSettings.of("cuda");
 
   @TempDir Path folder;
-
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
-  @AfterEach
-  void nothingIsLeftOnTheDevice() {
-    EmulatedDevice.assertNothingLeaks();
-  }
 
   private TextSettings texts() {
     return new TextSettings(

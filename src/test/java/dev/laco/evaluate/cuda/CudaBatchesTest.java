@@ -8,6 +8,7 @@ import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.TestFiles;
 import dev.laco.backend.cuda.EmulatedDevice;
+import dev.laco.backend.cuda.FreshDevice;
 import dev.laco.backend.cuda.OnStandIn;
 import dev.laco.evaluate.EvaluateJob;
 import dev.laco.evaluate.EvaluateRequest;
@@ -15,27 +16,17 @@ import dev.laco.evaluate.EvaluateResult;
 import java.nio.file.Path;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 
 /** A GPU takes large batches where no setting bounds its memory. */
 @OnStandIn
+@ExtendWith(FreshDevice.class)
 class CudaBatchesTest {
   private static final long BOUND = 1L << 30;
 
   @TempDir Path folder;
-
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
-  @AfterEach
-  void nothingIsLeftOnTheDevice() {
-    EmulatedDevice.assertNothingLeaks();
-  }
 
   @Test
   void aLargeBatchGivesTheSamePerplexityWithFewerLaunches() {

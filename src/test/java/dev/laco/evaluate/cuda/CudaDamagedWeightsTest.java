@@ -10,7 +10,7 @@ import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.LacoException;
 import dev.laco.Model;
-import dev.laco.backend.cuda.EmulatedDevice;
+import dev.laco.backend.cuda.FreshDevice;
 import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.evaluate.EvaluateJob;
 import dev.laco.evaluate.EvaluateRequest;
@@ -21,28 +21,18 @@ import dev.laco.prune.TextSettings;
 import java.nio.file.Path;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** NaN and infinity in weights, which the device finds: the error is that of the processor. */
+@ExtendWith(FreshDevice.class)
 class CudaDamagedWeightsTest {
   private static final String FIXTURE = "llama_untied_gqa";
 
   @TempDir Path folder;
-
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
-  @AfterEach
-  void nothingIsLeftOnTheDevice() {
-    EmulatedDevice.assertNothingLeaks();
-  }
 
   @ParameterizedTest
   @CsvSource({

@@ -9,7 +9,7 @@ import dev.laco.Compute;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.Model;
-import dev.laco.backend.cuda.EmulatedDevice;
+import dev.laco.backend.cuda.FreshDevice;
 import dev.laco.evaluate.EvaluateJob;
 import dev.laco.evaluate.EvaluateRequest;
 import java.io.IOException;
@@ -17,26 +17,16 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 
 /** A task on the emulated device gives the numbers that it gives on the processor. */
+@ExtendWith(FreshDevice.class)
 class CudaTasksTest {
   private static final Path DATA = Path.of("src/test/resources/tasks");
 
   @TempDir Path folder;
-
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
-  @AfterEach
-  void nothingIsLeftOnTheDevice() {
-    EmulatedDevice.assertNothingLeaks();
-  }
 
   /** Answers are compared, and whether the last word is the likeliest one. */
   @Test

@@ -14,6 +14,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.EmulatedDevice;
+import dev.laco.backend.cuda.FreshDevice;
 import dev.laco.backend.cuda.OnStandIn;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.measure.Generator;
@@ -37,9 +38,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.Set;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -49,6 +49,7 @@ import org.junit.jupiter.params.provider.CsvSource;
  * the products of values in another order.
  */
 @OnStandIn
+@ExtendWith(FreshDevice.class)
 class CudaKeyValuesTest {
   private static final int LONGEST = 20;
   private static final int MOST = 6;
@@ -60,16 +61,6 @@ class CudaKeyValuesTest {
 
     /** Bytes of tensors of all arenas. */
     long allocated;
-  }
-
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
-  @AfterEach
-  void nothingIsLeftOnTheDevice() {
-    EmulatedDevice.assertNothingLeaks();
   }
 
   /** Norms of heads, biases, partial rotation and none, one matrix of all heads, f16. */

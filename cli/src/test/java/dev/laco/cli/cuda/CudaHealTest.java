@@ -5,32 +5,22 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
-import dev.laco.backend.cuda.EmulatedDevice;
+import dev.laco.backend.cuda.FreshDevice;
 import dev.laco.cli.Laco;
 import java.nio.file.Path;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
  * A heal on the emulated device: what it writes is what it measured, and the device is left empty.
  */
+@ExtendWith(FreshDevice.class)
 class CudaHealTest {
   private static final String FIXTURE = "llama_tied_rope3";
   private static final Path MODEL = Fixtures.model(FIXTURE);
 
   @TempDir Path folder;
-
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
-  @AfterEach
-  void nothingIsLeftOnTheDevice() {
-    EmulatedDevice.assertNothingLeaks();
-  }
 
   @Test
   void theCheckpointIsTheModelThatTheReportTellsOf() {

@@ -6,21 +6,21 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
-import dev.laco.backend.cuda.EmulatedDevice;
+import dev.laco.backend.cuda.FreshDevice;
 import dev.laco.cli.Laco;
 import dev.laco.cli.StoredRuns;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Set;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Whole prunes on the emulated device take the decisions of the stored runs. */
+@ExtendWith(FreshDevice.class)
 class CudaPruneTest extends StoredRuns {
   /** How far similarities of a 16-bit run may be from those of a float32 one (design: numbers). */
   private static final double HALVES = 2e-3;
@@ -37,16 +37,6 @@ class CudaPruneTest extends StoredRuns {
 
   static Stream<String> fixtures() {
     return Fixtures.withRun("paper").filter(FIXTURES::contains);
-  }
-
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
-  @AfterEach
-  void nothingIsLeftOnTheDevice() {
-    EmulatedDevice.assertNothingLeaks();
   }
 
   @ParameterizedTest

@@ -13,6 +13,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.EmulatedDevice;
+import dev.laco.backend.cuda.FreshDevice;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightPool;
 import dev.laco.cli.Laco;
@@ -27,14 +28,14 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** Models that are larger than what the device gives: nothing comes out differently. */
+@ExtendWith(FreshDevice.class)
 class CudaStreamingTest {
   private static final Pattern NEEDED =
       Pattern.compile(
@@ -42,16 +43,6 @@ class CudaStreamingTest {
               + " 1\\.0 kB; give more memory, or use .*\\R");
 
   @TempDir Path folder;
-
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
-  @AfterEach
-  void nothingIsLeftOnTheDevice() {
-    EmulatedDevice.assertNothingLeaks();
-  }
 
   @ParameterizedTest
   @CsvSource({
