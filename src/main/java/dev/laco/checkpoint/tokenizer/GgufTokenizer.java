@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
 import dev.laco.checkpoint.gguf.GgufMetadata;
+import dev.laco.checkpoint.tokenizer.TokenizerJson.Added;
 import dev.laco.checkpoint.tokenizer.TokenizerJson.Words;
 import dev.laco.model.HuggingFaceJson;
 import java.nio.file.Path;
@@ -14,6 +15,8 @@ import java.util.Map;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
+import java.util.SortedMap;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,6 +29,15 @@ public final class GgufTokenizer {
 
   /** The models of files without a vocabulary. */
   private static final Set<String> NONE = Set.of("none", "no_vocab");
+
+  /**
+   * The names of models whose added tokens take the blanks behind them. A GGUF file does not say
+   * how tokens are found in a text; llama.cpp knows these models by their names.
+   */
+  private static final Pattern PHI3 = Pattern.compile("(?i)phi-?3");
+
+  /** The added tokens of these models that do not. */
+  private static final Set<String> PLAIN_IN_PHI3 = Set.of("<unk>", "<s>", "<|endoftext|>");
 
   private final Path file;
   private final GgufMetadata metadata;
@@ -117,12 +129,14 @@ public final class GgufTokenizer {
   }
 
   private TokenizerJson vocabulary(List<String> tokens, boolean begins) {
+    SortedMap<Integer, Added> added =
+        TokenizerJson.added(tokens, metadata.integers(KEY + "token_type"));
+    if (PHI3.matcher(metadata.string("general.name").orElse("")).find()) {
+      added.replaceAll(
+          (id, how) -> PLAIN_IN_PHI3.contains(tokens.get(id)) ? how : how.withBlanksBehind());
+    }
     return new TokenizerJson(
-        file.toString(),
-        tokens,
-        metadata.integers(KEY + "token_type"),
-        end(tokens, "bos", begins),
-        end(tokens, "eos", false));
+        file.toString(), tokens, added, end(tokens, "bos", begins), end(tokens, "eos", false));
   }
 
   /** The token that the metadata put at the begin or end of every text. */
