@@ -185,6 +185,15 @@ class ChatTemplateTest {
     assertEquals(List.of("for tools", "own"), documents(withTools + "\n" + CHAT));
   }
 
+  @Test
+  void theEndOfAFileNameMayBeInCapitals() throws IOException {
+    Path file = Files.writeString(folder.resolve("A.JSONL"), "{\"text\": \"plain\"}\n");
+    try (Model opened = Model.open(model)) {
+      assertEquals(
+          List.of("plain"), TextFile.documents(file, () -> opened.tokenizer().orElseThrow()));
+    }
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',
