@@ -44,8 +44,9 @@ public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
 
   /**
    * The template for chats with tools: the one named {@code tool_use}, which stands in the list of
-   * {@code tokenizer_config.json}, or beside {@code chat_template.jinja} in {@code
-   * additional_chat_templates/tool_use.jinja}; the {@link #template} where there is none.
+   * {@code tokenizer_config.json}, beside {@code chat_template.jinja} in {@code
+   * additional_chat_templates/tool_use.jinja}, or in a GGUF file under {@code
+   * tokenizer.chat_template.tool_use}; the {@link #template} where there is none.
    *
    * @throws dev.laco.BadInputException if one of these files is broken
    */

@@ -1,5 +1,6 @@
 package dev.laco.checkpoint.tokenizer;
 
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
@@ -12,6 +13,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
@@ -182,9 +184,16 @@ public final class GgufTokenizer {
                 config.put(entry.getKey(), token);
               }
             });
-    metadata
-        .string("tokenizer.chat_template")
-        .ifPresent(template -> config.put("chat_template", template));
+    String templates = "tokenizer.chat_template";
+    Optional<String> template = metadata.string(templates);
+    Optional<String> forTools = metadata.string(templates + ".tool_use");
+    if (forTools.isPresent()) {
+      ArrayNode named = config.putArray("chat_template");
+      template.ifPresent(text -> named.addObject().put("name", "default").put("template", text));
+      named.addObject().put("name", "tool_use").put("template", forTools.get());
+    } else {
+      template.ifPresent(text -> config.put("chat_template", text));
+    }
     config.put("clean_up_tokenization_spaces", false);
     config.put("tokenizer_class", "PreTrainedTokenizerFast");
     return HuggingFaceJson.write(config);
