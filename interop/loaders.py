@@ -80,10 +80,11 @@ def check_opens(what, loaded, dense):
 
 
 def relative_difference(ours, theirs):
-    """The largest difference, in units of the largest magnitude."""
+    """The largest difference, in units of the largest magnitude; infinite where shapes differ or a difference is NaN, which max() ignores."""
     if ours.shape != theirs.shape:
         return math.inf
-    return ((ours.float() - theirs).abs().max() / theirs.abs().max()).item()
+    difference = ((ours.float() - theirs).abs().max() / theirs.abs().max()).item()
+    return math.inf if math.isnan(difference) else difference
 
 
 def negative_log_likelihood(logits, tokens):

@@ -57,7 +57,8 @@ public final class Model implements AutoCloseable {
       ChatFiles files =
           new ChatFiles(directory, checkpoint.madeFiles().get("tokenizer_config.json"));
       ChatTemplate chats =
-          new ChatTemplate(directory.toString(), files::template, files::specialTokens);
+          new ChatTemplate(
+              directory.toString(), files::template, files::templateForTools, files::specialTokens);
       return new Model(
           directory, checkpoint, tokenizer.map(each -> each.with(chats)), Seconds.since(start));
     } catch (RuntimeException e) {

@@ -25,10 +25,14 @@ public final class ChatTemplate {
 
   private final String model;
   private final Supplier<Optional<String>> source;
+  private final Supplier<Optional<String>> sourceForTools;
   private final Supplier<Map<String, String>> specialTokens;
 
-  /** Null until the first chat. */
+  /** Null until the first chat without tools. */
   private @Nullable Template template;
+
+  /** Null until the first chat with tools. */
+  private @Nullable Template templateForTools;
 
   private final Map<String, JsonNode> tokens = new HashMap<>();
 
@@ -37,14 +41,17 @@ public final class ChatTemplate {
    *
    * @param model names the model in errors
    * @param source gives the template, if the model has one
+   * @param sourceForTools gives the template for chats with tools, if the model has one
    * @param specialTokens gives the texts of special tokens by their names, as {@code bos_token}
    */
   public ChatTemplate(
       String model,
       Supplier<Optional<String>> source,
+      Supplier<Optional<String>> sourceForTools,
       Supplier<Map<String, String>> specialTokens) {
     this.model = model;
     this.source = source;
+    this.sourceForTools = sourceForTools;
     this.specialTokens = specialTokens;
   }
 
@@ -60,7 +67,8 @@ public final class ChatTemplate {
    */
   String render(String where, String without, boolean answer, JsonNode chat) {
     check(where, chat.path(MESSAGES));
-    Template known = read(where, without);
+    boolean tools = chat.path(TOOLS).isArray();
+    Template known = tools ? withTools(where, without) : withoutTools(where, without);
     Map<String, JsonNode> variables = new HashMap<>(tokens);
     // To a template these are None, not undefined, where a chat has none.
     variables.put(TOOLS, NullNode.instance);
@@ -70,7 +78,7 @@ public final class ChatTemplate {
         .forEach(entry -> variables.put(entry.getKey(), entry.getValue()));
     variables.put(MESSAGES, chat.path(MESSAGES));
     variables.put("add_generation_prompt", BooleanNode.valueOf(answer));
-    if (chat.path(TOOLS).isArray()) {
+    if (tools) {
       variables.put(TOOLS, chat.path(TOOLS));
     }
     try {
@@ -94,10 +102,21 @@ public final class ChatTemplate {
     }
   }
 
-  private Template read(String where, String without) {
-    if (template != null) {
-      return template;
+  private Template withoutTools(String where, String without) {
+    if (template == null) {
+      template = read(where, without, source);
     }
+    return template;
+  }
+
+  private Template withTools(String where, String without) {
+    if (templateForTools == null) {
+      templateForTools = read(where, without, sourceForTools);
+    }
+    return templateForTools;
+  }
+
+  private Template read(String where, String without, Supplier<Optional<String>> source) {
     String text =
         source
             .get()
@@ -114,11 +133,10 @@ public final class ChatTemplate {
                             without)));
     specialTokens.get().forEach((name, token) -> tokens.put(name, TextNode.valueOf(token)));
     try {
-      template = Template.parse(text);
+      return Template.parse(text);
     } catch (TemplateException e) {
       throw refused(model + ": the chat template cannot be run here: ", without, e);
     }
-    return template;
   }
 
   private static BadInputException refused(String what, String without, TemplateException e) {

@@ -40,7 +40,7 @@ public final class TextFile {
    * @throws BadInputException as {@link #read(Path)}, or if a line has no text
    */
   public static List<String> documents(Path file, Supplier<Tokenizer> tokenizer) {
-    return file.toString().endsWith(".jsonl")
+    return file.toString().toLowerCase(Locale.ROOT).endsWith(".jsonl")
         ? JsonLines.texts(file, tokenizer, true)
         : List.of(read(file));
   }

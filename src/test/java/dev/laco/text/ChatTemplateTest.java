@@ -167,6 +167,33 @@ class ChatTemplateTest {
         Optional.of("e"), new ChatFiles(folder, () -> "{\"chat_template\": \"e\"}").template());
   }
 
+  /** The texts are those of {@code apply_chat_template} of transformers 5.24. */
+  @Test
+  void chatsWithToolsHaveATemplateOfTheirOwn() throws IOException {
+    String withTools = CHAT.replaceFirst("\\}$", ", \"tools\": [{\"name\": \"f\"}]}");
+    Path config = model.resolve("tokenizer_config.json");
+    Files.delete(config);
+    Files.writeString(
+        config,
+        "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"{{ tools[0].name }}\"},"
+            + " {\"name\": \"default\", \"template\": \"usual\"}]}");
+    assertEquals(List.of("f", "usual"), documents(withTools + "\n" + CHAT));
+    template("own");
+    assertEquals(List.of("own", "own"), documents(withTools + "\n" + CHAT));
+    Path more = Files.createDirectory(model.resolve("additional_chat_templates"));
+    Files.writeString(more.resolve("tool_use.jinja"), "for tools");
+    assertEquals(List.of("for tools", "own"), documents(withTools + "\n" + CHAT));
+  }
+
+  @Test
+  void theEndOfAFileNameMayBeInCapitals() throws IOException {
+    Path file = Files.writeString(folder.resolve("A.JSONL"), "{\"text\": \"plain\"}\n");
+    try (Model opened = Model.open(model)) {
+      assertEquals(
+          List.of("plain"), TextFile.documents(file, () -> opened.tokenizer().orElseThrow()));
+    }
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',

@@ -22,6 +22,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Consumer;
@@ -307,9 +308,15 @@ final class GgufVocabulary {
       writer.strings(KEY + "merges", merges);
     }
     ends(writer);
-    new ChatFiles(model.directory(), model.madeFiles().get("tokenizer_config.json"))
-        .template()
-        .ifPresent(template -> writer.string("tokenizer.chat_template", template));
+    ChatFiles chats =
+        new ChatFiles(model.directory(), model.madeFiles().get("tokenizer_config.json"));
+    Optional<String> template = chats.template();
+    Optional<String> forTools = chats.templateForTools();
+    if (!forTools.equals(template)) {
+      forTools.ifPresent(tools -> writer.string("tokenizer.chat_template.tool_use", tools));
+      writer.strings("tokenizer.chat_templates", List.of("tool_use"));
+    }
+    template.ifPresent(usual -> writer.string("tokenizer.chat_template", usual));
   }
 
   private int kind(int id, String token) {

@@ -39,20 +39,40 @@ public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
    * @throws dev.laco.BadInputException if one of these files is broken
    */
   public Optional<String> template() {
+    return named("default");
+  }
+
+  /**
+   * The template for chats with tools: the one named {@code tool_use}, which stands in the list of
+   * {@code tokenizer_config.json}, beside {@code chat_template.jinja} in {@code
+   * additional_chat_templates/tool_use.jinja}, or in a GGUF file under {@code
+   * tokenizer.chat_template.tool_use}; the {@link #template} where there is none.
+   *
+   * @throws dev.laco.BadInputException if one of these files is broken
+   */
+  public Optional<String> templateForTools() {
+    return named("tool_use").or(this::template);
+  }
+
+  private Optional<String> named(String name) {
+    boolean usual = name.equals("default");
     Path own = folder.resolve(KEY + ".jinja");
     if (isThere(own)) {
-      return Optional.of(new String(InputFile.read(own, MAX_TEMPLATE), StandardCharsets.UTF_8));
+      Path file = usual ? own : folder.resolve("additional_" + KEY + "s").resolve(name + ".jinja");
+      return isThere(file)
+          ? Optional.of(new String(InputFile.read(file, MAX_TEMPLATE), StandardCharsets.UTF_8))
+          : Optional.empty();
     }
     Path object = folder.resolve(KEY + ".json");
     JsonNode found = (isThere(object) ? InputJson.readObject(object) : config()).path(KEY);
     if (found.isArray()) {
-      for (JsonNode named : found) {
-        if (named.path("name").asText().equals("default")) {
-          return Optional.ofNullable(named.path("template").textValue());
+      for (JsonNode each : found) {
+        if (each.path("name").asText().equals(name)) {
+          return Optional.ofNullable(each.path("template").textValue());
         }
       }
     }
-    return Optional.ofNullable(found.textValue());
+    return usual ? Optional.ofNullable(found.textValue()) : Optional.empty();
   }
 
   /**

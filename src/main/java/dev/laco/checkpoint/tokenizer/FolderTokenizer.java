@@ -11,6 +11,7 @@ import dev.laco.BadInputException;
 import dev.laco.InputFile;
 import dev.laco.InputJson;
 import dev.laco.Legible;
+import dev.laco.checkpoint.tokenizer.TokenizerJson.Added;
 import dev.laco.checkpoint.tokenizer.TokenizerJson.Words;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -24,6 +25,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
+import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
@@ -50,12 +52,15 @@ public final class FolderTokenizer {
   private static final Map<String, Words> CLASSES =
       Map.of("GPT2Tokenizer", Words.GPT2, "Qwen2Tokenizer", Words.QWEN2);
 
+  /** What both of these classes call EOS and what is unknown, where the config does not say. */
+  private static final String END_OF_TEXT = "<|endoftext|>";
+
   private static final JsonFactory JSON = new JsonFactory();
 
   private final Path folder;
   private final ObjectNode config;
   private final List<String> tokens = new ArrayList<>();
-  private final List<Integer> types = new ArrayList<>();
+  private final SortedMap<Integer, Added> added = new TreeMap<>();
 
   private FolderTokenizer(Path folder) {
     this.folder = folder;
@@ -99,24 +104,29 @@ public final class FolderTokenizer {
               Legible.excerpt(className)));
     }
     Path file = folder.resolve(VOCABULARY);
-    readVocabulary(file).forEach((id, token) -> add(file, id, token, TokenizerJson.NORMAL));
-    addTokens();
-    return new TokenizerJson(file.toString(), tokens, types, end("bos", false), end("eos", false))
+    readVocabulary(file).forEach((id, token) -> add(file, id, token));
+    Map<String, JsonNode> named = named();
+    if (!config.has("eos_token") || !config.has("unk_token")) {
+      named.putIfAbsent(END_OF_TEXT, JsonNodeFactory.instance.textNode(END_OF_TEXT));
+    }
+    addTokens(named);
+    return new TokenizerJson(file.toString(), tokens, added, end("bos", false), end("eos", false))
         .byteLevel(words, merges());
   }
 
   private String sentencePiece() {
     SentencePieceModel model = SentencePieceModel.read(folder.resolve(PIECES));
     tokens.addAll(model.pieces());
-    types.addAll(model.types());
-    addTokens();
+    added.putAll(TokenizerJson.added(tokens, model.types()));
+    addTokens(named());
+    boolean prefix = config.path("add_prefix_space").asBoolean(model.addsPrefix());
     List<Float> scores = new ArrayList<>(model.scores());
     while (scores.size() < tokens.size()) {
       scores.add(0f);
     }
     return new TokenizerJson(
-            folder.resolve(PIECES).toString(), tokens, types, end("bos", true), end("eos", false))
-        .sentencePiece(model.addsPrefix(), tokens.get(model.unknown()), scores);
+            folder.resolve(PIECES).toString(), tokens, added, end("bos", true), end("eos", false))
+        .sentencePiece(prefix, tokens.get(model.unknown()), scores);
   }
 
   /** The tokens of {@code vocab.json} by their ids. */
@@ -151,29 +161,67 @@ public final class FolderTokenizer {
     return vocabulary;
   }
 
-  /** Adds the tokens that no vocabulary has: those of chat templates, say. */
-  private void addTokens() {
-    TreeMap<Integer, JsonNode> added = new TreeMap<>();
+  /** The tokens that the config names as special, by their texts. */
+  private Map<String, JsonNode> named() {
+    List<JsonNode> special = new ArrayList<>();
+    for (Map.Entry<String, JsonNode> entry : config.properties()) {
+      if (entry.getKey().endsWith("_token")) {
+        special.add(entry.getValue());
+      }
+    }
+    config.path("additional_special_tokens").forEach(special::add);
+    Map<String, JsonNode> named = new LinkedHashMap<>();
+    for (JsonNode token : special) {
+      String text = (token.isObject() ? token.path("content") : token).textValue();
+      if (text != null) {
+        named.put(text, token);
+      }
+    }
+    return named;
+  }
+
+  /**
+   * Adds the tokens that are found in a text before all others, and that a vocabulary may lack:
+   * those of chat templates, say.
+   *
+   * @param named special tokens by their texts
+   */
+  private void addTokens(Map<String, JsonNode> named) {
+    named.forEach(
+        (text, token) -> {
+          int id = tokens.indexOf(text);
+          if (id >= 0) {
+            added.put(id, added(token, true));
+          }
+        });
+    TreeMap<Integer, JsonNode> more = new TreeMap<>();
     Path old = folder.resolve(ADDED);
     if (isThere(old)) {
       for (Map.Entry<String, JsonNode> entry : InputJson.readObject(old).properties()) {
-        ObjectNode token = JsonNodeFactory.instance.objectNode().put("content", entry.getKey());
-        added.put(entry.getValue().asInt(-1), token);
+        String text = entry.getKey();
+        ObjectNode token = JsonNodeFactory.instance.objectNode().put("content", text);
+        more.put(entry.getValue().asInt(-1), token.put("special", named.containsKey(text)));
       }
     }
     for (Map.Entry<String, JsonNode> entry : config.path("added_tokens_decoder").properties()) {
-      added.put(id(entry.getKey()), entry.getValue());
+      more.put(id(entry.getKey()), entry.getValue());
     }
     Path file = folder.resolve(CONFIG);
-    added.forEach(
-        (id, token) ->
-            add(
-                file,
-                id,
-                token.path("content").asText(),
-                token.path("special").asBoolean()
-                    ? TokenizerJson.CONTROL
-                    : TokenizerJson.USER_DEFINED));
+    more.forEach(
+        (id, token) -> {
+          add(file, id, token.path("content").asText());
+          added.put(id, added(token, token.path("special").asBoolean()));
+        });
+  }
+
+  /** How transformers finds a token that a config describes, or names by its text alone. */
+  private static Added added(JsonNode token, boolean special) {
+    return new Added(
+        special,
+        token.path("lstrip").asBoolean(),
+        token.path("rstrip").asBoolean(),
+        token.path("single_word").asBoolean(),
+        token.path("normalized").asBoolean(!special));
   }
 
   private static int id(String text) {
@@ -184,8 +232,8 @@ public final class FolderTokenizer {
     }
   }
 
-  /** Adds the next token, or says of one that is there that it is found before all others. */
-  private void add(Path file, int id, String token, int type) {
+  /** Adds the next token, or replaces one. */
+  private void add(Path file, int id, String token) {
     if (id < 0 || id > tokens.size() || id >= MAX_TOKENS) {
       throw new BadInputException(
           String.format(
@@ -198,10 +246,8 @@ public final class FolderTokenizer {
     }
     if (id == tokens.size()) {
       tokens.add(token);
-      types.add(type);
     } else {
       tokens.set(id, token);
-      types.set(id, type);
     }
   }
 

@@ -1,19 +1,24 @@
 package dev.laco.checkpoint.tokenizer;
 
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
 import dev.laco.checkpoint.gguf.GgufMetadata;
+import dev.laco.checkpoint.tokenizer.TokenizerJson.Added;
 import dev.laco.checkpoint.tokenizer.TokenizerJson.Words;
 import dev.laco.model.HuggingFaceJson;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
+import java.util.SortedMap;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,6 +31,15 @@ public final class GgufTokenizer {
 
   /** The models of files without a vocabulary. */
   private static final Set<String> NONE = Set.of("none", "no_vocab");
+
+  /**
+   * The names of models whose added tokens take the blanks behind them. A GGUF file does not say
+   * how tokens are found in a text; llama.cpp knows these models by their names.
+   */
+  private static final Pattern PHI3 = Pattern.compile("(?i)phi-?3");
+
+  /** The added tokens of these models that do not. */
+  private static final Set<String> PLAIN_IN_PHI3 = Set.of("<unk>", "<s>", "<|endoftext|>");
 
   private final Path file;
   private final GgufMetadata metadata;
@@ -117,12 +131,14 @@ public final class GgufTokenizer {
   }
 
   private TokenizerJson vocabulary(List<String> tokens, boolean begins) {
+    SortedMap<Integer, Added> added =
+        TokenizerJson.added(tokens, metadata.integers(KEY + "token_type"));
+    if (PHI3.matcher(metadata.string("general.name").orElse("")).find()) {
+      added.replaceAll(
+          (id, how) -> PLAIN_IN_PHI3.contains(tokens.get(id)) ? how : how.withBlanksBehind());
+    }
     return new TokenizerJson(
-        file.toString(),
-        tokens,
-        metadata.integers(KEY + "token_type"),
-        end(tokens, "bos", begins),
-        end(tokens, "eos", false));
+        file.toString(), tokens, added, end(tokens, "bos", begins), end(tokens, "eos", false));
   }
 
   /** The token that the metadata put at the begin or end of every text. */
@@ -168,9 +184,16 @@ public final class GgufTokenizer {
                 config.put(entry.getKey(), token);
               }
             });
-    metadata
-        .string("tokenizer.chat_template")
-        .ifPresent(template -> config.put("chat_template", template));
+    String templates = "tokenizer.chat_template";
+    Optional<String> template = metadata.string(templates);
+    Optional<String> forTools = metadata.string(templates + ".tool_use");
+    if (forTools.isPresent()) {
+      ArrayNode named = config.putArray("chat_template");
+      template.ifPresent(text -> named.addObject().put("name", "default").put("template", text));
+      named.addObject().put("name", "tool_use").put("template", forTools.get());
+    } else {
+      template.ifPresent(text -> config.put("chat_template", text));
+    }
     config.put("clean_up_tokenization_spaces", false);
     config.put("tokenizer_class", "PreTrainedTokenizerFast");
     return HuggingFaceJson.write(config);

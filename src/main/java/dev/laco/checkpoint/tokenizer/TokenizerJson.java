@@ -16,6 +16,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -25,20 +27,24 @@ import org.jspecify.annotations.Nullable;
  *
  * @param file names the vocabulary in errors
  * @param tokens by their ids
- * @param types of the first tokens, as SentencePiece numbers them
+ * @param added the tokens that are found in a text before all others, by their ids
  * @param bos the token that begins every text; empty for none
  * @param eos the token that ends every text; empty for none
  */
 record TokenizerJson(
-    String file, List<String> tokens, List<Integer> types, OptionalInt bos, OptionalInt eos) {
-  /** The type of an ordinary token. */
-  static final int NORMAL = 1;
+    String file,
+    List<String> tokens,
+    SortedMap<Integer, Added> added,
+    OptionalInt bos,
+    OptionalInt eos) {
+  /** SentencePiece's number of the type of the token for what no token is for. */
+  private static final int UNKNOWN = 2;
 
-  /** The type of a token that no text makes. */
-  static final int CONTROL = 3;
+  /** SentencePiece's number of the type of tokens that mark the parts of a text. */
+  private static final int CONTROL = 3;
 
-  /** The type of a token that is found in a text before all others. */
-  static final int USER_DEFINED = 4;
+  /** SentencePiece's number of the type of tokens that whoever made the vocabulary listed. */
+  private static final int USER_DEFINED = 4;
 
   /** Most characters of a piece of SentencePiece; its trainer makes pieces of up to 16. */
   private static final int MAX_TOKEN = 1000;
@@ -77,6 +83,39 @@ record TokenizerJson(
   record Words(@Nullable String pattern, boolean digits, boolean normalise, boolean wholeWords) {
     static final Words GPT2 = new Words(null, false, false, false);
     static final Words QWEN2 = new Words(ONE_DIGIT, false, true, false);
+  }
+
+  /**
+   * How a token is found in a text before all others.
+   *
+   * @param special whether the text of token ids is without it
+   * @param lstrip whether blanks in front of it are taken with it
+   * @param rstrip whether blanks behind it are taken with it
+   * @param singleWord whether it is found only where no letter or digit is beside it
+   * @param normalized whether it is found in the normalised text, else in the text as it is
+   */
+  record Added(
+      boolean special, boolean lstrip, boolean rstrip, boolean singleWord, boolean normalized) {
+    /** Takes blanks behind it. */
+    Added withBlanksBehind() {
+      return new Added(special, lstrip, true, singleWord, normalized);
+    }
+  }
+
+  /**
+   * The tokens that are found in a text before all others, as transformers and llama.cpp find them.
+   *
+   * @param types of the first tokens, as SentencePiece numbers them
+   */
+  static SortedMap<Integer, Added> added(List<String> tokens, List<Integer> types) {
+    SortedMap<Integer, Added> added = new TreeMap<>();
+    for (int i = 0; i < Math.min(tokens.size(), types.size()); i++) {
+      int type = types.get(i);
+      if (type == UNKNOWN || type == CONTROL || type == USER_DEFINED) {
+        added.put(i, new Added(type != USER_DEFINED, false, false, false, false));
+      }
+    }
+    return added;
   }
 
   /**
@@ -268,10 +307,8 @@ record TokenizerJson(
       json.writeNullField("truncation");
       json.writeNullField("padding");
       json.writeArrayFieldStart("added_tokens");
-      for (int i = 0; i < Math.min(tokens.size(), types.size()); i++) {
-        if (types.get(i) == CONTROL || types.get(i) == USER_DEFINED) {
-          json.writeTree(added(i, tokens.get(i), types.get(i) == CONTROL));
-        }
+      for (var entry : added.entrySet()) {
+        json.writeTree(entry(entry.getKey(), tokens.get(entry.getKey()), entry.getValue()));
       }
       json.writeEndArray();
       for (String key : List.of("normalizer", "pre_tokenizer", "post_processor", "decoder")) {
@@ -301,15 +338,15 @@ record TokenizerJson(
     return text.toString();
   }
 
-  private static ObjectNode added(int id, String token, boolean special) {
+  private static ObjectNode entry(int id, String token, Added how) {
     return JsonNodeFactory.instance
         .objectNode()
         .put("id", id)
         .put("content", token)
-        .put("single_word", false)
-        .put("lstrip", false)
-        .put("rstrip", false)
-        .put("normalized", false)
-        .put("special", special);
+        .put("single_word", how.singleWord)
+        .put("lstrip", how.lstrip)
+        .put("rstrip", how.rstrip)
+        .put("normalized", how.normalized)
+        .put("special", how.special);
   }
 }

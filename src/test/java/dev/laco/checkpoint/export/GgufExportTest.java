@@ -14,6 +14,7 @@ import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufTensor;
 import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.checkpoint.tokenizer.ChatFiles;
 import dev.laco.model.GgufNames;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -25,6 +26,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -233,6 +235,31 @@ class GgufExportTest {
         expected.integers("tokenizer.ggml.token_type"),
         found.integers("tokenizer.ggml.token_type"));
     assertEquals("gpt2", found.string("tokenizer.ggml.model").orElseThrow());
+  }
+
+  /** The keys are those of llama.cpp's converter. */
+  @Test
+  void theTemplateOfChatsWithToolsIsWrittenAndRead() throws IOException {
+    Path model = Files.createDirectory(folder.resolve("model"));
+    try (Stream<Path> files = Files.list(Fixtures.STORYTELLER)) {
+      for (Path file : files.toList()) {
+        Files.copy(file, model.resolve(file.getFileName().toString()));
+      }
+    }
+    Files.writeString(
+        model.resolve("tokenizer_config.json"),
+        "{\"chat_template\": [{\"name\": \"default\", \"template\": \"usual\"},"
+            + " {\"name\": \"tool_use\", \"template\": \"for tools\"}]}");
+    Path file = export(model, GgufType.BF16, new ArrayList<>());
+    GgufMetadata written = Gguf.read(file).header.metadata();
+    assertEquals(Optional.of("usual"), written.string("tokenizer.chat_template"));
+    assertEquals(Optional.of("for tools"), written.string("tokenizer.chat_template.tool_use"));
+    assertEquals(List.of("tool_use"), written.strings("tokenizer.chat_templates"));
+    try (Checkpoint read = Checkpoint.open(file)) {
+      ChatFiles chats = new ChatFiles(file, read.madeFiles().get("tokenizer_config.json"));
+      assertEquals(Optional.of("usual"), chats.template());
+      assertEquals(Optional.of("for tools"), chats.templateForTools());
+    }
   }
 
   /** llama.cpp opens no file with more tokens than the embedding has rows. */

@@ -71,6 +71,16 @@ class FolderTokenizerTest {
     }
   }
 
+  /** The ids are those of transformers 5.24. */
+  @Test
+  void aConfigSaysWhetherABlankIsPutBeforeEveryText() throws IOException {
+    Files.copy(GGUF.resolve("pieces.model"), folder.resolve("tokenizer.model"));
+    TestFiles.write(folder.resolve("tokenizer_config.json"), "{\"add_prefix_space\": false}");
+    try (Tokenizer tokenizer = tokenizer()) {
+      assertArrayEquals(new int[] {1, 198, 172}, tokenizer.encode("\u00e9"));
+    }
+  }
+
   /** The demo model's tokenizer in the older files. */
   private void writeVocabulary(String className) throws IOException {
     JsonNode model = Fixtures.read(Fixtures.STORYTELLER.resolve("tokenizer.json")).get("model");
@@ -100,6 +110,61 @@ class FolderTokenizerTest {
         Tokenizer tokenizer = tokenizer()) {
       assertArrayEquals(original.encodeWithoutSpecial(text), tokenizer.encodeWithoutSpecial(text));
       assertArrayEquals(original.prefix(), tokenizer.prefix());
+    }
+  }
+
+  /** The ids are those of transformers 5.24. */
+  @Test
+  void addedTokensTakeBlanksAndWordsAsTheConfigSays() throws IOException {
+    writeVocabulary("Qwen2TokenizerFast");
+    TestFiles.write(
+        folder.resolve("tokenizer_config.json"),
+        """
+        {"tokenizer_class": "Qwen2TokenizerFast", "bos_token": "<s>", "add_bos_token": true,
+         "additional_special_tokens": ["</s>"], "unk_token": {"content": "<unk>", "rstrip": true},
+         "added_tokens_decoder": {
+           "4096": {"content": "<|r|>", "rstrip": true, "special": true},
+           "4097": {"content": "<|l|>", "lstrip": true, "special": true},
+           "4098": {"content": "word", "single_word": true, "special": true},
+           "4099": {"content": "<|e\u0301|>", "normalized": true, "special": false}}}
+        """);
+    try (Tokenizer tokenizer = tokenizer()) {
+      assertArrayEquals(new int[] {1, 67, 4096, 68}, tokenizer.encode("a<|r|> \n b"));
+      assertArrayEquals(new int[] {1, 67, 4097, 271}, tokenizer.encode("a <|l|> b"));
+      assertArrayEquals(new int[] {1, 67, 223, 4098, 14, 1273}, tokenizer.encode("a word, words"));
+      assertArrayEquals(new int[] {1, 4099}, tokenizer.encode("<|\u00e9|>"));
+      assertArrayEquals(new int[] {1, 67, 2, 0, 68}, tokenizer.encode("a</s><unk> b"));
+    }
+  }
+
+  /** Where no token is added, transformers finds those that the config names. */
+  @Test
+  void tokensThatAConfigNamesAreFoundFirst() throws IOException {
+    writeVocabulary("GPT2Tokenizer");
+    try (Tokenizer original = Tokenizer.load(Fixtures.STORYTELLER).orElseThrow();
+        Tokenizer tokenizer = tokenizer()) {
+      assertArrayEquals(original.encode("a<s>b"), tokenizer.encode("a<s>b"));
+      assertEquals("ab", tokenizer.decode(tokenizer.encode("a<s>b")));
+    }
+  }
+
+  /** EOS of both classes, which a config need not name. */
+  @Test
+  void theEndOfATextIsFoundFirst() throws IOException {
+    writeVocabulary("GPT2Tokenizer");
+    Path vocabulary = folder.resolve("vocab.json");
+    TestFiles.write(
+        vocabulary, Files.readString(vocabulary).replace("\"</s>\"", "\"<|endoftext|>\""));
+    try (Tokenizer tokenizer = tokenizer()) {
+      assertArrayEquals(new int[] {1, 67, 2, 68}, tokenizer.encode("a<|endoftext|>b"));
+    }
+  }
+
+  @Test
+  void theTokenOfWhatIsUnknownIsFoundFirst() throws IOException {
+    Files.copy(GGUF.resolve("pieces.model"), folder.resolve("tokenizer.model"));
+    try (Tokenizer tokenizer = tokenizer()) {
+      assertArrayEquals(new int[] {1, 261, 0, 271}, tokenizer.encode("a<unk>b"));
     }
   }
 

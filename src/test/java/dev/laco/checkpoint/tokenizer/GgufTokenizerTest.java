@@ -15,6 +15,8 @@ import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.text.Tokenizer;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -102,6 +104,39 @@ class GgufTokenizerTest {
         assertArrayEquals(expected, tokenizer.encode(texts.get(i)), texts.get(i));
       }
     }
+  }
+
+  /** The ids are those of llama.cpp. */
+  @Test
+  void tokensAreFoundInATextAsLlamaCppFindsThem() throws IOException {
+    try (Tokenizer tokenizer = Tokenizer.of("a.gguf", tokenizer(metadata("pieces.gguf"))::json)) {
+      assertArrayEquals(new int[] {1, 261, 0, 271}, tokenizer.encode("a<unk>b"));
+      assertArrayEquals(
+          new int[] {1, 2, 545, 545, 13, 261, 1, 545, 271}, tokenizer.encode("</s> \n a<s> b"));
+    }
+  }
+
+  /** The ids are those of llama.cpp for a file of this name. */
+  @Test
+  void tokensOfPhi3TakeTheBlanksBehindThem() throws IOException {
+    GgufMetadata metadata = metadata(named("Phi-3 mini", "pieces.gguf"));
+    try (Tokenizer tokenizer = Tokenizer.of("a.gguf", tokenizer(metadata)::json)) {
+      assertArrayEquals(new int[] {1, 2, 261, 1, 545, 271}, tokenizer.encode("</s> \n a<s> b"));
+    }
+  }
+
+  /** A file with {@code general.name} as its first metadata. */
+  private static byte[] named(String name, String file) throws IOException {
+    byte[] key = "general.name".getBytes(StandardCharsets.US_ASCII);
+    byte[] value = name.getBytes(StandardCharsets.US_ASCII);
+    ByteBuffer old =
+        ByteBuffer.wrap(Files.readAllBytes(FOLDER.resolve(file))).order(ByteOrder.LITTLE_ENDIAN);
+    ByteBuffer made =
+        ByteBuffer.allocate(old.capacity() + key.length + value.length + 20)
+            .order(ByteOrder.LITTLE_ENDIAN);
+    made.put(old.slice(0, 16)).putLong(old.getLong(16) + 1);
+    made.putLong(key.length).put(key).putInt(8).putLong(value.length).put(value);
+    return made.put(old.slice(24, old.capacity() - 24)).array();
   }
 
   @Test
