@@ -237,6 +237,8 @@ struct Block {
       if (rows > 0) {
         multiply(x_stage, buffer, sums);
       }
+      // Orders this warp's reads of x before the copies by which other lanes overwrite it, as PTX's memory model asks.
+      __syncwarp();
       x_stage = next(x_stage);
       buffer ^= 1;
     }
