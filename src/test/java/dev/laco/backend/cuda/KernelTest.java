@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.abort;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.cuda.Fatbin.Parameter;
@@ -58,6 +59,8 @@ class KernelTest {
    */
   @Test
   void theTableOfBlocksSaysHowKernelsAreLaunched() throws IOException {
+    Path document = Path.of("docs/kernels.md");
+    assumeTrue(Files.exists(document), "archives have no documents");
     Map<String, String> launches = new TreeMap<>();
     for (int width : new int[] {64, 128, 256}) {
       AttentionSpec spec = new AttentionSpec(1, 1, width, 0, LogitSpec.PLAIN, DType.BF16);
@@ -77,7 +80,7 @@ class KernelTest {
         CollapseProduct.BLOCK + " " + CollapseProduct.SHARED_BYTES);
     Map<String, String> table = new TreeMap<>();
     Pattern.compile("(?m)^\\| `(laco_\\S+)` \\| (\\d+) \\| (\\d+) \\|(?: \\d+ \\|)+$")
-        .matcher(Files.readString(Path.of("docs/kernels.md")))
+        .matcher(Files.readString(document))
         .results()
         .forEach(
             row ->
