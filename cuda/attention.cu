@@ -9,7 +9,7 @@
 //       on the way into shared memory; widths that are multiples of 16, up to 64
 //   laco_attention_<bf16|f16>_v3    the same up to width 128: 32 rows a warp, for which a piece of keys or values is
 //       loaded once; queries not in registers
-//   laco_attention_<bf16|f16>_v4    the same up to width 256: one block per multiprocessor, queries not in registers
+//   laco_attention_<bf16|f16>_v4    the same up to width 256: 16 rows a warp, queries not in registers
 //       grid (ceil(longest * group / 128), key-value heads, sequences), block 256, 128 and 256, shared memory 24576,
 //       49152 and 98304 bytes
 //
@@ -408,9 +408,10 @@ __device__ __forceinline__ void attend(const Task<T>& task, float* log_sums, con
   T* const queries = shared;                 // [kRows, kWidth], swizzled
   T* const keys = queries + kRows * kWidth;  // [kKeys, kWidth]
   T* const values = keys + kKeys * kWidth;   // [kKeys, kWidth]
-  __shared__ int64_t offsets[kRows];
+  // Of each row its entry in a table [tokens, heads], and its position. 2^31 entries would take 128 GB of queries and as
+  // much for the result. These two arrays fill what two blocks of width 128 leave of a multiprocessor's 100 KB.
+  __shared__ int entries[kRows];
   __shared__ int positions[kRows];
-  __shared__ float slopes[kRows];
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   constexpr int kRowsOfWarp = kTiles * kTileRows;
@@ -424,9 +425,8 @@ __device__ __forceinline__ void attend(const Task<T>& task, float* log_sums, con
   if (threadIdx.x < kRows) {
     // Rows beyond the last one compute what the last one computes; in a warp that has no rows they see no keys.
     const int row = first + static_cast<int>(threadIdx.x), real = min(row, last);
-    offsets[threadIdx.x] = task.offset(real);
+    entries[threadIdx.x] = static_cast<int>(task.entry(real));
     positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(real) : -1;
-    slopes[threadIdx.x] = task.slope(alibi, real);
   }
   const bool vectors = aligned(task.key, 16) && aligned(task.value, 16);
   const int begin = task.seen_from(first), end = task.seen_to(last);
@@ -442,7 +442,7 @@ __device__ __forceinline__ void attend(const Task<T>& task, float* log_sums, con
 #pragma unroll 1
   for (int row = 0; row < kRows; row += kRows / 2) {
     Transit<T, kWidth, kRows / 2, kThreads<kTiles>> half;
-    half.ask([&](int i) { return task.query + offsets[row + i]; }, task.width, aligned4(task.query));
+    half.ask([&](int i) { return task.query + task.offset_of(entries[row + i]); }, task.width, aligned4(task.query));
     half.put(queries + row * kWidth);
   }
   wait_copies<0>();
@@ -496,7 +496,7 @@ __device__ __forceinline__ void attend(const Task<T>& task, float* log_sums, con
         if (!plain || in_part) {
           const int row = own_row + t * kTileRows;
           const int position[kHalves] = {positions[row], positions[row + 8]};
-          const float slope[kHalves] = {slopes[row], slopes[row + 8]};
+          const float slope[kHalves] = {task.slope_of(alibi, entries[row]), task.slope_of(alibi, entries[row + 8])};
           finish_scores<kKeys>(task, position, slope, start, plain, scale, soft_cap, scores[t]);
         }
         soften<kWidth, kKeys>(scores[t], log2_scale, rows[t], sums[t]);
@@ -526,9 +526,9 @@ __device__ __forceinline__ void attend(const Task<T>& task, float* log_sums, con
       const float inverse = 1 / total;
       if (first + row <= last) {
         if (log_sums != nullptr && lane % 4 == 0) {
-          log_sums[offsets[row] / task.width] = rows[t].most[h] * (plain ? scale : 1) + logf(total);
+          log_sums[entries[row]] = rows[t].most[h] * (plain ? scale : 1) + logf(total);
         }
-        float* const to = task.out + offsets[row] + lane % 4 * 2;
+        float* const to = task.out + task.offset_of(entries[row]) + lane % 4 * 2;
         const bool both = aligned(to, 8);
 #pragma unroll
         for (int n = 0; n < kWidth / 8; n++) {

@@ -51,6 +51,8 @@ struct Task {
     return first_query + int64_t{row / group} * query_stride + row % group * width;
   }
   __device__ int64_t entry(int row) const { return first_entry + int64_t{row / group} * heads + row % group; }
+  // The offset in query and out of the row with an entry.
+  __device__ int64_t offset_of(int entry) const { return int64_t{entry} * width; }
   __device__ int64_t key_offset(int position) const { return int64_t{position} * key_stride; }
 
   __device__ int position(int row) const { return past + row / group; }
@@ -71,6 +73,8 @@ struct Task {
   __device__ float slope(const float* alibi, int row) const {
     return alibi == nullptr ? 0 : alibi[static_cast<int>(blockIdx.y) * group + row % group];
   }
+  // Likewise of the row with an entry.
+  __device__ float slope_of(const float* alibi, int entry) const { return alibi == nullptr ? 0 : alibi[entry % heads]; }
 };
 
 // Copies rows of the task's width, of which the i-th begins at row_at(i), into shared memory; pads them with zeros to

@@ -12,7 +12,8 @@
 // Llama-2-7B in bf16 (0.4 GB), S = 4 and 3 TB/s that is 0.54 against 0.8 ms. But for every 128 rows it does again what
 // mix does once: S conversions to f64 for each weight (0.22 ms at the 3.7 T/s of an H100) and 2 S f64 operations (0.1 ms
 // at 17 T/s); and its products run at about half the library's speed (0.1 ms for 128 rows). So it is faster up to 128
-// rows; from 250 to 400 rows on the two steps are faster. Cards with 1/64 of f32's rate in f64 (8.6, 8.9, 12.0) spend
+// rows; from 250 to 400 rows on the two steps are faster. An A100 has room for one block a multiprocessor and half of an
+// H100's f64: faster up to 128 rows only (docs/kernels.md). Cards with 1/64 of f32's rate in f64 (8.6, 8.9, 12.0) spend
 // more on the sums than on the traffic at any number of rows; they have less shared memory than this takes, too.
 #include "mma.cuh"
 
@@ -237,6 +238,8 @@ struct Block {
       if (rows > 0) {
         multiply(x_stage, buffer, sums);
       }
+      // Orders this warp's reads of x before the copies by which other lanes overwrite it, as PTX's memory model asks.
+      __syncwarp();
       x_stage = next(x_stage);
       buffer ^= 1;
     }

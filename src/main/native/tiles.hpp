@@ -101,6 +101,10 @@ inline bool lay_out_rows(const float* rows, int64_t count, int64_t width, int64_
   return true;
 }
 
+// GCC 12's _tile_loadd does not say that it reads memory: the compiler may move stores of the factors and sums behind it,
+// but not behind this.
+inline void finish_stores() { asm volatile("" ::: "memory"); }
+
 // Tiles 0 to 3 hold sums of kPair rows and columns. Adds the products of kDeep numbers of kPair rows of a left factor,
 // `stride` numbers apart, and of two tiles of a right factor, `apart` tiles apart.
 inline void add_products(const uint16_t* left, int64_t stride, const uint16_t* right, int64_t apart) {
@@ -129,6 +133,7 @@ inline void store_sums(float* sums, int64_t stride) {
 inline void dot(const uint16_t* left, const uint16_t* columns, Range range, int64_t width, float* out,
                 int64_t out_stride) {
   const int64_t steps = whole(width) / kDeep;
+  finish_stores();
   for (int64_t j = range.from; j < range.to; j += kPair) {
     const uint16_t* tiles = columns + j / kSide * steps * kTileNumbers;
     _tile_zero(0);
@@ -149,6 +154,7 @@ inline void weigh(const uint16_t* left, int64_t left_stride, const uint16_t* row
                   int64_t columns, float* sums, int64_t sums_stride) {
   const size_t row_bytes = static_cast<size_t>(sums_stride) * sizeof(float);
   float* below = sums + kSide * sums_stride;
+  finish_stores();
   for (int64_t c = 0; c < columns; c += kPair) {
     _tile_loadd(0, sums + c, row_bytes);
     _tile_loadd(1, sums + c + kSide, row_bytes);

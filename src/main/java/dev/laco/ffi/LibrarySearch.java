@@ -24,6 +24,7 @@ public final class LibrarySearch {
   private final String name;
   private final String property;
   private final @Nullable String override;
+  private final List<String> companions;
   private final Set<String> failures = new LinkedHashSet<>();
   private @Nullable NativeLibrary found;
 
@@ -32,7 +33,19 @@ public final class LibrarySearch {
    * set.
    */
   public LibrarySearch(String name) {
+    this(name, List.of());
+  }
+
+  /**
+   * Begins the search for a library that needs others.
+   *
+   * @param companions files that are loaded before the library where they lie in its folder: the
+   *     dynamic linker takes what is loaded for what the library needs, and not a library of the
+   *     same name from another place
+   */
+  public LibrarySearch(String name, List<String> companions) {
     this.name = name;
+    this.companions = companions;
     this.property = "laco.native." + name;
     this.override = System.getProperty(property);
     if (override != null) {
@@ -196,6 +209,12 @@ public final class LibrarySearch {
 
   private void open(String path) {
     try {
+      for (String companion : companions) {
+        Path file = Path.of(path).resolveSibling(companion);
+        if (path.contains("/") && Files.exists(file)) {
+          DynamicLinker.open(file.toString());
+        }
+      }
       found = new NativeLibrary(name, path, DynamicLinker.open(path));
     } catch (IOException e) {
       String error = String.valueOf(e.getMessage());

@@ -49,9 +49,9 @@ public final class CudaBackend implements Backend {
   /**
    * The most rows of activations for which a mixed matrix is not stored, but mixed by the kernel
    * that multiplies by it, on cards with fast f64. It is the number of rows of one block of that
-   * kernel, since every block mixes again. By the operation counts in {@code
-   * cuda/collapse_product.cu} this is faster up to somewhere between 250 and 400 rows. It has not
-   * been measured on a GPU.
+   * kernel, since every block mixes again. By the operation counts in {@code docs/kernels.md} this
+   * is faster up to somewhere between 250 and 400 rows on an H100, and up to this number on an
+   * A100. It has not been measured on a GPU.
    */
   private static final int FUSED_ROWS = CollapseProduct.ROWS;
 

@@ -4,6 +4,7 @@ import dev.laco.ResourceException;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 
 /**
@@ -21,18 +22,26 @@ record CusolverLibrary(
 
   /**
    * Finds the cuSOLVER of the same CUDA version as a cuBLAS, which cuSOLVER calls. It is looked for
-   * in the same places as a cuBLAS.
+   * in the folder of that cuBLAS, if it was found in one, and in the same places as a cuBLAS.
    *
    * @throws ResourceException if there is none; the message says where it was looked for and how to
    *     get one
    */
   static CusolverLibrary find(CublasLibrary cublas) {
     boolean newest = cublas.major() >= 13;
-    // cuSOLVER needs these two libraries. Its wheel names their folders, but a toolkit that the
-    // dynamic linker does not know may not; the linker finds a library by name once it is loaded.
-    search("nvjitlink", newest ? "libnvJitLink.so.13" : "libnvJitLink.so.12");
-    search("cusparse", "libcusparse.so.12");
-    LibrarySearch search = search("cusolver", newest ? "libcusolver.so.12" : "libcusolver.so.11");
+    String file = newest ? "libcusolver.so.12" : "libcusolver.so.11";
+    // cuSOLVER needs two libraries of its own toolkit, of which others have libraries of the same
+    // names. Its wheel names their folders; a toolkit may not, but has them in the same folder.
+    String linker = newest ? "libnvJitLink.so.13" : "libnvJitLink.so.12";
+    LibrarySearch search = new LibrarySearch("cusolver", List.of(linker, "libcusparse.so.12"));
+    Path toolkit = Path.of(cublas.library().location()).getParent();
+    if (toolkit != null) {
+      search.folder(toolkit, file);
+    }
+    search.soname(file);
+    for (Path folder : CudaFolders.libraries("cusolver")) {
+      search.folder(folder, file);
+    }
     try {
       NativeLibrary library = search.load();
       LibCusolver functions = new LibCusolver(library);
@@ -41,18 +50,6 @@ record CusolverLibrary(
     } catch (ResourceException e) {
       throw new ResourceException("no cuSOLVER; " + e.getMessage() + "; " + HELP, e);
     }
-  }
-
-  /**
-   * Looks for a library, by its name and in the folders of CUDA, and loads it if this machine has
-   * it.
-   */
-  private static LibrarySearch search(String name, String file) {
-    LibrarySearch search = new LibrarySearch(name).soname(file);
-    for (Path folder : CudaFolders.libraries(name)) {
-      search.folder(folder, file);
-    }
-    return search;
   }
 
   /** Major and minor version: {@code 12.0}. */

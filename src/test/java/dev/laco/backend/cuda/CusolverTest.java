@@ -15,12 +15,18 @@ import dev.laco.backend.LinearSystem;
 import dev.laco.backend.LinearSystem.Difference;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.ffi.NativeLibrary;
 import dev.laco.linalg.Cholesky;
 import dev.laco.model.DType;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
 import java.util.function.LongSupplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -82,6 +88,27 @@ class CusolverTest {
                 "no cuSOLVER; .* has no function cusolverGetProperty: .*; install .*pip install"
                     + " nvidia-cusolver .*nvidia-cusolver-cu12 .*"),
         e.getMessage());
+  }
+
+  @Test
+  void theCusolverAndItsCompanionsAreThoseBesideTheCublas(@TempDir Path toolkit)
+      throws IOException {
+    Path cublas = Path.of(String.valueOf(System.getProperty("laco.native.cublas")));
+    for (String file : List.of("libcublas.so.13", "libcusolver.so.12")) {
+      Files.copy(cublas.resolveSibling(file), toolkit.resolve(file));
+    }
+    // Any library will do for those that the stand-in does not call.
+    for (String file : List.of("libcusparse.so.12", "libnvJitLink.so.13")) {
+      Files.copy(toolkit.resolve("libcublas.so.13"), toolkit.resolve(file));
+    }
+    libraries.set("cublas", toolkit.resolve("libcublas.so.13").toString());
+    libraries.search("cusolver");
+    NativeLibrary cusolver = CusolverLibrary.find(CublasLibrary.find(13_000)).library();
+    assertEquals(toolkit.resolve("libcusolver.so.12").toString(), cusolver.location());
+    String loaded = Files.readString(Path.of("/proc/self/maps"));
+    for (String file : List.of("libcusparse.so.12", "libnvJitLink.so.13")) {
+      assertTrue(loaded.contains(toolkit.resolve(file).toString()), file);
+    }
   }
 
   @Test

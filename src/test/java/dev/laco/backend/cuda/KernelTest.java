@@ -5,19 +5,26 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.abort;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.cuda.Fatbin.Parameter;
 import dev.laco.model.DType;
+import dev.laco.model.LogitSpec;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
@@ -44,6 +51,43 @@ class KernelTest {
         }
       }
     }
+  }
+
+  /**
+   * From these numbers {@code scripts/check_fatbins} reckons how many blocks are on a
+   * multiprocessor.
+   */
+  @Test
+  void theTableOfBlocksSaysHowKernelsAreLaunched() throws IOException {
+    Path document = Path.of("docs/kernels.md");
+    assumeTrue(Files.exists(document), "archives have no documents");
+    Map<String, String> launches = new TreeMap<>();
+    for (int width : new int[] {64, 128, 256}) {
+      AttentionSpec spec = new AttentionSpec(1, 1, width, 0, LogitSpec.PLAIN, DType.BF16);
+      for (AttentionLaunch launch :
+          List.of(
+              AttentionLaunch.of(spec),
+              AttentionLaunch.ofGradient(spec, true),
+              AttentionLaunch.ofGradient(spec, false))) {
+        if (launch.dtype() == DType.BF16) {
+          launches.put(
+              launch.kernel().entry(DType.BF16), launch.block() + " " + launch.sharedBytes());
+        }
+      }
+    }
+    launches.put(
+        Kernel.COLLAPSE_PRODUCT.entry(DType.BF16),
+        CollapseProduct.BLOCK + " " + CollapseProduct.SHARED_BYTES);
+    Map<String, String> table = new TreeMap<>();
+    Pattern.compile("(?m)^\\| `(laco_\\S+)` \\| (\\d+) \\| (\\d+) \\|(?: \\d+ \\|)+$")
+        .matcher(Files.readString(document))
+        .results()
+        .forEach(
+            row ->
+                table.put(
+                    row.group(1).replace("<bf16\\|f16>", "bf16"),
+                    row.group(2) + " " + row.group(3)));
+    assertEquals(launches, table);
   }
 
   @Test

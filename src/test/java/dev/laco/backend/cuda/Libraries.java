@@ -20,6 +20,12 @@ final class Libraries {
     System.setProperty(property, file);
   }
 
+  /** Names none, so that the library is looked for. */
+  void search(String library) {
+    set(library, "");
+    System.clearProperty("laco.native." + library);
+  }
+
   /** Takes the stand-in of another major version. */
   void take(String library, int major) {
     String now = String.valueOf(System.getProperty("laco.native." + library));
