@@ -133,4 +133,4 @@ def check_text(what, dense, folder, text, ids, prompt, said):
     start = tokenizer(prompt, return_tensors="pt")["input_ids"]
     continuation = dense.model.generate(start, max_new_tokens=NEW_TOKENS, do_sample=False)[0, start.shape[1] :]
     written = tokenizer.decode(continuation, skip_special_tokens=True).strip()
-    checks.check(written in said, f"{what}: greedy text as in transformers", f"{written!r} is not in {said!r}")
+    checks.check(bool(written) and written in said, f"{what}: greedy text as in transformers", f"{written!r} is not in {said!r}")
