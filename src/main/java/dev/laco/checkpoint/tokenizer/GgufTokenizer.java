@@ -14,6 +14,8 @@ import java.util.Map;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
+import java.util.SortedSet;
+import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,6 +28,29 @@ public final class GgufTokenizer {
 
   /** The models of files without a vocabulary. */
   private static final Set<String> NONE = Set.of("none", "no_vocab");
+
+  /** Keys of tokens that end a text, a turn of a chat, or a message. */
+  private static final List<String> END_KEYS =
+      List.of("eos_token_id", "eot_token_id", "eom_token_id");
+
+  /**
+   * Tokens that end a turn or a message in every model that has them. Metadata name one EOS, and
+   * many files have none of the other keys, so that llama.cpp knows these tokens by their texts.
+   */
+  private static final Set<String> ENDS =
+      Set.of(
+          "<|eot_id|>",
+          "<|eom_id|>",
+          "<|im_end|>",
+          "<end_of_turn>",
+          "<|return|>",
+          "<|call|>",
+          "<|endoftext|>");
+
+  /** The end of a turn, but of a part of a turn in a model that has {@link #RETURN}. */
+  private static final String END = "<|end|>";
+
+  private static final String RETURN = "<|return|>";
 
   private final Path file;
   private final GgufMetadata metadata;
@@ -147,6 +172,27 @@ public final class GgufTokenizer {
       throw metadata.bad(KEY + key, "an index of the " + tokens.size() + " tokens");
     }
     return tokens.get((int) id.getAsLong());
+  }
+
+  /** The text of {@code generation_config.json}: the tokens at which the model ends its text. */
+  public String generationConfig() {
+    List<String> tokens = metadata.strings(KEY + "tokens");
+    SortedSet<Integer> ends = new TreeSet<>();
+    for (String key : END_KEYS) {
+      if (token(tokens, key) != null) {
+        ends.add((int) metadata.integer(KEY + key).orElseThrow());
+      }
+    }
+    boolean returns = tokens.contains(RETURN);
+    for (int id = 0; id < tokens.size(); id++) {
+      String text = tokens.get(id);
+      if (ENDS.contains(text) || (text.equals(END) && !returns)) {
+        ends.add(id);
+      }
+    }
+    ObjectNode config = JsonNodeFactory.instance.objectNode();
+    ends.forEach(config.putArray("eos_token_id")::add);
+    return HuggingFaceJson.write(config);
   }
 
   /** The text of {@code tokenizer_config.json}. */
