@@ -1,6 +1,7 @@
 package dev.laco.run;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Fixtures;
 import dev.laco.Model;
@@ -44,6 +45,10 @@ class StopTokensTest {
       new GgufExport(checkpoint, GgufType.BF16, warning -> {}).write(file, bytes -> {});
     }
     assertEquals(ends ? Set.of(0, 2) : Set.of(2), of(file));
+    try (Checkpoint checkpoint = Checkpoint.open(file)) {
+      // As in a config that was read from a file, where those who ask for an id look for an int.
+      assertTrue(checkpoint.configJson().path("eos_token_id").isInt());
+    }
   }
 
   private static Set<Integer> of(Path path) {
