@@ -86,10 +86,14 @@ public final class InputJson {
         String.format(Locale.ROOT, "%s: is not valid JSON%s: %s", where, place, reason(e)), e);
   }
 
-  /** What Jackson says is wrong with the text, without the names of Java methods. */
+  /** What Jackson says is wrong with the text, without the names of Java methods and settings. */
   public static String reason(JacksonException e) {
     return Legible.excerpt(
-        String.valueOf(e.getOriginalMessage()).replaceFirst(", from `[^`]{1,100}`", ""));
+        String.valueOf(e.getOriginalMessage())
+            .replaceFirst(", from `[^`]{1,100}`", "")
+            .replaceFirst(
+                " \\(start marker at \\[Source: .{1,200}; line: (\\d+), column: (\\d+)\\]\\)",
+                " that begins at line $1, column $2"));
   }
 
   private static JsonNode parse(String where, Source source) {

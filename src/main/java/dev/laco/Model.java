@@ -169,7 +169,7 @@ public final class Model implements AutoCloseable {
         config().numHiddenLayers(),
         checkpoint.parameterCount(),
         dtypes(checkpoint),
-        ByteSize.show(checkpoint.weightBytes()));
+        ByteSize.show(checkpoint.storedBytes()));
   }
 
   /** The element type of the first layer's matrices, which usually is that of all matrices. */

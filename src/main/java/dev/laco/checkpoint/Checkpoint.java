@@ -392,7 +392,12 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return files.stream().map(WeightFile::tensors).flatMap(Collection::stream).toList();
   }
 
-  /** Bytes of the model's weights, tied weights once. */
+  /** Bytes of the model's weights in its files, tied weights once. */
+  public long storedBytes() {
+    return weightNames().stream().mapToLong(name -> file(name).info(name).byteSize()).sum();
+  }
+
+  /** Bytes of the model's weights in memory, tied weights once. */
   public long weightBytes() {
     return weightNames().stream().mapToLong(this::byteSize).sum();
   }

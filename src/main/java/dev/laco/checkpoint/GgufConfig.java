@@ -188,7 +188,11 @@ final class GgufConfig {
   }
 
   private void token(String key, String field) {
-    metadata.integer("tokenizer.ggml." + key).ifPresent(id -> config.put(field, id));
+    OptionalLong id = metadata.integer("tokenizer.ggml." + key);
+    // An int, as in a config that was read from a file; a number beyond int is no token id.
+    if (id.isPresent() && (int) id.getAsLong() == id.getAsLong()) {
+      config.put(field, (int) id.getAsLong());
+    }
   }
 
   private void rotary(

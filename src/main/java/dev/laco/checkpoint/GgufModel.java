@@ -272,6 +272,7 @@ final class GgufModel implements TableReader {
     if (tokenizer.isPresent()) {
       files.put("tokenizer.json", tokenizer::json);
       files.put("tokenizer_config.json", tokenizer::config);
+      files.put("generation_config.json", tokenizer::generationConfig);
     }
     return files;
   }

@@ -19,6 +19,7 @@ import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
+import java.nio.file.Files;
 import java.util.Locale;
 import java.util.Random;
 import java.util.Set;
@@ -50,7 +51,10 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
             .orElseThrow(
                 () ->
                     new BadInputException(
-                        model.directory() + ": generate needs a tokenizer.json; there is none"));
+                        model.directory()
+                            + (Files.isDirectory(model.directory())
+                                ? ": has no tokenizer.json, which generate needs"
+                                : ": has no tokenizer in its metadata, which generate needs")));
     int[] prompt = prompt(tokenizer);
     if (prompt.length == 0) {
       throw new UsageException(
@@ -114,16 +118,21 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
     for (int id : prompt) {
       decoder.append(id);
     }
+    decoder.flush();
     StringBuilder whole = new StringBuilder();
     Sampler sampler =
         new Sampler(request.temperature(), request.topP(), new Random(request.seed()));
     long start = System.nanoTime();
+    double[] first = new double[1];
     int[] count = new int[1];
     try (Generator generator =
         new Generator(lm, sampler, stop, 1, prompt.length, request.maxTokens())) {
       generator.add(
           prompt,
           token -> {
+            if (count[0] == 0) {
+              first[0] = Seconds.since(start);
+            }
             add(decoder.append(token), whole);
             count[0]++;
             return true;
@@ -131,8 +140,8 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
       generator.finish();
     }
     double seconds = Seconds.since(start);
-    add(decoder.finish(), whole);
-    return new GenerateResult(whole.toString(), prompt.length, count[0], seconds);
+    add(decoder.flush(), whole);
+    return new GenerateResult(whole.toString(), prompt.length, count[0], first[0], seconds);
   }
 
   private void add(String text, StringBuilder whole) {

@@ -33,7 +33,7 @@ import org.jspecify.annotations.Nullable;
  * @param parameters elements of the weights; of a checkpoint that is not supported, elements of all
  *     tensors
  * @param dtype the element types of the weights, {@code bf16} or {@code bf16 and f32}
- * @param bytes of the weights; of a checkpoint that is not supported, of all tensors
+ * @param bytes of the weights in their files; of a checkpoint that is not supported, of all tensors
  * @param files that hold weights
  * @param parts elements of the weights by part of the model: {@code embedding}, {@code attention},
  *     {@code feedForward}, {@code norms} (with biases) and {@code head}, where the head has weights
@@ -84,7 +84,7 @@ public record ModelInspection(
               ? checkpoint.parameterCount()
               : checkpoint.tensors().stream().mapToLong(TensorInfo::elements).sum(),
           Model.dtypes(checkpoint),
-          whyNot == null ? checkpoint.weightBytes() : checkpoint.totalBytes(),
+          whyNot == null ? checkpoint.storedBytes() : checkpoint.totalBytes(),
           checkpoint.files().size(),
           whyNot == null ? parts(checkpoint) : new LinkedHashMap<>(),
           whyNot == null ? prunedConfig(checkpoint) : null,

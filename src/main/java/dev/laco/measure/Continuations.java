@@ -136,7 +136,7 @@ public final class Continuations {
   private static List<String> texts(StreamingDecoder decoder, List<Integer> tokens) {
     List<String> texts = new ArrayList<>();
     tokens.forEach(token -> texts.add(decoder.append(token)));
-    String rest = decoder.finish();
+    String rest = decoder.flush();
     if (!rest.isEmpty() && !texts.isEmpty()) {
       texts.set(texts.size() - 1, texts.getLast() + rest);
     }

@@ -55,11 +55,13 @@ public final class StreamingDecoder {
   }
 
   /**
-   * Ends the stream, and returns the rest of the text, with U+FFFD for characters that were not
-   * completed.
+   * Returns the rest of the text of all tokens so far, with U+FFFD for characters that were not
+   * completed. The stream may go on behind it.
    */
-  public String finish() {
+  public String flush() {
     String text = tokenizer.decode(latest);
-    return text.substring(Math.min(printedChars, text.length()));
+    String rest = text.substring(Math.min(printedChars, text.length()));
+    printedChars = text.length();
+    return rest;
   }
 }

@@ -6,6 +6,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadConstraints;
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
 import dev.laco.Legible;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -73,7 +74,7 @@ record TokenizerFile(String json, String components) {
               "%s: not a tokenizer, line %d: %s",
               file,
               e.getLocation() == null ? 1 : e.getLocation().getLineNr(),
-              Legible.excerpt(e.getOriginalMessage().replaceFirst(", from `.*`", ""))),
+              InputJson.reason(e)),
           e);
     } catch (IOException e) {
       throw new BadInputException(file + ": cannot be read: " + e.getMessage(), e);

@@ -36,6 +36,28 @@ final class GenerateJobTest {
     }
   }
 
+  /** A prompt may end in U+FFFD, as where it was read as UTF-8 and is not. */
+  @Test
+  void theTextHasNothingOfThePrompt() {
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      GenerateRequest request = GenerateRequest.of("x\uFFFD\uFFFD").withSampling(0, 1, 0);
+      String text = new GenerateJob(model, CPU, request.withMaxTokens(6)).run().text();
+      assertTrue(!text.contains("\uFFFD"), text);
+    }
+  }
+
+  @Test
+  void tokensASecondDoNotCountTheTimeOfThePrompt() {
+    GenerateResult result = new GenerateResult("", 2000, 5, 10, 12);
+    assertEquals(2, result.tokensPerSecond().orElseThrow());
+    assertTrue(new GenerateResult("a", 2000, 1, 10, 10).tokensPerSecond().isEmpty());
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      GenerateResult measured = new GenerateJob(model, CPU, REQUEST).run();
+      assertTrue(measured.promptSeconds() > 0, measured::toString);
+      assertTrue(measured.promptSeconds() < measured.seconds(), measured::toString);
+    }
+  }
+
   @Test
   void aCancelledGenerationEndsBeforeTheNextToken() {
     Cancellation token = new Cancellation();

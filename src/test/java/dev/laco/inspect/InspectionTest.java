@@ -8,11 +8,14 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
+import dev.laco.ByteSize;
 import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.gguf.TestGguf;
 import dev.laco.model.Loader;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.List;
@@ -122,6 +125,17 @@ class InspectionTest {
     JsonNode metadata = InspectJson.of(found).get("metadata");
     assertEquals("string[3]", metadata.get("a.list.of.strings").textValue());
     assertEquals("1.0E-5", metadata.get("a.float32").textValue());
+  }
+
+  /** Quantised weights take more bytes in memory than in their file. */
+  @Test
+  void bytesAreThoseOfTheFile() throws IOException {
+    Path file = Fixtures.RESOURCES.resolve("gguf/llama_untied_gqa.q8_0.gguf");
+    long bytes = ModelInspection.of(file).bytes();
+    assertTrue(bytes > 0.9 * Files.size(file) && bytes < Files.size(file), "" + bytes);
+    try (Model model = Model.open(file)) {
+      assertTrue(model.describe().endsWith(", " + ByteSize.show(bytes)), model::describe);
+    }
   }
 
   private static Set<String> keys(ModelInspection found) {

@@ -129,7 +129,7 @@ class TokenizerTest {
       assertTrue(MANY_SCRIPTS.startsWith(printed.toString()), printed.toString());
     }
     assertEquals(MANY_SCRIPTS, printed.toString());
-    assertEquals("", decoder.finish());
+    assertEquals("", decoder.flush());
   }
 
   @Test
@@ -154,7 +154,7 @@ class TokenizerTest {
     for (int id : ids) {
       printed.append(decoder.append(id));
     }
-    printed.append(decoder.finish());
+    printed.append(decoder.flush());
     assertEquals(tokenizer.decode(ids), printed.toString(), Arrays.toString(ids));
   }
 
@@ -176,6 +176,21 @@ class TokenizerTest {
       }
       assertEquals(List.of("", "a", " b", " ", "", "", "漢", " b", " a"), pieces);
     }
+  }
+
+  /** U+FFFD at the end of a text is no character that another token completes. */
+  @Test
+  void aFlushedStreamGoesOnBehindItsText() {
+    StreamingDecoder decoder = tokenizer.streamingDecoder();
+    for (int id : tokenizer.encodeWithoutSpecial("a\uFFFD")) {
+      decoder.append(id);
+    }
+    assertEquals("\uFFFD", decoder.flush());
+    StringBuilder behind = new StringBuilder();
+    for (int id : tokenizer.encodeWithoutSpecial(" lighthouse")) {
+      behind.append(decoder.append(id));
+    }
+    assertEquals(" lighthouse", behind + decoder.flush());
   }
 
   private static void likeSentencePiece(ObjectNode json) {

@@ -72,7 +72,7 @@ final class ApplyCommand implements Callable<Integer> {
           checkpoint.config().numHiddenLayers(),
           parsed.depth(),
           ByteSize.show(applier.tensorBytes()),
-          ByteSize.show(checkpoint.weightBytes()));
+          ByteSize.show(checkpoint.storedBytes()));
       if (applier.types() != null) {
         console.resultLine("types", "%s", applier.types());
       }

@@ -40,7 +40,7 @@ final class ExportCommand implements Callable<Integer> {
       paramLabel = "TYPE",
       description =
           "Element type of matrices: f32, f16, bf16 or q8_0 (8 bits). Default: that of the checkpoint's"
-              + " matrices. Vectors are f32.")
+              + " matrices; of quantised ones the type of their values, f32 or bf16. Vectors are f32.")
   @Nullable MatrixType dtype;
 
   @Option(

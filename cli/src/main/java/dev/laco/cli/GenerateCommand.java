@@ -9,6 +9,7 @@ import dev.laco.generate.GenerateRequest;
 import dev.laco.generate.GenerateResult;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.OptionalDouble;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -97,13 +98,7 @@ final class GenerateCommand implements Callable<Integer> {
       } else {
         console.said(System.lineSeparator());
       }
-      console.done(
-          String.format(
-              Locale.ROOT,
-              "%,d prompt tokens, %,d new ones, %.1f a second",
-              result.promptTokens(),
-              result.newTokens(),
-              result.newTokens() / result.seconds()));
+      console.done(summary(result));
     }
     return 0;
   }
@@ -132,6 +127,19 @@ final class GenerateCommand implements Callable<Integer> {
     if (!output.json) {
       console.said(text);
     }
+  }
+
+  private static String summary(GenerateResult result) {
+    String tokens =
+        String.format(
+            Locale.ROOT,
+            "%,d prompt tokens, %,d new ones",
+            result.promptTokens(),
+            result.newTokens());
+    OptionalDouble rate = result.tokensPerSecond();
+    return rate.isEmpty()
+        ? tokens
+        : tokens + String.format(Locale.ROOT, ", %.1f a second", rate.getAsDouble());
   }
 
   private String sampling() {

@@ -28,11 +28,17 @@ final class PruneLines implements Consumer<JobEvent> {
   private final Console console;
   private final BestSoFar best;
   private final SearchLines search;
-  private long originalBytes;
+  private final long originalBytes;
 
-  PruneLines(Console console, BestSoFar best) {
+  /**
+   * The lines of a job.
+   *
+   * @param originalBytes of the original's weights in their files
+   */
+  PruneLines(Console console, BestSoFar best, long originalBytes) {
     this.console = console;
     this.best = best;
+    this.originalBytes = originalBytes;
     this.search = new SearchLines(console);
   }
 
@@ -106,7 +112,6 @@ final class PruneLines implements Consumer<JobEvent> {
   /** What came out, before it is written. */
   void result(PruneResult result) {
     PruneReport report = result.report();
-    originalBytes = report.model().bytes();
     console.resultLine(
         "result",
         "%d → %d layers, %,d → %,d parameters, similarity %.4f",

@@ -310,4 +310,12 @@ class GenerateTest {
     assertTrue(run.err().contains("tokenizer.json"), run.err());
     assertEquals(1, run.err().lines().count());
   }
+
+  @Test
+  void aGgufFileWithoutATokenizerIsNotAskedForATokenizerJson() {
+    Path model = Fixtures.RESOURCES.resolve("gguf/qwen2_bias.q8_0.gguf");
+    ProgramRun run = Laco.run("generate", model, "--prompt", "x");
+    assertEquals(3, run.code());
+    assertTrue(run.err().contains(": has no tokenizer in its metadata"), run.err());
+  }
 }

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.ByteSize;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
@@ -115,6 +116,26 @@ class GgufTest {
     Collections.addAll(command, more);
     Laco.run(command.toArray()).succeeded();
     return Laco.withoutTimings(Fixtures.read(report));
+  }
+
+  @Test
+  void theSizeBeforeIsThatOfTheFile() {
+    Path model = gguf("llama_untied_gqa.q8_0");
+    String was;
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      was = ", was " + ByteSize.show(checkpoint.totalBytes());
+    }
+    Path tokens = Fixtures.tokens(folder, "llama_untied_gqa", "calib");
+    Path out = folder.resolve("out");
+    Object[] prune = {"prune", model, out, "--target-layers", 3, "--calibration", tokens};
+    List<Object> command = new ArrayList<>(List.of(prune));
+    Collections.addAll(command, "--eval-tokens", tokens, "--rule", "drop");
+    String pruned = Laco.run(command.toArray()).succeeded().out();
+    assertTrue(pruned.lines().anyMatch(line -> line.endsWith(was)), pruned);
+    Path again = folder.resolve("again");
+    Path plan = out.resolve("laco_plan.json");
+    String applied = Laco.run("apply", plan, model, again).succeeded().out();
+    assertTrue(applied.lines().anyMatch(line -> line.endsWith(was)), applied);
   }
 
   private static double nll(Path model, Path tokens) {

@@ -16,6 +16,7 @@ import dev.laco.checkpoint.tokenizer.GgufTokenizer;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -83,7 +84,10 @@ final class GgufVocabulary {
   static GgufVocabulary of(Checkpoint model, Consumer<String> warnings) {
     GgufVocabulary vocabulary = new GgufVocabulary(model);
     if (vocabulary.json == null) {
-      warnings.accept(vocabulary.file + ": is not there; the GGUF file will have no tokenizer");
+      warnings.accept(
+          vocabulary.file
+              + (model.gguf() == null ? ": is not there" : ": has no tokenizer")
+              + "; the GGUF file will have no tokenizer");
       return vocabulary;
     }
     try (JsonParser parser = JSON.createParser(vocabulary.json)) {
@@ -134,8 +138,17 @@ final class GgufVocabulary {
     if (made != null) {
       return made.get().getBytes(StandardCharsets.UTF_8);
     }
-    Path path = model.directory().resolve("tokenizer.json");
-    return Files.exists(path) ? InputFile.read(path, MAX_BYTES) : null;
+    Path path = ownFile(model, "tokenizer.json");
+    return path == null ? null : InputFile.read(path, MAX_BYTES);
+  }
+
+  /**
+   * A file of the checkpoint's folder; null where there is none. A link to nothing, as in a
+   * half-downloaded cache, is a file that cannot be read.
+   */
+  private static @Nullable Path ownFile(Checkpoint model, String name) {
+    Path path = model.directory().resolve(name);
+    return model.gguf() != null || Files.notExists(path, LinkOption.NOFOLLOW_LINKS) ? null : path;
   }
 
   private void read(JsonParser parser) throws IOException {
@@ -394,7 +407,7 @@ final class GgufVocabulary {
     if (made != null) {
       return InputJson.parse(file, made.get());
     }
-    Path path = model.directory().resolve("tokenizer_config.json");
-    return Files.exists(path) ? InputJson.readObject(path) : MissingNode.getInstance();
+    Path path = ownFile(model, "tokenizer_config.json");
+    return path == null ? MissingNode.getInstance() : InputJson.readObject(path);
   }
 }

@@ -18,6 +18,8 @@ import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.SortedMap;
+import java.util.SortedSet;
+import java.util.TreeSet;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -40,6 +42,29 @@ public final class GgufTokenizer {
 
   /** The added tokens of these models that do not. */
   private static final Set<String> PLAIN_IN_PHI3 = Set.of("<unk>", "<s>", "<|endoftext|>");
+
+  /** Keys of tokens that end a text, a turn of a chat, or a message. */
+  private static final List<String> END_KEYS =
+      List.of("eos_token_id", "eot_token_id", "eom_token_id");
+
+  /**
+   * Tokens that end a turn or a message in every model that has them. Metadata name one EOS, and
+   * many files have none of the other keys, so that llama.cpp knows these tokens by their texts.
+   */
+  private static final Set<String> ENDS =
+      Set.of(
+          "<|eot_id|>",
+          "<|eom_id|>",
+          "<|im_end|>",
+          "<end_of_turn>",
+          "<|return|>",
+          "<|call|>",
+          "<|endoftext|>");
+
+  /** The end of a turn, but of a part of a turn in a model that has {@link #RETURN}. */
+  private static final String END = "<|end|>";
+
+  private static final String RETURN = "<|return|>";
 
   private final Path file;
   private final GgufMetadata metadata;
@@ -163,6 +188,29 @@ public final class GgufTokenizer {
       throw metadata.bad(KEY + key, "an index of the " + tokens.size() + " tokens");
     }
     return tokens.get((int) id.getAsLong());
+  }
+
+  /** The text of {@code generation_config.json}: the tokens at which the model ends its text. */
+  public String generationConfig() {
+    List<String> tokens = metadata.strings(KEY + "tokens");
+    SortedSet<Integer> ends = new TreeSet<>();
+    for (String key : END_KEYS) {
+      if (token(tokens, key) != null) {
+        ends.add((int) metadata.integer(KEY + key).orElseThrow());
+      }
+    }
+    boolean returns = tokens.contains(RETURN);
+    for (int id = 0; id < tokens.size(); id++) {
+      String text = tokens.get(id);
+      if (ENDS.contains(text) || (text.equals(END) && !returns)) {
+        ends.add(id);
+      }
+    }
+    ObjectNode config = JsonNodeFactory.instance.objectNode();
+    if (!ends.isEmpty()) {
+      ends.forEach(config.putArray("eos_token_id")::add);
+    }
+    return HuggingFaceJson.write(config);
   }
 
   /** The text of {@code tokenizer_config.json}. */

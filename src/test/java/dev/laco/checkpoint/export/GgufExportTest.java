@@ -86,6 +86,29 @@ class GgufExportTest {
     return file;
   }
 
+  @Test
+  void aFileWithoutATokenizerIsNotSaidToBeMissing() {
+    List<String> warnings = new ArrayList<>();
+    Path file = made("qwen2_bias.q8_0");
+    export(file, GgufType.F16, warnings);
+    assertEquals(
+        List.of(file + ": has no tokenizer; the GGUF file will have no tokenizer"), warnings);
+  }
+
+  /** As in a half-downloaded cache. */
+  @ParameterizedTest
+  @ValueSource(strings = {"tokenizer.json", "tokenizer_config.json"})
+  void aLinkToATokenizerThatIsGoneIsRefused(String name) throws IOException {
+    Path model = TestCheckpoints.copy("llama_untied_gqa", folder.resolve("model"));
+    Files.createSymbolicLink(model.resolve(name), folder.resolve("gone"));
+    List<String> warnings = new ArrayList<>();
+    BadInputException refused =
+        assertThrows(BadInputException.class, () -> export(model, GgufType.BF16, warnings));
+    assertTrue(
+        refused.getMessage().contains(name + ": is a symbolic link to nothing"),
+        refused::getMessage);
+  }
+
   /** A tree of JSON takes many times the memory of its text. */
   @Test
   void aPartOfATokenizerOfManyBytesIsRefused() throws IOException {
