@@ -159,9 +159,12 @@ class CudaProcessTest {
   @Test
   void cusolverIsFoundAmongPythonsWheels() throws IOException {
     Path standIns = Path.of(properties.remove("laco.native.cusolver")).getParent();
-    properties.put("laco.native.cublas", standIns.resolve("libcublas.so.12").toString());
-    Path wheel = folder.resolve("venv/lib/python3.11/site-packages/nvidia/cusolver/lib");
-    Path library = Files.createDirectories(wheel).resolve("libcusolver.so.11");
+    Path wheels = folder.resolve("venv/lib/python3.11/site-packages/nvidia");
+    Path cublas = Files.createDirectories(wheels.resolve("cublas/lib")).resolve("libcublas.so.12");
+    Files.copy(standIns.resolve("libcublas.so.12"), cublas);
+    properties.put("laco.native.cublas", cublas.toString());
+    Path library =
+        Files.createDirectories(wheels.resolve("cusolver/lib")).resolve("libcusolver.so.11");
     Files.copy(standIns.resolve("libcusolver.so.11"), library);
     environment.put("VIRTUAL_ENV", folder.resolve("venv").toString());
     ProgramRun run = run("doctor", "--json");
