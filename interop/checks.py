@@ -3,7 +3,7 @@
 import contextlib
 import math
 
-import numpy as np  # whose max() is NaN where a value is, as Python's is not
+import numpy as np
 
 passed = 0
 failed = 0
@@ -28,13 +28,18 @@ def at_most(value, limit, what):
     return check(math.isfinite(value) and value <= limit, f"{what} ({value:.1e})", f"more than {limit:.0e}")
 
 
+def largest(differences):
+    """The largest of some differences: NaN where one of them is, which Python's max() would pass over."""
+    return float(np.max(list(differences)))
+
+
 def same_trials(ours, theirs, tolerance, what):
     """Two traces of the loop: the same candidates, decisions and depths, and similarities that agree."""
     keys = ("base", "merged", "layersBefore", "accepted")
     if not check([[t[k] for k in keys] for t in ours] == [[t[k] for k in keys] for t in theirs], f"{what}: {len(theirs)} trials, same decisions"):
         return
     pairs = [p for a, b in zip(ours, theirs) for p in zip([*a["similarities"], a["mean"]], [*b["similarities"], b["mean"]], strict=True)]
-    at_most(np.max([abs(a - b) for a, b in pairs]), tolerance, f"{what}: similarities")
+    at_most(largest(abs(a - b) for a, b in pairs), tolerance, f"{what}: similarities")
 
 
 @contextlib.contextmanager

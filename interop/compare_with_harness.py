@@ -18,6 +18,7 @@ import random
 import subprocess
 import sys
 
+import checks
 import datasets
 import make_harness_results as harness
 import torch
@@ -153,14 +154,15 @@ def agree(model, folder, docs):
     for task in sorted(docs):
         items = expected[task]["items"]
         assert len(items) == len(found[task]), task
-        largest, differ, compared = 0.0, 0, 0
+        differences, differ, compared = [0.0], 0, 0
         for item, sample in zip(items, found[task], strict=True):
             for wanted, got in zip(item["logLikelihoods"], likelihoods(sample), strict=True):
-                largest = max(largest, abs(got - wanted) / abs(wanted))
+                differences.append(abs(got - wanted) / abs(wanted))
             for metric in ("acc", "acc_norm"):
                 if metric in item:
                     compared += 1
                     differ += item[metric] != sample[metric]
+        largest = checks.largest(differences)
         print(f"{task}: {len(items)} items, log-likelihoods differ by {largest:.1e} at most, {differ} of {compared} metrics differ")
         agreed &= differ == 0 and largest <= 1e-4
     return agreed

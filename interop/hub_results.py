@@ -1,7 +1,6 @@
 """Reads the results that `laco eval --out` writes for Hugging Face's hub with the hub's own library."""
 
 import checks
-import numpy as np
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
@@ -20,13 +19,13 @@ def check(what, folder, results):
         if f"{name},none" in values
     }
     checks.check(index.keys() == expected.keys(), f"{what}: metrics in the model card", sorted(index))
-    difference = np.max([abs(index[key] - value) / max(abs(value), 1) for key, value in expected.items()])
+    difference = checks.largest(abs(index[key] - value) / max(abs(value), 1) for key, value in expected.items())
     checks.at_most(difference, 1e-5, f"{what}: values in the model card")
     entries = parse_eval_result_entries(yaml.safe_load((folder / "eval_results.yaml").read_text()))
     ours = {entry.task_id: entry.value for entry in entries}
     theirs = {task: expected.get((task, "acc_norm"), expected[task, "acc"]) for task in results}
     checks.check(ours.keys() == theirs.keys(), f"{what}: tasks in eval_results.yaml", sorted(ours))
-    checks.at_most(np.max([abs(ours[task] - value) for task, value in theirs.items()]), 1e-4, f"{what}: percents in eval_results.yaml")
+    checks.at_most(checks.largest(abs(ours[task] - value) for task, value in theirs.items()), 1e-4, f"{what}: percents in eval_results.yaml")
     checks.check(all(isinstance(entry.date, str) for entry in entries), f"{what}: dates are texts")
 
 

@@ -5,6 +5,7 @@ import java.io.InputStream;
 import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -19,6 +20,14 @@ import java.util.Locale;
  */
 public final class InputFile {
   private InputFile() {}
+
+  /**
+   * Whether there is a file at a path. A symbolic link to nothing counts, so that reading it says
+   * what is missing, as in a folder that was downloaded in part.
+   */
+  public static boolean isThere(Path path) {
+    return Files.exists(path, LinkOption.NOFOLLOW_LINKS);
+  }
 
   /**
    * Checks that a path leads to a regular file.

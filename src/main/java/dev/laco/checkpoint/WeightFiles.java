@@ -14,7 +14,6 @@ import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -69,10 +68,10 @@ record WeightFiles(List<Path> shards, Map<String, Path> index, Path indexFile) {
     for (Container container : Container.values()) {
       Path indexFile = directory.resolve(container.index());
       Path single = directory.resolve(container.single());
-      if (Files.exists(single, LinkOption.NOFOLLOW_LINKS)) {
+      if (InputFile.isThere(single)) {
         return new WeightFiles(List.of(single), Map.of(), indexFile);
       }
-      if (Files.exists(indexFile, LinkOption.NOFOLLOW_LINKS)) {
+      if (InputFile.isThere(indexFile)) {
         Map<String, Path> index = readIndex(directory, indexFile);
         return new WeightFiles(List.copyOf(new TreeSet<>(index.values())), index, indexFile);
       }

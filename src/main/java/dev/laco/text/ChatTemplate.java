@@ -13,7 +13,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.function.Supplier;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The template by which a model was taught chats. It makes the text of a chat, as {@code
@@ -28,11 +27,8 @@ public final class ChatTemplate {
   private final Supplier<Optional<String>> sourceForTools;
   private final Supplier<Map<String, String>> specialTokens;
 
-  /** Null until the first chat without tools. */
-  private @Nullable Template template;
-
-  /** Null until the first chat with tools. */
-  private @Nullable Template templateForTools;
+  /** The templates that were needed so far, by whether they are for chats with tools. */
+  private final Map<Boolean, Template> templates = new HashMap<>();
 
   private final Map<String, JsonNode> tokens = new HashMap<>();
 
@@ -68,7 +64,9 @@ public final class ChatTemplate {
   String render(String where, String without, boolean answer, JsonNode chat) {
     check(where, chat.path(MESSAGES));
     boolean tools = chat.path(TOOLS).isArray();
-    Template known = tools ? withTools(where, without) : withoutTools(where, without);
+    Template template =
+        templates.computeIfAbsent(
+            tools, each -> read(where, without, each ? sourceForTools : source));
     Map<String, JsonNode> variables = new HashMap<>(tokens);
     // To a template these are None, not undefined, where a chat has none.
     variables.put(TOOLS, NullNode.instance);
@@ -82,7 +80,7 @@ public final class ChatTemplate {
       variables.put(TOOLS, chat.path(TOOLS));
     }
     try {
-      return known.render(variables);
+      return template.render(variables);
     } catch (TemplateException e) {
       throw refused(where + ": the chat template of " + model + " refuses the chat: ", without, e);
     }
@@ -102,24 +100,9 @@ public final class ChatTemplate {
     }
   }
 
-  private Template withoutTools(String where, String without) {
-    if (template == null) {
-      template = read(where, without, source);
-    }
-    return template;
-  }
-
-  private Template withTools(String where, String without) {
-    if (templateForTools == null) {
-      templateForTools = read(where, without, sourceForTools);
-    }
-    return templateForTools;
-  }
-
-  private Template read(String where, String without, Supplier<Optional<String>> source) {
+  private Template read(String where, String without, Supplier<Optional<String>> from) {
     String text =
-        source
-            .get()
+        from.get()
             .orElseThrow(
                 () ->
                     new BadInputException(

@@ -16,7 +16,6 @@ import dev.laco.checkpoint.tokenizer.GgufTokenizer;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -138,17 +137,8 @@ final class GgufVocabulary {
     if (made != null) {
       return made.get().getBytes(StandardCharsets.UTF_8);
     }
-    Path path = ownFile(model, "tokenizer.json");
-    return path == null ? null : InputFile.read(path, MAX_BYTES);
-  }
-
-  /**
-   * A file of the checkpoint's folder; null where there is none. A link to nothing, as in a
-   * half-downloaded cache, is a file that cannot be read.
-   */
-  private static @Nullable Path ownFile(Checkpoint model, String name) {
-    Path path = model.directory().resolve(name);
-    return model.gguf() != null || Files.notExists(path, LinkOption.NOFOLLOW_LINKS) ? null : path;
+    Path path = model.directory().resolve("tokenizer.json");
+    return InputFile.isThere(path) ? InputFile.read(path, MAX_BYTES) : null;
   }
 
   private void read(JsonParser parser) throws IOException {
@@ -407,7 +397,7 @@ final class GgufVocabulary {
     if (made != null) {
       return InputJson.parse(file, made.get());
     }
-    Path path = ownFile(model, "tokenizer_config.json");
-    return path == null ? MissingNode.getInstance() : InputJson.readObject(path);
+    Path path = model.directory().resolve("tokenizer_config.json");
+    return InputFile.isThere(path) ? InputJson.readObject(path) : MissingNode.getInstance();
   }
 }

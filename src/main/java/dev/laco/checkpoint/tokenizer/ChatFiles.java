@@ -6,8 +6,6 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.InputFile;
 import dev.laco.InputJson;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.Optional;
@@ -57,14 +55,15 @@ public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
   private Optional<String> named(String name) {
     boolean usual = name.equals("default");
     Path own = folder.resolve(KEY + ".jinja");
-    if (isThere(own)) {
+    if (InputFile.isThere(own)) {
       Path file = usual ? own : folder.resolve("additional_" + KEY + "s").resolve(name + ".jinja");
-      return isThere(file)
+      return InputFile.isThere(file)
           ? Optional.of(new String(InputFile.read(file, MAX_TEMPLATE), StandardCharsets.UTF_8))
           : Optional.empty();
     }
     Path object = folder.resolve(KEY + ".json");
-    JsonNode found = (isThere(object) ? InputJson.readObject(object) : config()).path(KEY);
+    JsonNode found =
+        (InputFile.isThere(object) ? InputJson.readObject(object) : config()).path(KEY);
     if (found.isArray()) {
       for (JsonNode each : found) {
         if (each.path("name").asText().equals(name)) {
@@ -84,7 +83,7 @@ public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
     Map<String, String> tokens = new TreeMap<>();
     add(config(), tokens);
     Path more = folder.resolve(SPECIAL_TOKENS);
-    if (isThere(more)) {
+    if (InputFile.isThere(more)) {
       add(InputJson.readObject(more), tokens);
     }
     return tokens;
@@ -106,11 +105,8 @@ public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
       return InputJson.parse(folder.toString(), madeConfig.get());
     }
     Path file = folder.resolve(CONFIG);
-    return isThere(file) ? InputJson.readObject(file) : JsonNodeFactory.instance.objectNode();
-  }
-
-  /** A link to nothing is there, so that a half-downloaded folder is an error. */
-  private static boolean isThere(Path file) {
-    return Files.exists(file, LinkOption.NOFOLLOW_LINKS);
+    return InputFile.isThere(file)
+        ? InputJson.readObject(file)
+        : JsonNodeFactory.instance.objectNode();
   }
 }

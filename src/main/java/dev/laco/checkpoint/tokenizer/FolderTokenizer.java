@@ -15,10 +15,9 @@ import dev.laco.checkpoint.tokenizer.TokenizerJson.Added;
 import dev.laco.checkpoint.tokenizer.TokenizerJson.Words;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -66,7 +65,9 @@ public final class FolderTokenizer {
     this.folder = folder;
     Path file = folder.resolve(CONFIG);
     this.config =
-        isThere(file) ? InputJson.readObject(file) : JsonNodeFactory.instance.objectNode();
+        InputFile.isThere(file)
+            ? InputJson.readObject(file)
+            : JsonNodeFactory.instance.objectNode();
   }
 
   /**
@@ -75,19 +76,15 @@ public final class FolderTokenizer {
    */
   public static SequencedMap<String, Supplier<String>> of(Path folder) {
     SequencedMap<String, Supplier<String>> made = new LinkedHashMap<>();
-    if (!isThere(folder.resolve(MADE))) {
-      if (isThere(folder.resolve(VOCABULARY)) && isThere(folder.resolve(MERGES))) {
+    if (!InputFile.isThere(folder.resolve(MADE))) {
+      if (InputFile.isThere(folder.resolve(VOCABULARY))
+          && InputFile.isThere(folder.resolve(MERGES))) {
         made.put(MADE, () -> new FolderTokenizer(folder).byteLevel());
-      } else if (isThere(folder.resolve(PIECES))) {
+      } else if (InputFile.isThere(folder.resolve(PIECES))) {
         made.put(MADE, () -> new FolderTokenizer(folder).sentencePiece());
       }
     }
     return made;
-  }
-
-  /** A link to nothing is there, so that a half-downloaded folder is an error at its first use. */
-  private static boolean isThere(Path file) {
-    return Files.exists(file, LinkOption.NOFOLLOW_LINKS);
   }
 
   private String byteLevel() {
@@ -187,16 +184,20 @@ public final class FolderTokenizer {
    * @param named special tokens by their texts
    */
   private void addTokens(Map<String, JsonNode> named) {
+    Map<String, Integer> ids = new HashMap<>();
+    for (int id = 0; id < tokens.size(); id++) {
+      ids.putIfAbsent(tokens.get(id), id);
+    }
     named.forEach(
         (text, token) -> {
-          int id = tokens.indexOf(text);
-          if (id >= 0) {
+          Integer id = ids.get(text);
+          if (id != null) {
             added.put(id, added(token, true));
           }
         });
     TreeMap<Integer, JsonNode> more = new TreeMap<>();
     Path old = folder.resolve(ADDED);
-    if (isThere(old)) {
+    if (InputFile.isThere(old)) {
       for (Map.Entry<String, JsonNode> entry : InputJson.readObject(old).properties()) {
         String text = entry.getKey();
         ObjectNode token = JsonNodeFactory.instance.objectNode().put("content", text);

@@ -13,12 +13,12 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.NavigableSet;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.SortedMap;
-import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -47,6 +47,8 @@ public final class GgufTokenizer {
   private static final List<String> END_KEYS =
       List.of("eos_token_id", "eot_token_id", "eom_token_id");
 
+  private static final String RETURN = "<|return|>";
+
   /**
    * Tokens that end a turn or a message in every model that has them. Metadata name one EOS, and
    * many files have none of the other keys, so that llama.cpp knows these tokens by their texts.
@@ -57,14 +59,12 @@ public final class GgufTokenizer {
           "<|eom_id|>",
           "<|im_end|>",
           "<end_of_turn>",
-          "<|return|>",
+          RETURN,
           "<|call|>",
           "<|endoftext|>");
 
   /** The end of a turn, but of a part of a turn in a model that has {@link #RETURN}. */
   private static final String END = "<|end|>";
-
-  private static final String RETURN = "<|return|>";
 
   private final Path file;
   private final GgufMetadata metadata;
@@ -172,32 +172,37 @@ public final class GgufTokenizer {
     if (!metadata.bool(KEY + "add_" + name + "_token").orElse(otherwise)) {
       return OptionalInt.empty();
     }
-    if (token(tokens, key) == null) {
+    OptionalInt id = id(tokens, key);
+    if (id.isEmpty()) {
       throw new BadInputException(
           String.format(Locale.ROOT, "%s: metadata '%s%s' is missing", file, KEY, key));
     }
-    return OptionalInt.of((int) metadata.integer(KEY + key).orElseThrow());
+    return id;
   }
 
   private @Nullable String token(List<String> tokens, String key) {
+    OptionalInt id = id(tokens, key);
+    return id.isEmpty() ? null : tokens.get(id.getAsInt());
+  }
+
+  /** The id of a token that the metadata name. */
+  private OptionalInt id(List<String> tokens, String key) {
     OptionalLong id = metadata.integer(KEY + key);
     if (id.isEmpty()) {
-      return null;
+      return OptionalInt.empty();
     }
     if (id.getAsLong() < 0 || id.getAsLong() >= tokens.size()) {
       throw metadata.bad(KEY + key, "an index of the " + tokens.size() + " tokens");
     }
-    return tokens.get((int) id.getAsLong());
+    return OptionalInt.of((int) id.getAsLong());
   }
 
   /** The text of {@code generation_config.json}: the tokens at which the model ends its text. */
   public String generationConfig() {
     List<String> tokens = metadata.strings(KEY + "tokens");
-    SortedSet<Integer> ends = new TreeSet<>();
+    NavigableSet<Integer> ends = new TreeSet<>();
     for (String key : END_KEYS) {
-      if (token(tokens, key) != null) {
-        ends.add((int) metadata.integer(KEY + key).orElseThrow());
-      }
+      id(tokens, key).ifPresent(ends::add);
     }
     boolean returns = tokens.contains(RETURN);
     for (int id = 0; id < tokens.size(); id++) {

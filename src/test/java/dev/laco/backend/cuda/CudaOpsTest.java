@@ -29,8 +29,8 @@ import java.util.Random;
 import java.util.function.Function;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -39,6 +39,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  * What the backend chooses by itself: kernels by card and dtype, fused products, transfers in
  * parts.
  */
+@ExtendWith(FreshDevice.class)
 class CudaOpsTest {
   /** Eight significant bits in every product and probability, averaged over sums. */
   private static final float HALVES = 2e-2f;
@@ -46,14 +47,8 @@ class CudaOpsTest {
   private final Random random = new Random(5);
   private final Arena memory = Arena.ofShared();
 
-  @BeforeEach
-  void reset() {
-    EmulatedDevice.reset();
-  }
-
   @AfterEach
-  void nothingLeaks() {
-    EmulatedDevice.assertNothingLeaks();
+  void close() {
     memory.close();
   }
 

@@ -3,6 +3,7 @@ package dev.laco.checkpoint.tokenizer;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -19,8 +20,11 @@ import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -194,6 +198,28 @@ class FolderTokenizerTest {
     }
     TestFiles.write(folder.resolve("vocab.json"), tokens.append('}').toString());
     assertBad("vocab.json: has more than 1,000,000 tokens");
+  }
+
+  /** To look through all tokens for each of them would take minutes. */
+  @Test
+  void manyTokensThatAConfigNamesAreFoundSoon() throws IOException {
+    writeVocabulary("Qwen2Tokenizer");
+    String vocabulary =
+        IntStream.range(0, 300_000)
+            .mapToObj(id -> "\"" + id + "\": " + id)
+            .collect(Collectors.joining(", ", "{", "}"));
+    TestFiles.write(folder.resolve("vocab.json"), vocabulary);
+    String named =
+        IntStream.range(0, 150_000)
+            .mapToObj(id -> "\"<" + Integer.toString(id, Character.MAX_RADIX) + ">\"")
+            .collect(Collectors.joining(",", "[", "]"));
+    TestFiles.write(
+        folder.resolve("tokenizer_config.json"),
+        "{\"tokenizer_class\": \"Qwen2Tokenizer\", \"additional_special_tokens\": " + named + "}");
+    String made =
+        assertTimeoutPreemptively(
+            Duration.ofSeconds(30), () -> FolderTokenizer.of(folder).get("tokenizer.json").get());
+    assertTrue(made.contains("\"299999\""));
   }
 
   /** Half a million pairs of pieces that make another, of 500 characters in the mean. */
