@@ -10,12 +10,14 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.util.Map;
 
-/** Lets idle threads of native libraries sleep in tests, as the launcher does. */
+/** Lets idle threads of native libraries sleep in tests. */
 public final class IdleThreads {
-  /** What {@code scripts/common.sh} exports. */
+  /**
+   * What {@code scripts/common.sh} exports, but that threads do not spin at all at barriers: two
+   * processes of tests share the processor, where spinning took a quarter of its time.
+   */
   public static final Map<String, String> VARIABLES =
-      Map.of(
-          "OMP_WAIT_POLICY", "passive", "GOMP_SPINCOUNT", "5000", "OPENBLAS_THREAD_TIMEOUT", "4");
+      Map.of("OMP_WAIT_POLICY", "passive", "GOMP_SPINCOUNT", "0", "OPENBLAS_THREAD_TIMEOUT", "4");
 
   /** {@code int setenv(const char *name, const char *value, int overwrite)}. */
   private static final MethodHandle SETENV = Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT);
