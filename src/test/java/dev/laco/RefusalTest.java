@@ -50,6 +50,13 @@ final class RefusalTest {
     refused("maxTokens", "0", "1 to 67108864", () -> generate.withMaxTokens(0));
     refused("temperature", "-1.0", "a number of at least 0", () -> generate.withSampling(-1, 1, 0));
     refused("topP", "0.0", "a number above 0, at most 1", () -> generate.withSampling(0, 0, 0));
+    refused("topK", "-1", "at least 1, or 0 for all tokens", () -> generate.withTopK(-1));
+    refused("minP", "1.5", "a number from 0 to 1", () -> generate.withMinP(1.5));
+    refused(
+        "repetitionPenalty",
+        "0.0",
+        "a number from 0.01 to 100.0",
+        () -> generate.withRepetitionPenalty(0));
   }
 
   private static void refused(String setting, String given, String expected, Executable call) {

@@ -134,7 +134,10 @@ final class RequestTest {
               sometimes(() -> "Be brief."),
               number(1, 1 << 20),
               random.nextDouble() * 2,
+              number(0, 99),
               1 - random.nextDouble(),
+              random.nextDouble(),
+              2 - random.nextDouble(),
               random.nextLong()),
           GenerateRequest.class);
     }

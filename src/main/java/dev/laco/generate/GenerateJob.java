@@ -121,7 +121,13 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
     decoder.flush();
     StringBuilder whole = new StringBuilder();
     Sampler sampler =
-        new Sampler(request.temperature(), request.topP(), new Random(request.seed()));
+        new Sampler(
+            request.temperature(),
+            request.topK(),
+            request.topP(),
+            request.minP(),
+            request.repetitionPenalty(),
+            new Random(request.seed()));
     long start = System.nanoTime();
     double[] first = new double[1];
     int[] count = new int[1];

@@ -20,7 +20,10 @@ public final class GenerateJson {
         .put("promptTokens", result.promptTokens())
         .put("newTokens", result.newTokens())
         .put("temperature", request.temperature())
+        .put("topK", request.topK())
         .put("topP", request.topP())
+        .put("minP", request.minP())
+        .put("repetitionPenalty", request.repetitionPenalty())
         .put("seed", request.seed());
   }
 }

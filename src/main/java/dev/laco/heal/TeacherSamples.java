@@ -181,7 +181,7 @@ record TeacherSamples(@Nullable Long tokens, int[] prefix, Set<Integer> stopToke
     int empty = 0;
     long tokens = wanted.tokens(OptionalDouble.empty());
     try (Generator generator =
-        new Generator(original, new Sampler(1, 1, random), stopTokens, together, prompt, most)) {
+        new Generator(original, Sampler.of(1, random), stopTokens, together, prompt, most)) {
       while (drawn < tokens && empty < MOST_EMPTY_ROUNDS) {
         long start = System.nanoTime();
         List<Sample> round = new ArrayList<>();

@@ -11,6 +11,7 @@ import dev.laco.transformer.KeyValueCache;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
@@ -62,8 +63,20 @@ public final class Generator implements AutoCloseable {
    *
    * @param unread the tokens that the model has not read: the prompt, then the last token given
    * @param count of tokens that it was given
+   * @param text the tokens that stand in its prompt or that it was given
    */
-  private record Running(Continuation to, int[] unread, int count) {}
+  private record Running(Continuation to, int[] unread, int count, BitSet text) {
+    static Running of(Continuation to, int[] prompt) {
+      BitSet text = new BitSet();
+      Arrays.stream(prompt).forEach(text::set);
+      return new Running(to, prompt, 0, text);
+    }
+
+    Running then(int token) {
+      text.set(token);
+      return new Running(to, new int[] {token}, count + 1, text);
+    }
+  }
 
   /**
    * Allocates the buffers of a generation.
@@ -149,7 +162,7 @@ public final class Generator implements AutoCloseable {
       slot = free();
     }
     cache.clear(slot);
-    slots[slot] = new Running(to, prompt.clone(), 0);
+    slots[slot] = Running.of(to, prompt.clone());
   }
 
   /** Runs all continuations to their ends. */
@@ -184,7 +197,7 @@ public final class Generator implements AutoCloseable {
         running.add(one);
       }
     }
-    int[] next = run(where, running.stream().map(Running::unread).toList());
+    int[] next = run(where, running);
     for (int i = 0; i < next.length; i++) {
       take(where.get(i), running.get(i), next[i]);
     }
@@ -198,14 +211,15 @@ public final class Generator implements AutoCloseable {
   /** Gives a slot its next token, and ends what has its last token. */
   private void take(int slot, Running one, int token) {
     boolean more = !stopTokens.contains(token) && one.to.add(token) && one.count + 1 < maxTokens;
-    slots[slot] = more ? new Running(one.to, new int[] {token}, one.count + 1) : null;
+    slots[slot] = more ? one.then(token) : null;
     if (!more) {
       one.to.end();
     }
   }
 
   /** Runs the next tokens of some slots, and chooses the token behind them of each slot. */
-  private int[] run(List<Integer> where, List<int[]> tokens) {
+  private int[] run(List<Integer> where, List<Running> running) {
+    List<int[]> tokens = running.stream().map(Running::unread).toList();
     Tensor last = lastStates.slice(0, where.size());
     Tensor behind = logits.slice(0, where.size());
     try (TokenBatch batch = model.batch(cache.next(where, tokens))) {
@@ -222,7 +236,7 @@ public final class Generator implements AutoCloseable {
       model.logits(last, behind);
       model.release();
     }
-    return sampler.choose(model.backend(), behind);
+    return sampler.choose(model.backend(), behind, running.stream().map(Running::text).toList());
   }
 
   @Override

@@ -5,6 +5,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.CausalLm;
+import java.util.List;
 
 /** Finds the most likely next token for each of some last hidden states. */
 final class Likeliest {
@@ -37,7 +38,7 @@ final class Likeliest {
       int to = Math.min(from + LOGIT_ROWS, tokens.length);
       model.logits(states.slice(from, to), logits.slice(0, to - from));
       System.arraycopy(
-          Sampler.GREEDY.choose(model.backend(), logits.slice(0, to - from)),
+          Sampler.GREEDY.choose(model.backend(), logits.slice(0, to - from), List.of()),
           0,
           tokens,
           from,

@@ -17,6 +17,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.Set;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -79,6 +80,24 @@ class GeneratorTest {
         Arrays.copyOf(free, before), continued(prompts, Set.of(stop)).getLast(), "before " + stop);
   }
 
+  /** With so high a penalty a token comes again only where nothing else is likely. */
+  @Test
+  void aPenaltyKnowsThePromptAndTheTextOfEachContinuation() {
+    List<int[]> prompts = prompts(80);
+    Sampler penal = new Sampler(0, 0, 1, 0, 100, new Random(1));
+    List<int[]> together = continued(prompts, Set.of(), penal);
+    int repeats = 0;
+    for (int i = 0; i < prompts.size(); i++) {
+      Set<Integer> text = Arrays.stream(prompts.get(i)).boxed().collect(Collectors.toSet());
+      for (int token : together.get(i)) {
+        assertTrue(text.add(token), () -> token + " comes again");
+      }
+      int[] free = continued(List.of(prompts.get(i)), Set.of()).getFirst();
+      repeats += Arrays.equals(free, together.get(i)) ? 0 : 1;
+    }
+    assertTrue(repeats > 0);
+  }
+
   private List<int[]> prompts(int count) {
     Random random = new Random(3);
     List<int[]> prompts = new ArrayList<>();
@@ -94,10 +113,14 @@ class GeneratorTest {
   }
 
   private List<int[]> continued(List<int[]> prompts, Set<Integer> stops) {
+    return continued(prompts, stops, Sampler.GREEDY);
+  }
+
+  private List<int[]> continued(List<int[]> prompts, Set<Integer> stops, Sampler sampler) {
     List<List<Integer>> tokens = new ArrayList<>();
     List<Boolean> ended = new ArrayList<>();
     try (Generator generator =
-        new Generator(model, Sampler.GREEDY, stops, prompts.size(), LONGEST, MOST)) {
+        new Generator(model, sampler, stops, prompts.size(), LONGEST, MOST)) {
       for (int[] prompt : prompts) {
         List<Integer> own = new ArrayList<>();
         tokens.add(own);

@@ -11,14 +11,22 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.model.DType;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.Collections;
 import java.util.Random;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** Tokens are chosen as often as their probabilities say. */
 class SamplerTest {
   private static final int DRAWS = 20_000;
+
+  /** Of a text whose first token came twice. */
+  private static final BitSet TEXT = BitSet.valueOf(new long[] {0b10101});
+
+  private static final float[] TEN = {2, 1.5f, -0.5f, 0.25f, 1, -1, 0.75f, 0.5f, -2, 1.25f};
 
   /** Likely tokens lie far apart, among many that are all but impossible. */
   private static float[] logits() {
@@ -49,7 +57,7 @@ class SamplerTest {
       for (int i = 0; i < rows.length; i++) {
         backend.upload(rows[i], logits.slice(i, i + 1));
       }
-      return sampler.choose(backend, logits);
+      return sampler.choose(backend, logits, Collections.nCopies(rows.length, TEXT));
     }
   }
 
@@ -62,7 +70,7 @@ class SamplerTest {
               .mapToDouble(i -> Math.exp(logits[i] / temperature))
               .toArray();
       double total = Arrays.stream(weights).sum();
-      int[] counts = counts(new Sampler(temperature, 1, new Random(1)), logits);
+      int[] counts = counts(Sampler.of(temperature, new Random(1)), logits);
       for (int token : new int[] {3, 1023, 1024, 2099}) {
         double p = weights[token] / total;
         double sigma = Math.sqrt(DRAWS * p * (1 - p));
@@ -74,7 +82,7 @@ class SamplerTest {
   @Test
   void onlyTokensOfTheNucleusAreChosen() {
     // Probabilities 0.17, 0.06, 0.47 and 0.29.
-    int[] counts = counts(new Sampler(1, 0.7, new Random(1)), logits());
+    int[] counts = counts(new Sampler(1, 0, 0.7, 0, 1, new Random(1)), logits());
     assertEquals(DRAWS, counts[1024] + counts[2099]);
     double p = 1 / (1 + Math.exp(-0.5));
     assertEquals(DRAWS * p, counts[1024], 5 * Math.sqrt(DRAWS * p * (1 - p)));
@@ -84,9 +92,9 @@ class SamplerTest {
   void rowsTogetherGiveWhatTheyGiveOneByOne() {
     float[][] rows = {logits(), new float[2100], logits(), new float[2100]};
     Random random = new Random(2);
-    Sampler alone = new Sampler(1, 1, random);
+    Sampler alone = Sampler.of(1, random);
     int[] expected = Arrays.stream(rows).mapToInt(row -> chosen(alone, row)[0]).toArray();
-    assertArrayEquals(expected, chosen(new Sampler(1, 1, new Random(2)), rows));
+    assertArrayEquals(expected, chosen(Sampler.of(1, new Random(2)), rows));
     assertTrue(expected[1] != expected[3], Arrays.toString(expected));
   }
 
@@ -96,5 +104,37 @@ class SamplerTest {
     logits[2048] = 2;
     assertArrayEquals(
         new int[] {1024, 0}, chosen(Sampler.GREEDY, logits, new float[logits.length]));
+  }
+
+  /**
+   * Probabilities by transformers 5.24: RepetitionPenaltyLogitsProcessor on the tokens 0, 2, 4 and
+   * 0, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper and MinPLogitsWarper, one behind
+   * the other, then softmax.
+   */
+  @ParameterizedTest
+  @CsvSource({
+    "0.5, 3, 1, 0, 1, 0.6285 0.2312 0 0 0 0 0 0 0 0.1402",
+    "2, 0, 0.6, 0, 1, 0.2772 0.2159 0 0 0.1681 0 0.1484 0 0 0.1905",
+    "2, 0, 1, 0.55, 1, 0.3255 0.2535 0 0 0.1974 0 0 0 0 0.2237",
+    "0.7, 0, 1, 0, 1.5, 0.2179 0.2765 0.0111 0.0464 0.0841 0.0078 0.0947 0.0663 0.0019 0.1935",
+    "2, 4, 0.7, 0, 1, 0.4055 0.3158 0 0 0 0 0 0 0 0.2787",
+    "1.5, 6, 0.9, 0.6, 2, 0.2261 0.3155 0 0 0 0 0.1914 0 0 0.2671"
+  })
+  void tokensComeAsOftenAsByTransformers(
+      double temperature, int topK, double topP, double minP, double penalty, String shares) {
+    int[] counts = counts(new Sampler(temperature, topK, topP, minP, penalty, new Random(1)), TEN);
+    double[] expected = Arrays.stream(shares.split(" ")).mapToDouble(Double::parseDouble).toArray();
+    for (int token = 0; token < TEN.length; token++) {
+      double p = expected[token];
+      double sigma = Math.sqrt(DRAWS * p * (1 - p));
+      assertEquals(DRAWS * p, counts[token], 5 * sigma, "token " + token);
+    }
+  }
+
+  @Test
+  void aPenaltyChangesTheLikeliestToken() {
+    // By transformers 2 becomes 0.8 and 1 becomes 0.4, so that 1.5 is the largest.
+    Sampler sampler = new Sampler(0, 0, 1, 0, 2.5, new Random(1));
+    assertArrayEquals(new int[] {1, 1}, chosen(sampler, TEN, TEN));
   }
 }

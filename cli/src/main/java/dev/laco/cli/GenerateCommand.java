@@ -67,11 +67,33 @@ final class GenerateCommand implements Callable<Integer> {
   double temperature = GenerateRequest.TEMPERATURE;
 
   @Option(
+      names = "--top-k",
+      paramLabel = "N",
+      description = "Sample from the N likeliest tokens; 0 for all. Default: ${DEFAULT-VALUE}.")
+  int topK = GenerateRequest.TOP_K;
+
+  @Option(
       names = "--top-p",
       paramLabel = "P",
       description =
           "Sample from the likeliest tokens that make up this probability. Default: ${DEFAULT-VALUE}.")
   double topP = GenerateRequest.TOP_P;
+
+  @Option(
+      names = "--min-p",
+      paramLabel = "P",
+      description =
+          "Sample from tokens that have at least this share of the likeliest one's probability; 0 for all."
+              + " Default: ${DEFAULT-VALUE}.")
+  double minP = GenerateRequest.MIN_P;
+
+  @Option(
+      names = "--repetition-penalty",
+      paramLabel = "X",
+      description =
+          "Divide logits of tokens that the prompt or the text has already by this, or multiply them where they are"
+              + " negative; 1 for none. Default: ${DEFAULT-VALUE}.")
+  double repetitionPenalty = GenerateRequest.REPETITION_PENALTY;
 
   @Option(
       names = "--seed",
@@ -86,7 +108,17 @@ final class GenerateCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     GenerateRequest request =
-        new GenerateRequest(prompt, chat, system, maxTokens, temperature, topP, seed);
+        new GenerateRequest(
+            prompt,
+            chat,
+            system,
+            maxTokens,
+            temperature,
+            topK,
+            topP,
+            minP,
+            repetitionPenalty,
+            seed);
     Console console = output.console();
     try (Model open = Model.open(model)) {
       GenerateResult result =
@@ -143,13 +175,22 @@ final class GenerateCommand implements Callable<Integer> {
   }
 
   private String sampling() {
-    return temperature == 0
-        ? "greedy: the likeliest token each time"
-        : String.format(
-            Locale.ROOT,
-            "temperature %s, top-p %s, seed %d; --temperature 0 is greedy",
-            temperature,
-            topP,
-            seed);
+    String penalty =
+        repetitionPenalty == GenerateRequest.REPETITION_PENALTY
+            ? ""
+            : ", repetition penalty " + repetitionPenalty;
+    if (temperature == 0) {
+      return "greedy: the likeliest token each time" + penalty;
+    }
+    return "temperature "
+        + temperature
+        + (topK == GenerateRequest.TOP_K ? "" : ", top-k " + topK)
+        + ", top-p "
+        + topP
+        + (minP == GenerateRequest.MIN_P ? "" : ", min-p " + minP)
+        + penalty
+        + ", seed "
+        + seed
+        + "; --temperature 0 is greedy";
   }
 }

@@ -170,6 +170,9 @@ class CommandLineTest {
           generate | --prompt x --temperature NaN | --temperature NaN: expected
           generate | --prompt x --top-p 0 | --top-p 0.0: expected a number above 0, at most 1
           generate | --prompt x --top-p 1.5 | --top-p 1.5: expected
+          generate | --prompt x --top-k -1 | --top-k -1: expected at least 1, or 0 for all tokens
+          generate | --prompt x --min-p -0.5 | --min-p -0.5: expected a number from 0 to 1
+          generate | --prompt x --repetition-penalty NaN | --repetition-penalty NaN: expected a number from 0.01
           """)
   void otherCommandsNameOptionAndRangeToo(String command, String options, String message) {
     List<Object> arguments = new ArrayList<>(List.of(command, Fixtures.STORYTELLER));
@@ -423,7 +426,7 @@ class CommandLineTest {
         Laco.run("generate", Fixtures.STORYTELLER, "--prompt", "The", "--max-tokens", 2, "--json")
             .succeeded()
             .json(),
-        "prompt text promptTokens newTokens temperature topP seed");
+        "prompt text promptTokens newTokens temperature topK topP minP repetitionPenalty seed");
     assertTrue(Laco.run("doctor", "--json").succeeded().json().get("cpu").isTextual());
   }
 

@@ -62,6 +62,21 @@ class GenerateTest {
   }
 
   @Test
+  void oneTokenToSampleFromIsGreedyAndAPenaltyMakesAnotherText() {
+    String greedy = generate(Fixtures.STORYTELLER, "--max-tokens", 24, "--temperature", 0).out();
+    ProgramRun first = generate(Fixtures.STORYTELLER, "--max-tokens", 24, "--top-k", 1);
+    assertEquals(greedy, first.out());
+    assertTrue(first.err().contains("temperature 0.8, top-k 1, top-p 0.95, seed 0"), first.err());
+    ProgramRun likely = generate(Fixtures.STORYTELLER, "--max-tokens", 24, "--min-p", 1);
+    assertEquals(greedy, likely.out());
+    assertTrue(likely.err().contains("top-p 0.95, min-p 1.0, seed 0"), likely.err());
+    Object[] penal = {"--max-tokens", 24, "--temperature", 0, "--repetition-penalty", 1.5};
+    ProgramRun other = generate(Fixtures.STORYTELLER, penal);
+    assertNotEquals(greedy, other.out());
+    assertTrue(other.err().contains("token each time, repetition penalty 1.5"), other.err());
+  }
+
+  @Test
   void greedyTextIsTheSameEveryTimeAndTheDeviceIsSaidBesideIt() {
     ProgramRun first = generate(Fixtures.STORYTELLER, "--max-tokens", 12, "--temperature", 0);
     assertTrue(first.err().matches("device +cpu .*\\Rmemory +.*\\Rsampling +.*\\R"), first.err());

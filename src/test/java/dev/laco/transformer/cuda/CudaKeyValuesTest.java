@@ -183,7 +183,7 @@ class CudaKeyValuesTest {
         CudaBackend cuda = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM)) {
       CausalLm model = model(watched(cuda, wide, seen), checkpoint, type, memory);
       Random random = new Random(7);
-      Sampler sampler = new Sampler(1, 1, new Random(3));
+      Sampler sampler = Sampler.of(1, new Random(3));
       List<List<Integer>> all = new ArrayList<>();
       try (Generator generator = new Generator(model, sampler, Set.of(), 3, LONGEST, MOST)) {
         for (int length : new int[] {5, 20, 11}) {
