@@ -91,6 +91,11 @@ public final class InputJson {
     return Legible.excerpt(
         String.valueOf(e.getOriginalMessage())
             .replaceFirst(", from `[^`]{1,100}`", "")
+            .replaceFirst("( for `[^`]{1,100}`)?: not allowed when `[^`]{1,100}` enabled", "")
+            .replaceFirst(" \\(bound as `[^`]{1,100}`\\): not allowed as per `[^`]{1,100}`", "")
+            .replaceFirst(": enable `[^`]{1,100}` to allow", "")
+            .replaceFirst(
+                " \\(not recognized as one since Feature '[A-Z_]{1,100}'[^)]{1,100}\\)", "")
             .replaceFirst(
                 " \\(start marker at \\[Source: .{1,200}; line: (\\d+), column: (\\d+)\\]\\)",
                 " that begins at line $1, column $2"));

@@ -123,8 +123,7 @@ final class RequestJson {
     String found = Legible.excerpt(found(e, json));
     String expected = expected(e);
     return expected == null
-        ? new BadInputException(
-            what + ": " + Legible.excerpt(String.valueOf(e.getOriginalMessage())), e)
+        ? new BadInputException(what + ": " + InputJson.reason(e), e)
         : new BadInputException(
             what + ": expected " + expected + ", found " + found,
             new Refusal(what, found, expected, null),
