@@ -113,6 +113,11 @@ public final class Model implements AutoCloseable {
     return tokenizer;
   }
 
+  /** What the model lacks where {@link #tokenizer} is empty. */
+  public MissingTokenizer missingTokenizer() {
+    return checkpoint.gguf() == null ? MissingTokenizer.OF_FOLDER : MissingTokenizer.OF_GGUF;
+  }
+
   /** Seconds that {@link #open} took. */
   public double openSeconds() {
     return openSeconds;

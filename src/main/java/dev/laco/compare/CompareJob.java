@@ -150,7 +150,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
       Backend backend = opened.backend();
       texts.calibrationWarnings.forEach(this::warn);
       if (texts.fit == null && request.strategies().contains(Strategy.DEFAULT)) {
-        warn(Strategy.DEFAULT.label() + ": " + JobTexts.NO_FIT);
+        warn(Strategy.DEFAULT.label() + ": " + JobTexts.noFit(model));
       }
       texts
           .evaluation

@@ -184,7 +184,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       texts.sentences.warnings().forEach(this::warn);
       if (texts.fit == null && search.fit() != null) {
-        warn(JobTexts.NO_FIT);
+        warn(JobTexts.noFit(model));
       }
       texts
           .evaluation

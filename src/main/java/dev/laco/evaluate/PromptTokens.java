@@ -49,8 +49,10 @@ final class PromptTokens {
                 () ->
                     new BadInputException(
                         model.directory()
-                            + ": tasks need a tokenizer and the model has no tokenizer.json:"
-                            + " copy it from the model's source"));
+                            + ": tasks need a tokenizer and the model has "
+                            + model.missingTokenizer()
+                            + ": "
+                            + model.missingTokenizer().remedy()));
   }
 
   /**

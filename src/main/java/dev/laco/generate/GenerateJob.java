@@ -19,7 +19,6 @@ import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
-import java.nio.file.Files;
 import java.util.Locale;
 import java.util.Random;
 import java.util.Set;
@@ -52,9 +51,9 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
                 () ->
                     new BadInputException(
                         model.directory()
-                            + (Files.isDirectory(model.directory())
-                                ? ": has no tokenizer.json, which generate needs"
-                                : ": has no tokenizer in its metadata, which generate needs")));
+                            + ": has "
+                            + model.missingTokenizer()
+                            + ", which generate needs"));
     int[] prompt = prompt(tokenizer);
     if (prompt.length == 0) {
       throw new UsageException(

@@ -64,7 +64,7 @@ record PrunedMeasures(
     EvaluationText evaluation = texts.evaluation();
     if (evaluation == null) {
       return new PruneReport.NotMeasured(
-          "the model has no tokenizer.json and no token-id lists were given");
+          "the model has " + model.missingTokenizer() + " and no token-id lists were given");
     }
     String name = evaluation.name();
     CausalLm original = running.original();

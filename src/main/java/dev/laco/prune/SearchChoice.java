@@ -263,7 +263,9 @@ public record SearchChoice(
       throw Setting.of("search")
           .refuse(
               strategy,
-              " measures on the text of the fit, and the model has no tokenizer.json: ",
+              " measures on the text of the fit, and the model has "
+                  + model.missingTokenizer()
+                  + ": ",
               "give " + Setting.of("fitText") + " FILE.json with token ids, or " + ANOTHER_SEARCH);
     }
     return blocks(request.search(), request.rule(), model.config(), target);

@@ -207,7 +207,9 @@ public record EvaluationText(String name, List<Chunk> chunks) {
                     where
                         + ": text needs a tokenizer and "
                         + model.directory()
-                        + " has no tokenizer.json; give token ids, [[1, 15, 8], ...]"));
+                        + " has "
+                        + model.missingTokenizer()
+                        + "; give token ids, [[1, 15, 8], ...]"));
   }
 
   private static String fileName(Path file) {

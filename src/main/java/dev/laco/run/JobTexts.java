@@ -32,12 +32,6 @@ public final class JobTexts {
    */
   private static final int TOKENS_PER_CHANNEL = 96;
 
-  /** What a user should know where a fit by default is left out for want of a text. */
-  public static final String NO_FIT =
-      "weights are not fitted: the model has no tokenizer.json; give "
-          + Setting.of("fitText")
-          + " FILE.json with token ids";
-
   private static final int LEAST_TOKENS = 16_384;
   private static final int MOST_TOKENS = 131_072;
 
@@ -45,7 +39,19 @@ public final class JobTexts {
 
   private static CalibrationSet.Target target(Model model) {
     return new CalibrationSet.Target(
-        model.tokenizer(), model.config().vocabSize(), model.config().maxPositionEmbeddings());
+        model.tokenizer(),
+        model.missingTokenizer(),
+        model.config().vocabSize(),
+        model.config().maxPositionEmbeddings());
+  }
+
+  /** What a user should know where a fit by default is left out for want of a text. */
+  public static String noFit(Model model) {
+    return "weights are not fitted: the model has "
+        + model.missingTokenizer()
+        + "; give "
+        + Setting.of("fitText")
+        + " FILE.json with token ids";
   }
 
   /**
@@ -248,7 +254,9 @@ public final class JobTexts {
       throw new UsageException(
           "nothing to "
               + purpose
-              + ": the model has no tokenizer.json; give "
+              + ": the model has "
+              + model.missingTokenizer()
+              + "; give "
               + Setting.of("evalTokens")
               + " FILE.json");
     }

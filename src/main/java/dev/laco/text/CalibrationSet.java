@@ -1,6 +1,7 @@
 package dev.laco.text;
 
 import dev.laco.BadInputException;
+import dev.laco.MissingTokenizer;
 import dev.laco.Setting;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -28,10 +29,15 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
    * The properties of a model on which the reading of a text depends.
    *
    * @param tokenizer empty where the checkpoint has none; then only token ids are of use
+   * @param missing what the checkpoint lacks in that case
    * @param vocabularySize rows of the embedding
    * @param maxPositions {@code max_position_embeddings}
    */
-  public record Target(Optional<Tokenizer> tokenizer, int vocabularySize, int maxPositions) {
+  public record Target(
+      Optional<Tokenizer> tokenizer,
+      MissingTokenizer missing,
+      int vocabularySize,
+      int maxPositions) {
     /**
      * The tokenizer, for text.
      *
@@ -44,8 +50,9 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
           () ->
               new BadInputException(
                   where
-                      + ": text needs a tokenizer and the model has no tokenizer.json:"
-                      + " give token ids, "
+                      + ": text needs a tokenizer and the model has "
+                      + missing
+                      + ": give token ids, "
                       + Setting.of(option)
                       + " FILE.json with [[1, 15, 8], ...]"));
     }

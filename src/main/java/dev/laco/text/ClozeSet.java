@@ -50,8 +50,10 @@ public record ClozeSet(String name, List<Chunk> items) {
                 () ->
                     new BadInputException(
                         where
-                            + ": words need a tokenizer and the model has no tokenizer.json:"
-                            + " copy it from the model's source"));
+                            + ": words need a tokenizer and the model has "
+                            + target.missing()
+                            + ": "
+                            + target.missing().remedy()));
     List<Chunk> items = new ArrayList<>();
     for (JsonLines.Line line : JsonLines.read(where, content)) {
       items.add(item(line, tokenizer, target));

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Compute;
 import dev.laco.Fixtures;
+import dev.laco.MissingTokenizer;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
@@ -506,7 +507,10 @@ class CarryOverTest {
 
   private static CalibrationSet.Target target(Checkpoint model, Optional<Tokenizer> tokenizer) {
     return new CalibrationSet.Target(
-        tokenizer, model.config().vocabSize(), model.config().maxPositionEmbeddings());
+        tokenizer,
+        MissingTokenizer.OF_FOLDER,
+        model.config().vocabSize(),
+        model.config().maxPositionEmbeddings());
   }
 
   private static CollapsePlan drop(Checkpoint model, int base, int followers) {

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Compute;
 import dev.laco.Fixtures;
+import dev.laco.MissingTokenizer;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
@@ -51,7 +52,10 @@ class NormTrainingTest {
       return FitText.read(
           STORYTELLER.resolve("fit.txt"),
           new CalibrationSet.Target(
-              Optional.of(tokenizer), config.vocabSize(), config.maxPositionEmbeddings()));
+              Optional.of(tokenizer),
+              MissingTokenizer.OF_FOLDER,
+              config.vocabSize(),
+              config.maxPositionEmbeddings()));
     }
   }
 

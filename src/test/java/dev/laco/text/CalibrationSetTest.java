@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
+import dev.laco.MissingTokenizer;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -164,11 +165,13 @@ class CalibrationSetTest {
   }
 
   private static CalibrationSet.Target withTokenizer(int vocabularySize, int maxPositions) {
-    return new CalibrationSet.Target(Optional.of(tokenizer), vocabularySize, maxPositions);
+    return new CalibrationSet.Target(
+        Optional.of(tokenizer), MissingTokenizer.OF_FOLDER, vocabularySize, maxPositions);
   }
 
   private static CalibrationSet.Target withoutTokenizer(int vocabularySize, int maxPositions) {
-    return new CalibrationSet.Target(Optional.empty(), vocabularySize, maxPositions);
+    return new CalibrationSet.Target(
+        Optional.empty(), MissingTokenizer.OF_FOLDER, vocabularySize, maxPositions);
   }
 
   private static void assertSequences(CalibrationSet set, int[]... expected) {

@@ -134,7 +134,8 @@ class ChatTemplateTest {
     Path plain = Files.writeString(folder.resolve("plain.txt"), text);
     try (Model opened = Model.open(model)) {
       CalibrationSet.Target target =
-          new CalibrationSet.Target(opened.tokenizer(), opened.config().vocabSize(), 512);
+          new CalibrationSet.Target(
+              opened.tokenizer(), opened.missingTokenizer(), opened.config().vocabSize(), 512);
       int[] ids = FitText.read(chats, target).chunks().getFirst().ids();
       assertArrayEquals(FitText.read(plain, target).chunks().getFirst().ids(), ids);
       assertArrayEquals(

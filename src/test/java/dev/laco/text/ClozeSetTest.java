@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.MissingTokenizer;
 import dev.laco.text.TextChunks.Chunk;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -147,7 +148,7 @@ class ClozeSetTest {
 
   private static CalibrationSet.Target target(
       Optional<Tokenizer> tokenizer, int vocabulary, int positions) {
-    return new CalibrationSet.Target(tokenizer, vocabulary, positions);
+    return new CalibrationSet.Target(tokenizer, MissingTokenizer.OF_FOLDER, vocabulary, positions);
   }
 
   private Path write(String name, String content) throws IOException {

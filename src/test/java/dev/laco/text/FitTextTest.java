@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.MissingTokenizer;
 import java.io.IOException;
 import java.nio.IntBuffer;
 import java.nio.file.Files;
@@ -76,7 +77,9 @@ class FitTextTest {
   @Test
   void tokenListsAreChunksOfTheirOwnAndNeedNoTokenizer() throws IOException {
     Path file = write("ids.json", "[[5, 0, 9], [3]]");
-    FitText text = FitText.read(file, new CalibrationSet.Target(Optional.empty(), 10, 3));
+    FitText text =
+        FitText.read(
+            file, new CalibrationSet.Target(Optional.empty(), MissingTokenizer.OF_FOLDER, 10, 3));
     assertEquals(2, text.chunks().size());
     assertArrayEquals(new int[] {5, 0, 9}, text.chunks().get(0).ids());
     assertArrayEquals(new int[] {3}, text.chunks().get(1).ids());
@@ -90,7 +93,10 @@ class FitTextTest {
     Path file = write("text.txt", "Once upon a time there was a lighthouse.");
     try (Tokenizer two = Tokenizer.load(folder).orElseThrow()) {
       FitText text =
-          FitText.read(file, new CalibrationSet.Target(Optional.of(two), 4096, positions));
+          FitText.read(
+              file,
+              new CalibrationSet.Target(
+                  Optional.of(two), MissingTokenizer.OF_FOLDER, 4096, positions));
       assertFalse(text.chunks().isEmpty());
       for (FitText.Chunk chunk : text.chunks()) {
         assertArrayEquals(new int[] {0, 1}, Arrays.copyOf(chunk.ids(), 2));
@@ -201,11 +207,11 @@ class FitTextTest {
     Path file = write("a.txt", "The old lighthouse keeper");
     assertBadInput(
         file,
-        new CalibrationSet.Target(Optional.empty(), 10, 512),
+        new CalibrationSet.Target(Optional.empty(), MissingTokenizer.OF_FOLDER, 10, 512),
         "give token ids, fitText FILE.json");
     assertBadInput(
         file,
-        new CalibrationSet.Target(Optional.of(tokenizer), 300, 512),
+        new CalibrationSet.Target(Optional.of(tokenizer), MissingTokenizer.OF_FOLDER, 300, 512),
         "document 0 holds token id");
   }
 
@@ -224,7 +230,8 @@ class FitTextTest {
   }
 
   private static CalibrationSet.Target withTokenizer(int positions) {
-    return new CalibrationSet.Target(Optional.of(tokenizer), VOCABULARY, positions);
+    return new CalibrationSet.Target(
+        Optional.of(tokenizer), MissingTokenizer.OF_FOLDER, VOCABULARY, positions);
   }
 
   private Path write(String name, String content) throws IOException {
@@ -233,7 +240,8 @@ class FitTextTest {
 
   @Test
   void filesFollowEachOtherAsDocumentsOfTheirDomains() throws IOException {
-    CalibrationSet.Target target = new CalibrationSet.Target(Optional.empty(), 10, 3);
+    CalibrationSet.Target target =
+        new CalibrationSet.Target(Optional.empty(), MissingTokenizer.OF_FOLDER, 10, 3);
     Path one = write("one.json", "[[1,2,3],[4,5]]");
     Path other = write("other.json", "[[6],[7,8]]");
     FitText text = FitText.read(List.of(one, other), target);

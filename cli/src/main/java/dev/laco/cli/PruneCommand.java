@@ -162,7 +162,7 @@ final class PruneCommand implements Callable<Integer> {
       PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out, write.overwrite);
       try (BestSoFar best = new BestSoFar(console, kept, file -> goOn(job, file))) {
         files.whenInterrupted(best::save);
-        PruneLines lines = new PruneLines(console, best, open.checkpoint().storedBytes());
+        PruneLines lines = new PruneLines(console, best, open);
         if (out != null) {
           job.scratchIn(SideFiles.folder(out), reserved);
           job.keptIn(StateOptions.folder(out), state.every.seconds());

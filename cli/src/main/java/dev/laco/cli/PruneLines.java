@@ -3,6 +3,7 @@ package dev.laco.cli;
 import dev.laco.ByteSize;
 import dev.laco.JobEvent;
 import dev.laco.JobProgress;
+import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
@@ -28,17 +29,13 @@ final class PruneLines implements Consumer<JobEvent> {
   private final Console console;
   private final BestSoFar best;
   private final SearchLines search;
-  private final long originalBytes;
+  private final Model original;
 
-  /**
-   * The lines of a job.
-   *
-   * @param originalBytes of the original's weights in their files
-   */
-  PruneLines(Console console, BestSoFar best, long originalBytes) {
+  /** The lines of a job. */
+  PruneLines(Console console, BestSoFar best, Model original) {
     this.console = console;
     this.best = best;
-    this.originalBytes = originalBytes;
+    this.original = original;
     this.search = new SearchLines(console);
   }
 
@@ -53,7 +50,7 @@ final class PruneLines implements Consumer<JobEvent> {
               "%s: %s, was %s",
               written.path(),
               ByteSize.show(written.bytes()),
-              ByteSize.show(originalBytes));
+              ByteSize.show(original.checkpoint().storedBytes()));
       default -> JobLines.say(console, event);
     }
   }
@@ -135,7 +132,8 @@ final class PruneLines implements Consumer<JobEvent> {
     } else if (result.fitLacksText()) {
       console.line(
           "fit",
-          "not done: the model has no tokenizer.json; --fit-text FILE.json gives token-id lists");
+          "not done: the model has %s; --fit-text FILE.json gives token-id lists",
+          original.missingTokenizer());
     }
     if (report.heal() != null) {
       say(report.heal());

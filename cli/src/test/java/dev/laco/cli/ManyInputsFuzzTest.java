@@ -11,6 +11,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.util.RawValue;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.MissingTokenizer;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
 import dev.laco.apply.PlanApplier;
@@ -209,7 +210,9 @@ class ManyInputsFuzzTest {
     /** Readers of text, with one tokenizer for all of them. */
     private void texts() throws IOException {
       try (Tokenizer tokenizer = Tokenizer.load(Fixtures.STORYTELLER).orElseThrow()) {
-        var target = new CalibrationSet.Target(java.util.Optional.of(tokenizer), 100_000, 64);
+        var target =
+            new CalibrationSet.Target(
+                java.util.Optional.of(tokenizer), MissingTokenizer.OF_FOLDER, 100_000, 64);
         Path text = TestFiles.write(folder.resolve("t.txt"), "A cat sat.\n---\nDer Hund.\n\n猫が。\n");
         fuzz(8, 300, text, Damage.BYTES, () -> read(() -> CalibrationSet.read(text, target)));
         fuzz(9, 300, text, Damage.BYTES, () -> read(() -> FitText.read(text, target)));

@@ -8,6 +8,7 @@ import dev.laco.Compute;
 import dev.laco.CudaBinding;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
+import dev.laco.MissingTokenizer;
 import dev.laco.Model;
 import dev.laco.TestFiles;
 import dev.laco.apply.PlanApplier;
@@ -295,7 +296,10 @@ class CudaFitTest {
     return FitText.read(
         Fixtures.tokens(folder, name, "calib"),
         new CalibrationSet.Target(
-            Optional.empty(), model.config().vocabSize(), model.config().maxPositionEmbeddings()));
+            Optional.empty(),
+            MissingTokenizer.OF_FOLDER,
+            model.config().vocabSize(),
+            model.config().maxPositionEmbeddings()));
   }
 
   private static CollapsePlan plan(Checkpoint model) {
