@@ -77,16 +77,27 @@ public record Sampler(
     return logits;
   }
 
+  /** The most likely token; of equally likely ones the lowest id. */
+  private static int likeliest(float[] logits) {
+    int best = 0;
+    for (int i = 1; i < logits.length; i++) {
+      if (logits[i] > logits[best]) {
+        best = i;
+      }
+    }
+    return best;
+  }
+
   /** One of the tokens that are likely enough, the most likely ones first. */
   private int likely(float[] logits, double share) {
+    if (temperature == 0) {
+      return likeliest(logits);
+    }
     PriorityQueue<Integer> likeliest =
         new PriorityQueue<>(
             Comparator.comparingDouble((Integer i) -> -logits[i]).thenComparing(i -> i));
     IntStream.range(0, logits.length).forEach(likeliest::add);
     int best = likeliest.element();
-    if (temperature == 0) {
-      return best;
-    }
     if (topK > 0) {
       List<Integer> first =
           Stream.generate(likeliest::remove).limit(Math.min(topK, logits.length)).toList();

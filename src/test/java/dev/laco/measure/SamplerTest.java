@@ -136,5 +136,7 @@ class SamplerTest {
     // By transformers 2 becomes 0.8 and 1 becomes 0.4, so that 1.5 is the largest.
     Sampler sampler = new Sampler(0, 0, 1, 0, 2.5, new Random(1));
     assertArrayEquals(new int[] {1, 1}, chosen(sampler, TEN, TEN));
+    // 2 becomes 0.8, as much as tokens 1 and 3 have: the lowest id of the three.
+    assertArrayEquals(new int[] {0}, chosen(sampler, new float[] {2, 0.8f, -1, 0.8f, 0, 0}));
   }
 }
