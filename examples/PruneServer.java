@@ -78,12 +78,13 @@ public final class PruneServer implements AutoCloseable {
                   model,
                   DeviceSettings.of(asked.path("device").asText("auto")),
                   Request.parse(
-                      "request", (ObjectNode) asked.path("request"), PruneRequest.class))) {
+                      "request", (ObjectNode) asked.path("request"), PruneRequest.class),
+                  WriteSettings.DEFAULT.format(out(asked)))) {
         running = job;
         state = "running";
         PruneResult result =
-            job.cancelledBy(cancellation).listener(this::hear).thenWritten().run();
-        result.writeTo(Path.of(asked.path("out").asText()), WriteSettings.DEFAULT);
+            job.cancelledBy(cancellation).listener(this::hear).run();
+        result.writeTo(out(asked), WriteSettings.DEFAULT);
         message = result.layers().describe();
         state = "done";
       } catch (CancelledException e) {
@@ -95,6 +96,10 @@ public final class PruneServer implements AutoCloseable {
         message = e.toString(); // such as a path with a character that no path has
         state = "failed";
       }
+    }
+
+    private static Path out(JsonNode asked) {
+      return Path.of(asked.path("out").asText());
     }
 
     private void hear(JobEvent event) {

@@ -21,6 +21,9 @@ public sealed interface OutputFormat {
     /** Most bytes of a weight file where nobody says. */
     public static final long MAX_SHARD_BYTES = 5_000_000_000L;
 
+    /** The folder that is written where nobody says more. */
+    public static final Folder DEFAULT = new Folder(MAX_SHARD_BYTES, null);
+
     /**
      * What a command must name to write these files: names of options and their values, none where
      * a command without options writes the same files.

@@ -7,11 +7,10 @@ import dev.laco.DiskRoom;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.checkpoint.WrittenSizes;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.ConfigRewriter;
-import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import java.nio.file.Path;
 import java.util.List;
@@ -207,7 +206,7 @@ public final class PlanApplier {
     }
   }
 
-  /** Bytes of the weights of a plan's model, in the types of the original. */
+  /** Bytes of the weights of a plan's model in a folder, in the types in which they are read. */
   public static long weightBytes(Checkpoint model, CollapsePlan plan) {
     long bytes = model.weightBytes();
     for (int layer = 0; layer < model.config().numHiddenLayers(); layer++) {
@@ -219,38 +218,29 @@ public final class PlanApplier {
     return bytes;
   }
 
-  /**
-   * The most bytes that a pruned checkpoint of {@code depth} layers takes, each layer counted as
-   * large as the largest.
-   */
+  /** The most bytes that a pruned checkpoint of {@code depth} layers takes. */
   public static long mostBytes(Checkpoint model, int depth, OutputFormat format) {
-    long inLayers = 0;
-    long largest = 0;
-    for (int layer = 0; layer < model.config().numHiddenLayers(); layer++) {
-      long bytes = model.layerBytes(layer);
-      inLayers += bytes;
-      largest = Math.max(largest, bytes);
-    }
-    long weights = model.weightBytes() - inLayers + depth * largest;
-    long header = HEADER_LINE * model.tensors().size();
-    return switch (format) {
-      case OutputFormat.Folder folder ->
-          weights * elementBytes(folder.dtype(), model) / elementBytes(null, model)
-              + header
-              + sizes(CompanionFiles.of(model, warning -> {}))
-              + SLACK;
-      case OutputFormat.Gguf gguf -> {
-        GgufType type = PrunedGguf.typeFor(model, gguf);
-        yield weights / elementBytes(null, model) * type.blockBytes() / type.blockElements()
-            + header
-            + GGUF_TOKENIZER
-            + SLACK;
-      }
-    };
+    long tokenizer =
+        format instanceof OutputFormat.Gguf
+            ? GGUF_TOKENIZER
+            : sizes(CompanionFiles.of(model, warning -> {}));
+    return writtenSizes(model, format, true).most(depth)
+        + HEADER_LINE * model.tensors().size()
+        + tokenizer
+        + SLACK;
   }
 
-  private static long elementBytes(@Nullable DType dtype, Checkpoint model) {
-    return (dtype == null ? model.matrixType() : dtype).byteSize();
+  /**
+   * The most bytes that the tensors of a pruned checkpoint take.
+   *
+   * @param newWeights whether weights of layers may be computed, and not all be the original's
+   */
+  public static WrittenSizes writtenSizes(
+      Checkpoint model, OutputFormat format, boolean newWeights) {
+    return switch (format) {
+      case OutputFormat.Folder folder -> WrittenSizes.inFolder(model, folder.dtype());
+      case OutputFormat.Gguf gguf -> PrunedGguf.sizes(model, gguf, newWeights);
+    };
   }
 
   private static long sizes(List<CompanionFiles.Companion> companions) {

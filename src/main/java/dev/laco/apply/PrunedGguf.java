@@ -2,6 +2,7 @@ package dev.laco.apply;
 
 import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.WrittenSizes;
 import dev.laco.checkpoint.export.GgufExport;
 import dev.laco.checkpoint.export.GgufFile;
 import dev.laco.checkpoint.export.GgufPatch;
@@ -100,12 +101,20 @@ final class PrunedGguf implements PrunedFiles {
     return ModelConfig.parse(name, ConfigRewriter.rewrite(name, model.configJson(), kept));
   }
 
-  /** The type of matrices that are not copied. */
-  static GgufType typeFor(Checkpoint model, OutputFormat.Gguf format) {
-    if (format.type() != null) {
-      return format.type();
-    }
-    return model.gguf() == null ? GgufExport.exact(model.matrixType()) : GgufType.F32;
+  /** The type of matrices in a file that is made of a folder. */
+  private static GgufType typeFor(Checkpoint model, OutputFormat.Gguf format) {
+    return format.type() == null ? GgufExport.exact(model.matrixType()) : format.type();
+  }
+
+  /**
+   * The most bytes that the tensors take.
+   *
+   * @param newWeights whether weights of layers may be computed, and not all be the original's
+   */
+  static WrittenSizes sizes(Checkpoint model, OutputFormat.Gguf format, boolean newWeights) {
+    return model.gguf() == null
+        ? GgufExport.sizes(model, typeFor(model, format), newWeights)
+        : GgufPatch.sizes(model, model.gguf(), format.type(), newWeights);
   }
 
   @Override

@@ -3,6 +3,7 @@ package dev.laco.curve;
 import dev.laco.Model;
 import dev.laco.Request;
 import dev.laco.Setting;
+import dev.laco.checkpoint.WrittenSizes;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.compare.Strategy;
 import dev.laco.prune.FitSettings;
@@ -88,13 +89,12 @@ public record CurveRequest(
       }
       case Goal.Bytes bytes -> {
         Setting asked = Setting.of("bytes");
-        int depth = bytes.depth(model, asked);
+        WrittenSizes sizes = WrittenSizes.inFolder(model.checkpoint(), null);
+        int depth = bytes.depth(sizes, asked);
         if (depth == dense) {
           throw asked.refuse(
               bytes.weights(),
-              "less than the "
-                  + model.checkpoint().weightBytes()
-                  + " bytes of the model's weights");
+              "less than the " + sizes.most(dense) + " bytes of the model's weights");
         }
         yield depth;
       }

@@ -4,6 +4,7 @@ import dev.laco.BadInputException;
 import dev.laco.Model;
 import dev.laco.run.EvaluationText;
 import dev.laco.text.BuiltInText;
+import dev.laco.text.InputText;
 import dev.laco.text.TextChunks;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.text.TextFile;
@@ -16,6 +17,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.function.Supplier;
+import java.util.stream.Collectors;
 
 /**
  * A text of which the perplexity is measured, in parts that are independent of each other as far as
@@ -62,7 +64,7 @@ record ScoredText(
     }
     String name = EvaluationText.BUILT_IN;
     String where = EvaluationText.WHERE_BUILT_IN;
-    List<String> text = List.of(BuiltInText.evaluation());
+    List<InputText> text = List.of(InputText.of(BuiltInText.evaluation()));
     return request.window() == null
         ? cut(request, name, where, text, model)
         : windows(request, name, where, text, model);
@@ -76,7 +78,7 @@ record ScoredText(
       EvaluateRequest.Text request,
       String name,
       String where,
-      List<String> documents,
+      List<InputText> documents,
       Model model) {
     Tokenizer tokenizer = EvaluationText.tokenizer(where, model);
     List<Chunk> chunks = new ArrayList<>();
@@ -84,16 +86,16 @@ record ScoredText(
     int document = 0;
     long tokens = 0;
     long bytes = 0;
-    for (String text : documents) {
+    for (InputText text : documents) {
       List<Chunk> own =
-          text.isBlank()
+          text.text().isBlank()
               ? List.of()
               : EvaluationText.chunks(where, text, model, request.maxLength(), request.stride());
       if (!own.isEmpty()) {
         chunks.addAll(own);
         parts.addAll(Collections.nCopies(own.size(), document++));
         tokens += tokenizer.encodeWithoutSpecial(text).length;
-        bytes += utf8(text);
+        bytes += utf8(text.text());
       }
     }
     if (chunks.isEmpty()) {
@@ -109,10 +111,13 @@ record ScoredText(
       EvaluateRequest.Text request,
       String name,
       String where,
-      List<String> documents,
+      List<InputText> documents,
       Model model) {
     Tokenizer tokenizer = EvaluationText.tokenizer(where, model);
-    String text = String.join(BETWEEN, documents);
+    InputText text =
+        new InputText(
+            documents.stream().map(InputText::text).collect(Collectors.joining(BETWEEN)),
+            !documents.isEmpty() && documents.getFirst().behindPrefix());
     int[] ids = tokenizer.encode(text);
     TokenLists.requireInVocabulary(where, ids, model.config().vocabSize());
     List<Chunk> windows = TextChunks.windows(ids, request.windowLength(), request.windowStride());
@@ -120,7 +125,7 @@ record ScoredText(
       throw new BadInputException(where + ": holds no token to score");
     }
     long tokens = tokenizer.encodeWithoutSpecial(text).length;
-    return new ScoredText(name, windows, each(windows), "window", tokens, utf8(text));
+    return new ScoredText(name, windows, each(windows), "window", tokens, utf8(text.text()));
   }
 
   private static List<Integer> each(List<Chunk> chunks) {

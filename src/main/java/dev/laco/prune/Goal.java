@@ -7,10 +7,8 @@ import com.fasterxml.jackson.annotation.JsonValue;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
+import dev.laco.checkpoint.WrittenSizes;
 import java.math.BigDecimal;
-import java.util.Comparator;
-import java.util.List;
-import java.util.stream.IntStream;
 
 /**
  * When a model is shallow enough. As JSON: {@code {"threshold":0.65}}, {@code {"layers":24}},
@@ -67,7 +65,7 @@ public sealed interface Goal {
   /**
    * As many layers are left as weights of a size hold.
    *
-   * @param weights bytes
+   * @param weights bytes of the weights as they are written
    */
   record Bytes(@JsonValue long weights) implements Goal {
     @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
@@ -76,29 +74,20 @@ public sealed interface Goal {
     /**
      * The largest depth whose weights fit, whichever layers are kept.
      *
+     * @param sizes of the weights as they will be written
      * @param asked the setting that has the size, for errors
      * @throws UsageException if one layer is too large
      */
-    public int depth(Model model, Setting asked) {
-      List<Long> largestFirst =
-          IntStream.range(0, model.config().numHiddenLayers())
-              .mapToObj(layer -> model.checkpoint().layerBytes(layer))
-              .sorted(Comparator.reverseOrder())
-              .toList();
-      long used =
-          model.checkpoint().weightBytes() - largestFirst.stream().mapToLong(Long::longValue).sum();
-      int depth = 0;
-      while (depth < largestFirst.size() && used + largestFirst.get(depth) <= weights) {
-        used += largestFirst.get(depth);
-        depth++;
+    public int depth(WrittenSizes sizes, Setting asked) {
+      int depth = sizes.layers().size();
+      while (depth > 0 && sizes.most(depth) > weights) {
+        depth--;
       }
       if (depth == 0) {
         throw asked.refuse(
             weights,
             ": ",
-            "the smallest, with one layer, has "
-                + (used + largestFirst.getFirst())
-                + " bytes of weights");
+            "the smallest, with one layer, has " + sizes.most(1) + " bytes of weights");
       }
       return depth;
     }
@@ -128,11 +117,22 @@ public sealed interface Goal {
   }
 
   /**
-   * The number of layers that a model is to have.
+   * The number of layers that a model is to have, which is written as a folder in the types in
+   * which its weights are read.
    *
    * @throws UsageException if the model cannot have that size, or the goal is a threshold
    */
   default int depth(Model model) {
+    return depth(model, WrittenSizes.inFolder(model.checkpoint(), null));
+  }
+
+  /**
+   * The number of layers that a model is to have.
+   *
+   * @param sizes of its weights as they will be written
+   * @throws UsageException if the model cannot have that size, or the goal is a threshold
+   */
+  default int depth(Model model, WrittenSizes sizes) {
     int depth = model.config().numHiddenLayers();
     return switch (this) {
       case Layers goal -> {
@@ -143,7 +143,7 @@ public sealed interface Goal {
       }
       // ceil(n (1 - R)), exact.
       case Ratio goal -> depth - goal.removed.multiply(BigDecimal.valueOf(depth)).intValue();
-      case Bytes goal -> goal.depth(model, Setting.of("targetBytes"));
+      case Bytes goal -> goal.depth(sizes, Setting.of("targetBytes"));
       case Threshold goal ->
           throw Setting.of("threshold").refuse(goal.similarity, " is no size: ", "give a target");
     };

@@ -9,6 +9,7 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.Seconds;
 import dev.laco.Setting;
+import dev.laco.apply.OutputFormat;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
@@ -80,19 +81,34 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private Instant began = Instant.EPOCH;
   private long start;
   private UnaryOperator<Scorer> scoring = UnaryOperator.identity();
-  private boolean writes;
+  private final @Nullable OutputFormat written;
   private int samples = SAMPLES;
   private volatile PruneEvent.@Nullable BetterModel best;
 
   /**
-   * Prepares a prune.
+   * Prepares a prune whose result may be written as a folder, or not at all.
    *
    * @throws dev.laco.UsageException if the request cannot be met with this model
    * @throws dev.laco.BadInputException if a given plan is for another model, or the config cannot
    *     be that of a shallower model
    */
   public PruneJob(Model model, DeviceSettings device, PruneRequest request) {
+    this(model, device, request, null);
+  }
+
+  /**
+   * Prepares a prune.
+   *
+   * @param written as what the result will be written: a goal in bytes is of such weights, and
+   *     estimates of time count the writing; null where the result may not be written
+   * @throws dev.laco.UsageException if the request cannot be met with this model
+   * @throws dev.laco.BadInputException if a given plan is for another model, or the config cannot
+   *     be that of a shallower model
+   */
+  public PruneJob(
+      Model model, DeviceSettings device, PruneRequest request, @Nullable OutputFormat written) {
     super(model, device);
+    this.written = written;
     this.request = request;
     this.timed = request;
     this.given = request.fromPlan() == null ? null : GivenPlan.read(request.fromPlan());
@@ -112,7 +128,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
 
   private SearchChoice choice(PruneRequest asked) {
     return given == null
-        ? SearchChoice.of(asked, model)
+        ? SearchChoice.of(
+            asked, model, Objects.requireNonNullElse(written, OutputFormat.Folder.DEFAULT))
         : SearchChoice.goOnFrom(given, asked.rule(), model.config());
   }
 
@@ -154,12 +171,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
             + 2
                 * HealStage.stateBytes(
                     request.healing(), model.checkpoint(), search.depthSought(model));
-  }
-
-  /** Announces that the result will be written, so that estimates of time count writing, too. */
-  public PruneJob thenWritten() {
-    writes = true;
-    return this;
   }
 
   /**
@@ -265,7 +276,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           given == null && earlier == null,
           earlier == null,
           sharedTime(backend, texts).fitSeconds(search),
-          writes);
+          written != null);
       HealStage heal = texts.heal();
       if (heal != null) {
         HealStage.expect(progress(), trainingSeconds(backend, heal), request.within());
@@ -505,7 +516,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   }
 
   private SharedTime sharedTime(Backend backend, PruneTexts texts) {
-    return new SharedTime(request, model, backend, texts, writes);
+    return new SharedTime(request, model, backend, texts, written != null);
   }
 
   /** The model that an earlier run was about to train. */
@@ -654,7 +665,13 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           () -> {
             requireWanted();
             report[0] =
-                result.report().written(applier.plan(), Seconds.since(writeStart), warnings());
+                result
+                    .report()
+                    .written(
+                        applier.plan(),
+                        applier.tensorBytes(),
+                        Seconds.since(writeStart),
+                        warnings());
             beforeItAppears.accept(report[0]);
           });
     }

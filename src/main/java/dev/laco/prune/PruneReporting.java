@@ -79,7 +79,7 @@ record PruneReporting(
         model.config().architecture().className(),
         model.config().architecture().modelType(),
         Model.dtypes(model.checkpoint()),
-        model.checkpoint().weightBytes(),
+        model.checkpoint().storedBytes(),
         model.checkpoint().digest());
   }
 

@@ -3,6 +3,8 @@ package dev.laco.prune;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
+import dev.laco.apply.OutputFormat;
+import dev.laco.apply.PlanApplier;
 import dev.laco.collapse.BlockCost;
 import dev.laco.collapse.BlockSearch;
 import dev.laco.collapse.BlockSettings;
@@ -161,6 +163,16 @@ public record SearchChoice(
    * @throws UsageException if the settings do not fit each other or the model
    */
   public static SearchChoice of(PruneRequest request, Model model) {
+    return of(request, model, OutputFormat.Folder.DEFAULT);
+  }
+
+  /**
+   * The search that is asked for.
+   *
+   * @param written as what the result will be written
+   * @throws UsageException if the settings do not fit each other or the model
+   */
+  static SearchChoice of(PruneRequest request, Model model, OutputFormat written) {
     SearchSettings search = request.search();
     ModelConfig config = model.config();
     Double threshold =
@@ -180,7 +192,14 @@ public record SearchChoice(
               + " bounds a search for a size, not "
               + Setting.of("threshold"));
     }
-    Integer target = threshold == null ? request.goal().depth(model) : null;
+    boolean newWeights =
+        request.healing() != null || !MergeRule.DROP.label().equals(request.rule());
+    Integer target =
+        threshold == null
+            ? request
+                .goal()
+                .depth(model, PlanApplier.writtenSizes(model.checkpoint(), written, newWeights))
+            : null;
     if (target == null || how == Strategy.LACO) {
       return loop(search, request.rule(), config, threshold, target);
     }

@@ -25,7 +25,8 @@ import org.jspecify.annotations.Nullable;
  * @param search the trials of the search, and in the first place the pruned model
  * @param parametersIn parameters of the original, those that two tensors share counted once
  * @param parametersOut parameters of the pruned model, counted likewise
- * @param bytesOut bytes of the weights of the pruned model, in the types of the original
+ * @param bytesOut bytes of the weights of the pruned model as it was written; where it was not,
+ *     those that a folder would have without further settings
  * @param quality perplexity before and after
  * @param fit how weights were fitted; null where none were
  * @param choice how the pruned model was chosen among the best of the search; null where weights
@@ -78,7 +79,7 @@ public record PruneReport(
    * @param architecture the first of the class names in the model's config
    * @param modelType {@code model_type} of the model's config
    * @param dtype element types of the weights
-   * @param bytes bytes of the weights
+   * @param bytes bytes of the weights in their files
    * @param digest digest of the config and of name, type and shape of every tensor
    */
   public record Original(
@@ -203,26 +204,29 @@ public record PruneReport(
 
   /** The same report with the plan as it was written, which names the file of its new tensors. */
   public PruneReport withPlan(CollapsePlan written) {
-    return with(search.withBest(written, search.score()), warnings, timings);
+    return with(search.withBest(written, search.score()), bytesOut, warnings, timings);
   }
 
   /**
    * The same report after the checkpoint was written.
    *
    * @param plan the plan as it was written
+   * @param bytes bytes of the weights that were written
    * @param seconds seconds that writing took
    * @param allWarnings what a user was warned of, while it was written too
    */
-  public PruneReport written(CollapsePlan plan, double seconds, List<String> allWarnings) {
+  public PruneReport written(
+      CollapsePlan plan, long bytes, double seconds, List<String> allWarnings) {
     return with(
         search.withBest(plan, search.score()),
+        bytes,
         allWarnings,
         new Timings(
             timings.load, timings.search, seconds, timings.total + seconds, timings.productRates));
   }
 
   private PruneReport with(
-      SearchResult otherSearch, List<String> otherWarnings, Timings otherTimings) {
+      SearchResult otherSearch, long otherBytes, List<String> otherWarnings, Timings otherTimings) {
     return new PruneReport(
         origin,
         jobId,
@@ -234,7 +238,7 @@ public record PruneReport(
         otherSearch,
         parametersIn,
         parametersOut,
-        bytesOut,
+        otherBytes,
         quality,
         fit,
         choice,

@@ -8,6 +8,7 @@ import dev.laco.measure.PerplexityMeasure;
 import dev.laco.report.Perplexity;
 import dev.laco.text.BuiltInText;
 import dev.laco.text.FitText;
+import dev.laco.text.InputText;
 import dev.laco.text.TextChunks;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.text.TextFile;
@@ -161,7 +162,7 @@ public record EvaluationText(String name, List<Chunk> chunks) {
       Model model,
       @Nullable Integer maxLength,
       @Nullable Integer stride) {
-    List<Chunk> chunks = chunks(where, text, model, maxLength, stride);
+    List<Chunk> chunks = chunks(where, InputText.of(text), model, maxLength, stride);
     if (chunks.isEmpty()) {
       throw new BadInputException(where + ": holds no token to score");
     }
@@ -178,7 +179,7 @@ public record EvaluationText(String name, List<Chunk> chunks) {
    */
   public static List<Chunk> chunks(
       String where,
-      String text,
+      InputText text,
       Model model,
       @Nullable Integer maxLength,
       @Nullable Integer stride) {

@@ -54,7 +54,7 @@ public final class BuiltInText {
         .flatMap(
             register ->
                 FitText.documents(resource("fit/" + register + ".txt")).stream()
-                    .map(text -> new FitText.Document(text, register)))
+                    .map(text -> new FitText.Document(InputText.of(text), register)))
         .toList();
   }
 

@@ -101,17 +101,20 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
    */
   public static CalibrationSet builtIn(Target target) {
     return ofText(
-        "built-in", "built-in calibration text", BuiltInText.calibrationSentences(), target);
+        "built-in",
+        "built-in calibration text",
+        BuiltInText.calibrationSentences().stream().map(InputText::of).toList(),
+        target);
   }
 
   private static CalibrationSet ofText(
-      String name, String where, List<String> samples, Target target) {
+      String name, String where, List<InputText> samples, Target target) {
     Tokenizer tokenizer = target.requireTokenizer(where, "calibration");
     if (samples.isEmpty()) {
       throw new BadInputException(where + ": holds no samples");
     }
     List<int[]> sequences = new ArrayList<>();
-    for (String sample : samples) {
+    for (InputText sample : samples) {
       int[] ids = tokenizer.encode(sample);
       String sampleName = where + ": sample " + sequences.size();
       if (ids.length == 0) {

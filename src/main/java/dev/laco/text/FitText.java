@@ -77,7 +77,11 @@ public record FitText(String name, List<Chunk> chunks) {
   }
 
   /** A document, and what kind of text it is. */
-  record Document(String text, String domain) {}
+  record Document(InputText content, String domain) {
+    String text() {
+      return content.text();
+    }
+  }
 
   /**
    * Reads files: {@code .txt} with documents that are separated by form feeds or by lines of three
@@ -118,7 +122,7 @@ public record FitText(String name, List<Chunk> chunks) {
     if (lower.endsWith(".json")) {
       return ofLists(name, file, first, target);
     }
-    List<String> documents;
+    List<InputText> documents;
     if (lower.endsWith(".txt")) {
       documents = TextFile.samples(file.toString(), split(TextFile.read(file)));
     } else if (lower.endsWith(".jsonl")) {
@@ -213,7 +217,7 @@ public record FitText(String name, List<Chunk> chunks) {
     List<Chunk> chunks = new ArrayList<>();
     for (int d = 0; d < documents.size(); d++) {
       Document document = documents.get(d);
-      int[] ids = tokenizer.encodeWithoutSpecial(document.text);
+      int[] ids = tokenizer.encodeWithoutSpecial(document.content);
       TokenLists.requireInVocabulary(where + ": document " + d, ids, target.vocabularySize());
       chunks.addAll(cut(ids, first + d, document.domain, prefix, length));
     }

@@ -115,16 +115,16 @@ final class JsonLines {
    * @throws BadInputException as {@link TextFile#read(Path)}, if a line has neither, if its chat
    *     cannot be rendered, or if the texts are too long together
    */
-  static List<String> texts(Path file, Supplier<Tokenizer> tokenizer, boolean blank) {
-    List<String> texts = new ArrayList<>();
+  static List<InputText> texts(Path file, Supplier<Tokenizer> tokenizer, boolean blank) {
+    List<InputText> texts = new ArrayList<>();
     long length = 0;
     for (Line line : read(file.toString(), TextFile.read(file))) {
       boolean chat = line.object.has(MESSAGES) || line.object.has(CONVERSATIONS);
-      String text =
+      InputText text =
           chat && !line.object.has("text")
               ? tokenizer.get().chat(line.where, line.chat())
-              : blank ? line.stringOrBlank("text") : line.string("text");
-      length += text.length();
+              : InputText.of(blank ? line.stringOrBlank("text") : line.string("text"));
+      length += text.text().length();
       // A template can make a long text of a short chat.
       if (length > TextFile.MAX_BYTES) {
         throw new BadInputException(

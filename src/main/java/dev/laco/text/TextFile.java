@@ -39,10 +39,10 @@ public final class TextFile {
    * @param tokenizer of the model; is asked for where there is a chat
    * @throws BadInputException as {@link #read(Path)}, or if a line has no text
    */
-  public static List<String> documents(Path file, Supplier<Tokenizer> tokenizer) {
+  public static List<InputText> documents(Path file, Supplier<Tokenizer> tokenizer) {
     return file.toString().toLowerCase(Locale.ROOT).endsWith(".jsonl")
         ? JsonLines.texts(file, tokenizer, true)
-        : List.of(read(file));
+        : List.of(InputText.of(read(file)));
   }
 
   /**
@@ -51,9 +51,9 @@ public final class TextFile {
    *
    * @throws BadInputException as {@link #documents}
    */
-  public static List<String> rows(Path file, Supplier<Tokenizer> tokenizer) {
+  public static List<InputText> rows(Path file, Supplier<Tokenizer> tokenizer) {
     return String.valueOf(file.getFileName()).matches("wiki\\..*\\.raw")
-        ? read(file).lines().map(line -> line.isBlank() ? "" : line + "\n").toList()
+        ? read(file).lines().map(line -> InputText.of(line.isBlank() ? "" : line + "\n")).toList()
         : documents(file, tokenizer);
   }
 
@@ -74,9 +74,13 @@ public final class TextFile {
    * @param where names the file in errors
    * @throws BadInputException if there are too many
    */
-  static List<String> samples(String where, Stream<String> samples) {
-    List<String> some =
-        samples.filter(sample -> !sample.isBlank()).limit(MAX_SAMPLES + 1L).toList();
+  static List<InputText> samples(String where, Stream<String> samples) {
+    List<InputText> some =
+        samples
+            .filter(sample -> !sample.isBlank())
+            .limit(MAX_SAMPLES + 1L)
+            .map(InputText::of)
+            .toList();
     if (some.size() > MAX_SAMPLES) {
       throw tooMany(where);
     }

@@ -178,6 +178,32 @@ public final class Tokenizer implements AutoCloseable {
     return prefix.clone();
   }
 
+  /**
+   * Token ids of a text with the special tokens that the model's tokenizer adds; of one that stands
+   * behind those of {@link #prefix}, with these in front. Throws the errors of {@link #encode}.
+   */
+  public int[] encode(InputText text) {
+    return text.behindPrefix()
+        ? behindPrefix(encodeWithoutSpecial(text))
+        : encode(text.text(), true);
+  }
+
+  /**
+   * Token ids of the text itself, without those of {@link #prefix}. A text that stands behind these
+   * has other ids than one that begins there where the tokenizer puts a blank before every text.
+   * Throws the errors of {@link #encode}.
+   */
+  public int[] encodeWithoutSpecial(InputText text) {
+    if (text.behindPrefix()) {
+      int[] front = prefix();
+      int[] all = encodeWithoutSpecial(prefixText() + text.text());
+      if (Arrays.mismatch(front, all) == front.length) {
+        return Arrays.copyOfRange(all, front.length, all.length);
+      }
+    }
+    return encodeWithoutSpecial(text.text());
+  }
+
   /** Token ids of a text behind those of {@link #prefix}. Throws the errors of {@link #encode}. */
   public int[] encodeBehindPrefix(String text) {
     return behindPrefix(encodeWithoutSpecial(text));
@@ -205,10 +231,12 @@ public final class Tokenizer implements AutoCloseable {
    * @throws BadInputException if there is no template, or it refuses the chat; and as {@link
    *     #encode}
    */
-  String chat(String where, JsonNode chat) {
+  InputText chat(String where, JsonNode chat) {
     String text = chat(where, "lines with \"text\" need", false, chat);
     String front = prefixText();
-    return text.startsWith(front) ? text.substring(front.length()) : text;
+    return !front.isEmpty() && text.startsWith(front)
+        ? new InputText(text.substring(front.length()), true)
+        : InputText.of(text);
   }
 
   /**

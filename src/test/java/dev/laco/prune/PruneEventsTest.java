@@ -51,8 +51,7 @@ final class PruneEventsTest {
     PruneReport report;
     try (Model model = Model.open(Fixtures.STORYTELLER);
         PruneJob job =
-            new PruneJob(model, CPU, ONE_LAYER)
-                .thenWritten()
+            new PruneJob(model, CPU, ONE_LAYER, WriteSettings.DEFAULT.format(out))
                 .follower((event, state) -> told.add(new Told(event, state)))) {
       report = job.run().writeTo(out, WriteSettings.DEFAULT);
     }

@@ -12,10 +12,13 @@ import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.checkpoint.tokenizer.ChatFiles;
+import dev.laco.run.EvaluationText;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
@@ -58,8 +61,14 @@ class ChatTemplateTest {
   private List<String> documents(String lines) throws IOException {
     Path file = Files.writeString(folder.resolve("chats.jsonl"), lines);
     try (Model opened = Model.open(model)) {
-      return TextFile.documents(file, () -> opened.tokenizer().orElseThrow());
+      return texts(file, opened);
     }
+  }
+
+  private static List<String> texts(Path file, Model opened) {
+    return TextFile.documents(file, () -> opened.tokenizer().orElseThrow()).stream()
+        .map(InputText::text)
+        .toList();
   }
 
   @Test
@@ -144,6 +153,72 @@ class ChatTemplateTest {
     }
   }
 
+  /**
+   * The ids are those of {@code apply_chat_template} with {@code tokenize=True} of transformers
+   * 5.24, by a PreTrainedTokenizerFast of the same file and templates: where the template writes no
+   * {@code <s>}, those behind the one that begins each chunk.
+   */
+  @ParameterizedTest
+  @CsvSource({
+    "first, {{ bos_token }}, 1 15 8 12 10 2",
+    "first, '', 16 8 12 10 2",
+    "always, {{ bos_token }}, 1 16 8 12 10 2",
+    "never, {{ bos_token }}, 1 15 8 12 10 2"
+  })
+  void aChatHasTheIdsOfItsWholeText(String scheme, String front, String expected)
+      throws IOException {
+    writeMetaspace(scheme);
+    template(
+        front + "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}");
+    String chat = "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}\n";
+    Path chats = Files.writeString(folder.resolve("chats.jsonl"), chat);
+    int[] ids =
+        Arrays.stream(("1 " + expected.replaceFirst("^1 ", "")).split(" "))
+            .mapToInt(Integer::parseInt)
+            .toArray();
+    try (Model opened = Model.open(model)) {
+      CalibrationSet.Target target =
+          new CalibrationSet.Target(opened.tokenizer(), opened.config().vocabSize(), 512);
+      assertArrayEquals(ids, FitText.read(chats, target).chunks().getFirst().ids());
+      assertArrayEquals(ids, CalibrationSet.read(chats, target).sequences().getFirst());
+      InputText text = TextFile.documents(chats, () -> opened.tokenizer().orElseThrow()).getFirst();
+      List<TextChunks.Chunk> scored = EvaluationText.chunks("chats", text, opened, null, null);
+      assertArrayEquals(ids, scored.getFirst().ids());
+    }
+  }
+
+  /** Writes a tokenizer of 17 tokens whose texts have a blank in front, as a scheme says. */
+  private void writeMetaspace(String scheme) throws IOException {
+    String special =
+        "{'id': %d, 'content': '%s', 'special': true, 'single_word': false, 'lstrip': false,"
+            + " 'rstrip': false, 'normalized': false}";
+    String blanks =
+        "{'type': 'Metaspace', 'replacement': '▁', 'prepend_scheme': '"
+            + scheme
+            + "', 'split': false}";
+    String json =
+        "{'version': '1.0', 'added_tokens': ["
+            + String.format(Locale.ROOT, special, 0, "<unk>")
+            + ", "
+            + String.format(Locale.ROOT, special, 1, "<s>")
+            + ", "
+            + String.format(Locale.ROOT, special, 2, "</s>")
+            + "], 'pre_tokenizer': "
+            + blanks
+            + ", 'post_processor': {'type': 'TemplateProcessing', 'single':"
+            + " [{'SpecialToken': {'id': '<s>', 'type_id': 0}}, {'Sequence': {'id': 'A', 'type_id': 0}}],"
+            + " 'pair': [{'Sequence': {'id': 'A', 'type_id': 0}}, {'Sequence': {'id': 'B', 'type_id': 1}}],"
+            + " 'special_tokens': {'<s>': {'id': '<s>', 'ids': [1], 'tokens': ['<s>']}}}, 'decoder': "
+            + blanks
+            + ", 'model': {'type': 'BPE', 'unk_token': '<unk>', 'vocab': {'<unk>': 0, '<s>': 1,"
+            + " '</s>': 2, '▁': 3, 'u': 4, 's': 5, 'e': 6, 'r': 7, ':': 8, 'h': 9, 'i': 10, '▁u': 11,"
+            + " '▁h': 12, 'us': 13, 'er': 14, 'user': 15, '▁user': 16}, 'merges': [['u', 's'],"
+            + " ['e', 'r'], ['us', 'er'], ['▁', 'user'], ['▁', 'h']]}}";
+    Path file = model.resolve("tokenizer.json");
+    Files.delete(file);
+    Files.writeString(file, json.replace("'", "\""));
+  }
+
   @Test
   void templatesAreFoundWhereTransformersLooks() throws IOException {
     Path config = model.resolve("tokenizer_config.json");
@@ -190,8 +265,7 @@ class ChatTemplateTest {
   void theEndOfAFileNameMayBeInCapitals() throws IOException {
     Path file = Files.writeString(folder.resolve("A.JSONL"), "{\"text\": \"plain\"}\n");
     try (Model opened = Model.open(model)) {
-      assertEquals(
-          List.of("plain"), TextFile.documents(file, () -> opened.tokenizer().orElseThrow()));
+      assertEquals(List.of("plain"), texts(file, opened));
     }
   }
 

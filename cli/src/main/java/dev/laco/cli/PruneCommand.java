@@ -137,17 +137,16 @@ final class PruneCommand implements Callable<Integer> {
     Instant began = Instant.now();
     Path reportPath =
         reportFile != null || out == null ? reportFile : SideFiles.beside(out, ".report.json");
+    // What OUT cannot be is an error before the work.
+    OutputFormat format = out == null ? null : write.format(out);
     try (JobProgress.Stage _ = console.progress("load");
         Model open = Model.open(model);
         SideFiles files = new SideFiles(out, open.directory());
-        PruneJob job = new PruneJob(open, device.settings(), request)) {
+        PruneJob job = new PruneJob(open, device.settings(), request, format)) {
       job.samples(samples);
-      if (out != null) {
-        // What OUT cannot be is an error before the work.
-        OutputFormat format = write.format(out);
+      if (out != null && format != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
         PlanApplier.checkFormat(open.checkpoint(), 1, job.mostLayers(), format);
-        job.thenWritten();
       }
       PlanFiles plan = planFile == null ? null : PlanFiles.add(files, planFile, write.overwrite);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
@@ -176,6 +175,7 @@ final class PruneCommand implements Callable<Integer> {
             written == null
                 ? null
                 : best.keptIfFails(() -> result.applier(written, write.settings()));
+        lines.verdict(result.report(), written, applier);
         ObjectNode json =
             best.keptIfFails(
                 () ->

@@ -5,6 +5,8 @@ import dev.laco.JobEvent;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.Setting;
+import dev.laco.apply.OutputFormat;
+import dev.laco.apply.PlanApplier;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Objective;
@@ -16,6 +18,7 @@ import dev.laco.report.ChoiceReport;
 import dev.laco.report.FitReport;
 import dev.laco.report.PositionDivergence;
 import dev.laco.report.PruneReport;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -23,6 +26,7 @@ import java.util.SortedMap;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /** What people see of a prune: a line for each event, and the result. */
 final class PruneLines implements Consumer<JobEvent> {
@@ -139,13 +143,49 @@ final class PruneLines implements Consumer<JobEvent> {
       say(report.heal());
     }
     sayQuality(report.quality());
+  }
+
+  /**
+   * What the page says of the result, and whether its weights take more room than the original's.
+   *
+   * @param out what will be written; null for nothing
+   * @param applier what will write it; null for nothing
+   */
+  void verdict(PruneReport report, @Nullable Path out, @Nullable PlanApplier applier) {
+    long bytes = applier == null ? report.bytesOut() : applier.tensorBytes();
     if (report.quality() instanceof PruneReport.Measured measured && !report.plan().isIdentity()) {
-      sayVerdict(report, measured);
+      sayVerdict(report, measured, bytes);
+    }
+    long stored = original.checkpoint().storedBytes();
+    boolean quantised = stored < original.checkpoint().weightBytes();
+    if (quantised && bytes > stored) {
+      sayLarger(bytes, out, applier);
+    }
+  }
+
+  /** Why the result is larger than a quantised original, and what quantises it. */
+  private void sayLarger(long bytes, @Nullable Path out, @Nullable PlanApplier applier) {
+    String types = applier == null ? null : applier.types();
+    console.resultLine(
+        "size",
+        "%s, more than the original's %s: %s",
+        ByteSize.show(bytes),
+        ByteSize.show(original.checkpoint().storedBytes()),
+        types == null ? "a folder has no quantised weights" : types);
+    if (out != null) {
+      boolean gguf = OutputFormat.isGguf(out);
+      Path file = gguf ? out : SideFiles.beside(out, ".gguf");
+      console.plain(
+          "             "
+              + (gguf ? "" : "laco export " + Shell.quoted(out) + " " + Shell.quoted(file) + "; ")
+              + "llama-quantize --allow-requantize "
+              + Shell.quoted(file)
+              + " SMALLER.gguf Q4_K_M (llama.cpp) quantises it");
     }
   }
 
   /** What the page says, in three lines. */
-  private void sayVerdict(PruneReport report, PruneReport.Measured measured) {
+  private void sayVerdict(PruneReport report, PruneReport.Measured measured, long bytes) {
     double ratio = measured.pruned().perplexity() / measured.dense().perplexity();
     Verdict verdict = Verdict.of(measured);
     console.verdict(
@@ -153,12 +193,13 @@ final class PruneLines implements Consumer<JobEvent> {
         verdict,
         String.format(
             Locale.ROOT,
-            "%s: perplexity x%.3f with %d of %d layers, %s of %s",
+            "%s: perplexity x%.3f with %d of %d layers, %s"
+                + (bytes > report.model().bytes() ? ", was %s" : " of %s"),
             verdict.lowercase(),
             ratio,
             report.plan().depth(),
             report.plan().source().layers(),
-            ByteSize.show(report.bytesOut()),
+            ByteSize.show(bytes),
             ByteSize.show(report.model().bytes())));
     SortedMap<Integer, List<SearchResult.Scored>> byDepth = report.search().byDepth();
     if (byDepth.size() > 1) {

@@ -24,7 +24,8 @@ class TargetSize {
       names = "--target-bytes",
       paramLabel = "BYTES",
       description =
-          "Leave as many layers as weights of this size hold (KB, MB, GB, KiB, MiB, GiB).")
+          "Leave as many layers as weights of this size hold, as they are written (KB, MB, GB, KiB,"
+              + " MiB, GiB).")
   @Nullable ByteSize bytes;
 
   /** The size that is asked for. */

@@ -138,6 +138,84 @@ class GgufTest {
     assertTrue(applied.lines().anyMatch(line -> line.endsWith(was)), applied);
   }
 
+  @Test
+  void sizesOfAReportAreThoseOfTheFiles() {
+    String fixture = "llama_untied_gqa";
+    Path model = gguf(fixture + ".q8_0");
+    Path file = folder.resolve("out.gguf");
+    Path out = folder.resolve("out");
+    String intoFile = smaller(fixture, file, "--target-layers", 3, "--rule", "drop");
+    assertSizes(model, file);
+    String sizes = ByteSize.show(bytes(file)) + " of " + ByteSize.show(bytes(model));
+    assertTrue(verdict(intoFile).endsWith(", " + sizes), intoFile);
+    assertFalse(intoFile.contains("llama-quantize"), intoFile);
+    String intoFolder = smaller(fixture, out, "--target-layers", 3, "--rule", "drop");
+    assertSizes(model, out);
+    String more = ByteSize.show(bytes(out)) + ", was " + ByteSize.show(bytes(model));
+    assertTrue(verdict(intoFolder).endsWith(", " + more), intoFolder);
+    String why = "the original's " + ByteSize.show(bytes(model)) + ": a folder has no quantised";
+    assertTrue(intoFolder.contains(why), intoFolder);
+    String export = "laco export " + out + " " + folder.resolve("out.gguf") + "; llama-quantize ";
+    assertTrue(intoFolder.contains(export), intoFolder);
+    String wide = smaller(fixture, file, "--target-layers", 7, "--rule", "mean", "--dtype", "f32");
+    assertSizes(model, file);
+    assertTrue(bytes(file) > bytes(model), wide);
+    assertTrue(wide.contains(" new in f32\n"), wide);
+    assertTrue(wide.contains("  llama-quantize --allow-requantize " + file + " "), wide);
+  }
+
+  private static String verdict(String lines) {
+    return lines.lines().filter(line -> line.startsWith("verdict")).findFirst().orElseThrow();
+  }
+
+  private static long bytes(Path model) {
+    return Laco.run("inspect", model, "--json").succeeded().json().get("bytes").longValue();
+  }
+
+  private void assertSizes(Path model, Path out) {
+    JsonNode report = Fixtures.read(folder.resolve("report.json"));
+    assertEquals(bytes(model), report.at("/model/bytes").longValue());
+    assertEquals(bytes(out), report.get("bytesOut").longValue());
+  }
+
+  /** What a prune to a size says. */
+  private String smaller(String fixture, Path out, Object... how) {
+    List<Object> command =
+        new ArrayList<>(List.of("prune", gguf(fixture + ".q8_0"), out, "--overwrite"));
+    Collections.addAll(command, how);
+    Collections.addAll(command, "--calibration", Fixtures.tokens(folder, fixture, "calib"));
+    Collections.addAll(command, "--eval-tokens", Fixtures.tokens(folder, fixture, "eval"));
+    Collections.addAll(command, "--report", folder.resolve("report.json"));
+    return Laco.run(command.toArray()).succeeded().out();
+  }
+
+  @Test
+  void aSizeInBytesIsThatOfWhatIsWritten() {
+    String fixture = "llama_untied_gqa";
+    Path file = folder.resolve("out.gguf");
+    smaller(fixture, file, "--target-layers", 3, "--rule", "drop");
+    long three = bytes(file);
+    assertEquals(3, depth(fixture, file, three, "--rule", "drop"));
+    assertEquals(2, depth(fixture, file, three - 1, "--rule", "drop"));
+    assertEquals(3, depth(fixture, file, three, "--rule", "mean"));
+    // New matrices take four bytes for each element in place of one, and any may be new.
+    long all = bytes(gguf(fixture + ".q8_0"));
+    int layers = depth(fixture, file, all, "--rule", "mean", "--dtype", "f32");
+    assertTrue(layers < 7 && bytes(file) <= all, "" + layers);
+    Path out = folder.resolve("out");
+    smaller(fixture, out, "--target-layers", 3, "--rule", "drop", "--dtype", "f16");
+    long folded = bytes(out);
+    assertEquals(3, depth(fixture, out, folded, "--rule", "drop", "--dtype", "f16"));
+    assertEquals(2, depth(fixture, out, folded - 1, "--rule", "drop", "--dtype", "f16"));
+  }
+
+  private int depth(String fixture, Path out, long bytes, Object... how) {
+    List<Object> command = new ArrayList<>(List.of("--target-bytes", bytes + "B"));
+    Collections.addAll(command, how);
+    smaller(fixture, out, command.toArray());
+    return Fixtures.read(folder.resolve("report.json")).get("layersOut").intValue();
+  }
+
   private static double nll(Path model, Path tokens) {
     return Laco.run("eval", model, "--tokens", tokens, "--compute", "f32", "--json")
         .succeeded()

@@ -3,6 +3,7 @@ package dev.laco.checkpoint.export;
 import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputTensor;
+import dev.laco.checkpoint.WrittenSizes;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.DType;
 import dev.laco.model.GgufFamily;
@@ -13,6 +14,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
 import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 
@@ -67,10 +69,39 @@ public final class GgufExport extends GgufFile {
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize());
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);
     for (GgufWeight weight : GgufNames.all(config)) {
-      boolean stays = staysMxfp4(weight, weights);
+      boolean stays = staysMxfp4(model, weight, weights);
       inMxfp4 += stays ? 1 : 0;
       writer.tensor(tensors.tensor(weight, stays ? GgufType.MXFP4 : type));
     }
+  }
+
+  /**
+   * The most bytes that the tensors of a file take that is made of a checkpoint.
+   *
+   * @param type of matrices
+   * @param newWeights whether weights of layers may be computed, and not all be the original's
+   */
+  public static WrittenSizes sizes(Checkpoint model, GgufType type, boolean newWeights) {
+    ModelConfig config = model.config();
+    // Factors of rotations are two lists of half the width of a head.
+    long factors = GgufType.F32.bytes(config.headDim());
+    List<Long> layers = new ArrayList<>();
+    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
+      layers.add(bytes(model, GgufNames.layer(config, layer), type, newWeights));
+    }
+    return new WrittenSizes(factors + bytes(model, GgufNames.outside(config), type, false), layers);
+  }
+
+  private static long bytes(
+      Checkpoint model, List<GgufWeight> tensors, GgufType type, boolean newWeights) {
+    ModelWeights original = ModelWeights.of(model);
+    return tensors.stream()
+        .mapToLong(
+            weight ->
+                GgufTensors.byteSize(
+                    weight,
+                    !newWeights && staysMxfp4(model, weight, original) ? GgufType.MXFP4 : type))
+        .sum();
   }
 
   /**
@@ -83,7 +114,7 @@ public final class GgufExport extends GgufFile {
   }
 
   /** Whether the values are those of weights that the checkpoint has in MXFP4. */
-  private boolean staysMxfp4(GgufWeight weight, ModelWeights weights) {
+  private static boolean staysMxfp4(Checkpoint model, GgufWeight weight, ModelWeights weights) {
     return weight.rows().stream()
         .map(rows -> weights.original(rows.weight()))
         .allMatch(

@@ -4,6 +4,7 @@ import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightFile;
 import dev.laco.checkpoint.WeightReader;
+import dev.laco.checkpoint.WrittenSizes;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufTensor;
@@ -13,6 +14,7 @@ import dev.laco.model.GgufWeight;
 import dev.laco.model.GgufWeight.Rows;
 import dev.laco.model.ModelConfig;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
@@ -127,12 +129,40 @@ public final class GgufPatch extends GgufFile {
         writer.tensor(copy(name, source == null ? tensor : source, sources));
         copied++;
       } else {
-        GgufWriter.Tensor written =
-            computed.tensor(weight, type == null ? inPlaceOf(tensor.type()) : type);
+        GgufWriter.Tensor written = computed.tensor(weight, typeOfNew(tensor, type));
         writer.tensor(written);
         made.merge(written.type(), 1, Integer::sum);
       }
     }
+  }
+
+  /**
+   * The most bytes that the tensors of a file take that is made of a GGUF file.
+   *
+   * @param header of {@code original}
+   * @param type of new matrices, as in the file
+   * @param newWeights whether weights of layers may be computed, and not all be the original's
+   */
+  public static WrittenSizes sizes(
+      Checkpoint original, GgufHeader header, @Nullable GgufType type, boolean newWeights) {
+    Map<String, GgufWeight> weights = new HashMap<>();
+    GgufNames.all(original.config()).forEach(weight -> weights.put(weight.name(), weight));
+    long outside = 0;
+    long[] layers = new long[original.config().numHiddenLayers()];
+    for (GgufTensor tensor : header.tensors()) {
+      OptionalInt layer = GgufNames.layerOf(tensor.name());
+      GgufWeight weight = weights.get(tensor.name());
+      long bytes = tensor.byteSize();
+      if (layer.isEmpty()) {
+        outside += bytes;
+      } else {
+        layers[layer.getAsInt()] +=
+            weight == null || !newWeights
+                ? bytes
+                : Math.max(bytes, GgufTensors.byteSize(weight, typeOfNew(tensor, type)));
+      }
+    }
+    return new WrittenSizes(outside, Arrays.stream(layers).boxed().toList());
   }
 
   /** The original's rows that a tensor would hold; none where one of its weights is new. */
@@ -148,8 +178,12 @@ public final class GgufPatch extends GgufFile {
     return originals;
   }
 
-  private static GgufType inPlaceOf(GgufType type) {
-    return type.isQuantised() ? GgufType.Q8_0 : type;
+  /** The type of a new matrix in the place of a tensor. */
+  private static GgufType typeOfNew(GgufTensor replaced, @Nullable GgufType asked) {
+    if (asked != null) {
+      return asked;
+    }
+    return replaced.type().isQuantised() ? GgufType.Q8_0 : replaced.type();
   }
 
   private GgufWriter.Tensor copy(String name, GgufTensor source, List<Rows> holds) {

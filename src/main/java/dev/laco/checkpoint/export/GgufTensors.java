@@ -48,6 +48,15 @@ record GgufTensors(String model, ModelWeights weights) {
         });
   }
 
+  /**
+   * Bytes of the tensor that holds these weights.
+   *
+   * @param type of matrices; see {@link #typeOf}
+   */
+  static long byteSize(GgufWeight weight, GgufType type) {
+    return typeOf(weight, type).bytes(GgufWeight.elementsOf(weight.shape()));
+  }
+
   /** Vectors, norms and routers are F32; rows that do not fill blocks are F16. */
   static GgufType typeOf(GgufWeight weight, GgufType type) {
     if (weight.isAlwaysF32()) {
