@@ -178,7 +178,8 @@ class ChatTemplateTest {
             .toArray();
     try (Model opened = Model.open(model)) {
       CalibrationSet.Target target =
-          new CalibrationSet.Target(opened.tokenizer(), opened.config().vocabSize(), 512);
+          new CalibrationSet.Target(
+              opened.tokenizer(), opened.missingTokenizer(), opened.config().vocabSize(), 512);
       assertArrayEquals(ids, FitText.read(chats, target).chunks().getFirst().ids());
       assertArrayEquals(ids, CalibrationSet.read(chats, target).sequences().getFirst());
       InputText text = TextFile.documents(chats, () -> opened.tokenizer().orElseThrow()).getFirst();

@@ -158,7 +158,9 @@ final class PruneLines implements Consumer<JobEvent> {
     }
     long stored = original.checkpoint().storedBytes();
     boolean quantised = stored < original.checkpoint().weightBytes();
-    if (quantised && bytes > stored) {
+    // A GGUF file of all layers has the same tensors, of which some are no weights.
+    boolean same = report.plan().isIdentity() && out != null && OutputFormat.isGguf(out);
+    if (quantised && bytes > stored && !same) {
       sayLarger(bytes, out, applier);
     }
   }
