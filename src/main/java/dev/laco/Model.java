@@ -7,8 +7,6 @@ import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.ChatTemplate;
 import dev.laco.text.Tokenizer;
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Optional;
@@ -138,29 +136,7 @@ public final class Model implements AutoCloseable {
    *     would silently use another text
    */
   public @Nullable Path ownFile(String name) {
-    Path own = directory.resolve(name);
-    if (!Files.isDirectory(directory)) {
-      return null;
-    }
-    if (Files.exists(own)) {
-      return own;
-    }
-    if (Files.isSymbolicLink(own)) {
-      throw new BadInputException(
-          own
-              + ": is a link to "
-              + target(own)
-              + ", which is not there: restore it or remove the link");
-    }
-    return null;
-  }
-
-  private static String target(Path link) {
-    try {
-      return Files.readSymbolicLink(link).toString();
-    } catch (IOException e) {
-      return "a file";
-    }
+    return checkpoint.ownFile(name);
   }
 
   /**

@@ -21,6 +21,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -258,6 +259,38 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   /** The folder, by the path that it was opened with. */
   public Path directory() {
     return directory;
+  }
+
+  /**
+   * The file of that name in the folder, or null where there is none.
+   *
+   * @throws BadInputException if the file is a link to nothing, in the place of which the caller
+   *     would silently use another text
+   */
+  public @Nullable Path ownFile(String name) {
+    Path own = directory.resolve(name);
+    if (!Files.isDirectory(directory)) {
+      return null;
+    }
+    if (Files.exists(own)) {
+      return own;
+    }
+    if (Files.isSymbolicLink(own)) {
+      throw new BadInputException(
+          own
+              + ": is a link to "
+              + target(own)
+              + ", which is not there: restore it or remove the link");
+    }
+    return null;
+  }
+
+  private static String target(Path link) {
+    try {
+      return Files.readSymbolicLink(link).toString();
+    } catch (IOException e) {
+      return "a file";
+    }
   }
 
   /** A copy of {@code config.json}, with all digits of its numbers. */

@@ -4,8 +4,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import dev.laco.Model;
+import dev.laco.checkpoint.StopTokens;
 import dev.laco.evaluate.TaskItem.Asked;
-import dev.laco.run.StopTokens;
 import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TextChunks;
 import dev.laco.text.TextChunks.Chunk;
@@ -173,7 +173,7 @@ final class PromptTokens {
 
   /** The tokens at which the model ends its text. */
   Set<Integer> stopTokens() {
-    return StopTokens.of(model);
+    return StopTokens.of(model.checkpoint());
   }
 
   private int contextTokens(String text) {

@@ -9,12 +9,12 @@ import dev.laco.Model;
 import dev.laco.Seconds;
 import dev.laco.Setting;
 import dev.laco.UsageException;
+import dev.laco.checkpoint.StopTokens;
 import dev.laco.measure.Generator;
 import dev.laco.measure.Sampler;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
-import dev.laco.run.StopTokens;
 import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
@@ -61,7 +61,7 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
     }
     TokenLists.requireInVocabulary(
         Setting.of("prompt").toString(), prompt, model.config().vocabSize());
-    Set<Integer> stop = StopTokens.of(model);
+    Set<Integer> stop = StopTokens.of(model.checkpoint());
     int length = Math.addExact(prompt.length, request.maxTokens());
     if (length > model.config().maxPositionEmbeddings()) {
       warn(

@@ -3,12 +3,12 @@ package dev.laco.heal;
 import dev.laco.Model;
 import dev.laco.Seconds;
 import dev.laco.backend.Device;
+import dev.laco.checkpoint.StopTokens;
 import dev.laco.measure.Generator;
 import dev.laco.measure.Sampler;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.run.JobEstimate;
-import dev.laco.run.StopTokens;
 import dev.laco.text.FitText;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
@@ -57,7 +57,7 @@ record TeacherSamples(@Nullable Long tokens, int[] prefix, Set<Integer> stopToke
    */
   static TeacherSamples of(@Nullable Long tokens, Model original) {
     int[] prefix = original.tokenizer().map(Tokenizer::prefix).orElse(new int[0]);
-    return new TeacherSamples(tokens, prefix, StopTokens.of(original));
+    return new TeacherSamples(tokens, prefix, StopTokens.of(original.checkpoint()));
   }
 
   /**

@@ -3,6 +3,7 @@ package dev.laco.prune;
 import dev.laco.JobEvent;
 import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.checkpoint.StopTokens;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Score;
 import dev.laco.measure.Continuations;
@@ -16,7 +17,6 @@ import dev.laco.report.PruneReport;
 import dev.laco.report.Sample;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;
-import dev.laco.run.StopTokens;
 import dev.laco.scoring.ModelScore;
 import dev.laco.text.FitText;
 import dev.laco.text.TextChunks;
@@ -103,7 +103,8 @@ record PrunedMeasures(
           .tokenizer()
           .map(
               tokenizer ->
-                  Continuations.of(original, pruned, tokenizer, prompts, StopTokens.of(model)))
+                  Continuations.of(
+                      original, pruned, tokenizer, prompts, StopTokens.of(model.checkpoint())))
           .orElse(List.of());
     }
   }

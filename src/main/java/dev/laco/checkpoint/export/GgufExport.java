@@ -66,7 +66,7 @@ public final class GgufExport extends GgufFile {
     this.rules = rules(original, config);
     rules.require(warnings);
     metadata(rules.family());
-    GgufVocabulary.of(model, warnings).write(writer, config.vocabSize());
+    GgufVocabulary.of(model, warnings).write(writer, config.vocabSize(), warnings);
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);
     for (GgufWeight weight : GgufNames.all(config)) {
       boolean stays = staysMxfp4(model, weight, weights);

@@ -11,21 +11,26 @@ import dev.laco.InputFile;
 import dev.laco.InputJson;
 import dev.laco.Legible;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.StopTokens;
 import dev.laco.checkpoint.tokenizer.ChatFiles;
 import dev.laco.checkpoint.tokenizer.GgufTokenizer;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.SequencedSet;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Consumer;
+import java.util.function.Predicate;
 import java.util.function.Supplier;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -58,6 +63,7 @@ final class GgufVocabulary {
   private final Checkpoint model;
   private final String file;
   private final JsonNode tokenizerConfig;
+  private final SequencedSet<Integer> stop;
   private final byte @Nullable [] json;
   private final Map<String, JsonNode> parts = new HashMap<>();
   private final TreeMap<Integer, String> tokens = new TreeMap<>();
@@ -71,6 +77,7 @@ final class GgufVocabulary {
             ? model.directory().resolve("tokenizer.json").toString()
             : model.directory().toString();
     this.tokenizerConfig = tokenizerConfig(model, file);
+    this.stop = StopTokens.of(model);
     this.json = json(model);
   }
 
@@ -279,8 +286,9 @@ final class GgufVocabulary {
    * Writes the metadata.
    *
    * @param size rows of the embedding; ids without a token get one that is not used
+   * @param warnings is told of tokens that end a text and that the metadata do not name
    */
-  void write(GgufWriter writer, int size) {
+  void write(GgufWriter writer, int size, Consumer<String> warnings) {
     if (tokens.isEmpty()) {
       writer.string(KEY + "model", "none");
       return;
@@ -310,7 +318,7 @@ final class GgufVocabulary {
     if (!isSentencePiece()) {
       writer.strings(KEY + "merges", merges);
     }
-    ends(writer);
+    ends(writer, warnings);
     ChatFiles chats =
         new ChatFiles(model.directory(), model.madeFiles().get("tokenizer_config.json"));
     Optional<String> template = chats.template();
@@ -347,7 +355,7 @@ final class GgufVocabulary {
     return names.stream().map(name -> (float) -rank.getOrDefault(name, merges.size())).toList();
   }
 
-  private void ends(GgufWriter writer) {
+  private void ends(GgufWriter writer, Consumer<String> warnings) {
     List<JsonNode> parts = new ArrayList<>();
     part("post_processor").path("single").forEach(parts::add);
     for (JsonNode step : part("post_processor").path("processors")) {
@@ -356,7 +364,8 @@ final class GgufVocabulary {
     boolean begins = !parts.isEmpty() && parts.getFirst().has("SpecialToken");
     boolean ends = parts.size() > 1 && parts.getLast().has("SpecialToken");
     id(writer, "bos", begins ? parts.getFirst() : MissingNode.getInstance());
-    id(writer, "eos", ends ? parts.getLast() : MissingNode.getInstance());
+    Integer eos = id(writer, "eos", ends ? parts.getLast() : MissingNode.getInstance());
+    moreEnds(writer, eos, warnings);
     id(writer, "unk", part("model.unk_token"));
     id(writer, "pad", MissingNode.getInstance());
     writer.bool(KEY + "add_bos_token", begins);
@@ -364,10 +373,38 @@ final class GgufVocabulary {
   }
 
   /**
-   * Writes the id of a special token: of the token that a part of the tokenizer names, else that
-   * {@code tokenizer_config.json} names, else the id in {@code config.json}.
+   * Writes the tokens that end a text beside EOS, and that llama.cpp does not know by their texts,
+   * as ends of a turn and of a message: its converter names so what it knows of a model.
    */
-  private void id(GgufWriter writer, String name, JsonNode named) {
+  private void moreEnds(GgufWriter writer, @Nullable Integer eos, Consumer<String> warnings) {
+    Predicate<String> known = GgufTokenizer.knownEnds(tokens.values());
+    Deque<String> free = new ArrayDeque<>(GgufTokenizer.freeEndKeys(tokens.values()));
+    for (Integer id : stop) {
+      String token = tokens.get(id);
+      if (token == null || known.test(token) || id.equals(eos)) {
+        continue;
+      }
+      if (free.isEmpty()) {
+        warnings.accept(
+            String.format(
+                Locale.ROOT,
+                "%s: the model ends its text also at the token '%s' (%d); a GGUF file has no place for it, and llama.cpp"
+                    + " will go on behind it",
+                file,
+                Legible.excerpt(token),
+                id));
+      } else {
+        writer.number(KEY + free.remove(), id);
+      }
+    }
+  }
+
+  /**
+   * Writes the id of a special token, and returns it: of the token that a part of the tokenizer
+   * names, else that {@code tokenizer_config.json} names, else the id in {@code config.json}; null
+   * where there is none.
+   */
+  private @Nullable Integer id(GgufWriter writer, String name, JsonNode named) {
     String key =
         switch (name) {
           case "unk" -> "unknown_token_id";
@@ -382,14 +419,16 @@ final class GgufVocabulary {
       for (Map.Entry<Integer, String> token : tokens.entrySet()) {
         if (text.isTextual() && token.getValue().equals(text.textValue())) {
           writer.number(KEY + key, token.getKey());
-          return;
+          return token.getKey();
         }
       }
     }
     JsonNode first = byId.isArray() ? byId.path(0) : byId;
     if (first.isIntegralNumber() && tokens.containsKey(first.intValue())) {
       writer.number(KEY + key, first.intValue());
+      return first.intValue();
     }
+    return null;
   }
 
   private static JsonNode tokenizerConfig(Checkpoint model, String file) {

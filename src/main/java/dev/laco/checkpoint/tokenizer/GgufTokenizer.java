@@ -10,6 +10,9 @@ import dev.laco.checkpoint.tokenizer.TokenizerJson.Added;
 import dev.laco.checkpoint.tokenizer.TokenizerJson.Words;
 import dev.laco.model.HuggingFaceJson;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -20,6 +23,7 @@ import java.util.OptionalLong;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeSet;
+import java.util.function.Predicate;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -49,6 +53,8 @@ public final class GgufTokenizer {
 
   private static final String RETURN = "<|return|>";
 
+  private static final String MESSAGE_END = "<|eom_id|>";
+
   /**
    * Tokens that end a turn or a message in every model that has them. Metadata name one EOS, and
    * many files have none of the other keys, so that llama.cpp knows these tokens by their texts.
@@ -56,15 +62,20 @@ public final class GgufTokenizer {
   private static final Set<String> ENDS =
       Set.of(
           "<|eot_id|>",
-          "<|eom_id|>",
+          MESSAGE_END,
           "<|im_end|>",
           "<end_of_turn>",
           RETURN,
           "<|call|>",
-          "<|endoftext|>");
+          "<|endoftext|>",
+          "<|end_of_text|>");
 
   /** The end of a turn, but of a part of a turn in a model that has {@link #RETURN}. */
   private static final String END = "<|end|>";
+
+  /** Of these the tokens that llama.cpp takes for the end of a turn. */
+  private static final Set<String> TURN_ENDS =
+      Set.of("<|eot_id|>", "<|im_end|>", "<end_of_turn>", END);
 
   private final Path file;
   private final GgufMetadata metadata;
@@ -197,6 +208,27 @@ public final class GgufTokenizer {
     return OptionalInt.of((int) id.getAsLong());
   }
 
+  /** Which of these tokens end a text, a turn or a message, as their texts tell. */
+  public static Predicate<String> knownEnds(Collection<String> tokens) {
+    boolean returns = tokens.contains(RETURN);
+    return text -> ENDS.contains(text) || (text.equals(END) && !returns);
+  }
+
+  /**
+   * The keys that may name tokens which end a text, beside that of EOS: those of the end of a turn
+   * and of a message, where no token's text tells that it is this end.
+   */
+  public static List<String> freeEndKeys(Collection<String> tokens) {
+    List<String> keys = new ArrayList<>();
+    if (Collections.disjoint(tokens, TURN_ENDS)) {
+      keys.add("eot_token_id");
+    }
+    if (!tokens.contains(MESSAGE_END)) {
+      keys.add("eom_token_id");
+    }
+    return keys;
+  }
+
   /** The text of {@code generation_config.json}: the tokens at which the model ends its text. */
   public String generationConfig() {
     List<String> tokens = metadata.strings(KEY + "tokens");
@@ -204,10 +236,9 @@ public final class GgufTokenizer {
     for (String key : END_KEYS) {
       id(tokens, key).ifPresent(ends::add);
     }
-    boolean returns = tokens.contains(RETURN);
+    Predicate<String> known = knownEnds(tokens);
     for (int id = 0; id < tokens.size(); id++) {
-      String text = tokens.get(id);
-      if (ENDS.contains(text) || (text.equals(END) && !returns)) {
+      if (known.test(tokens.get(id))) {
         ends.add(id);
       }
     }

@@ -1,11 +1,11 @@
-package dev.laco.run;
+package dev.laco.checkpoint;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.MissingNode;
 import dev.laco.InputJson;
-import dev.laco.Model;
 import java.nio.file.Path;
-import java.util.HashSet;
-import java.util.Set;
+import java.util.LinkedHashSet;
+import java.util.SequencedSet;
 import java.util.function.Supplier;
 
 /** The tokens at which a model ends its text. */
@@ -19,22 +19,25 @@ public final class StopTokens {
    * End-of-sequence ids: {@code generation_config.json}'s if it has any, else the config's. The
    * metadata of a GGUF file stand for both.
    */
-  public static Set<Integer> of(Model model) {
-    Path generation = model.ownFile(GENERATION);
-    Supplier<String> made = model.checkpoint().madeFiles().get(GENERATION);
-    Set<Integer> stop = new HashSet<>();
-    if (generation != null) {
-      addIds(InputJson.readObject(generation).path(KEY), stop);
-    } else if (made != null) {
-      addIds(InputJson.parse(model.directory().toString(), made.get()).path(KEY), stop);
-    }
+  public static SequencedSet<Integer> of(Checkpoint model) {
+    SequencedSet<Integer> stop = new LinkedHashSet<>();
+    addIds(generation(model).path(KEY), stop);
     if (stop.isEmpty()) {
-      addIds(model.checkpoint().configJson().path(KEY), stop);
+      addIds(model.configJson().path(KEY), stop);
     }
     return stop;
   }
 
-  private static void addIds(JsonNode ids, Set<Integer> stop) {
+  private static JsonNode generation(Checkpoint model) {
+    Supplier<String> made = model.madeFiles().get(GENERATION);
+    if (made != null) {
+      return InputJson.parse(model.directory().toString(), made.get());
+    }
+    Path file = model.ownFile(GENERATION);
+    return file == null ? MissingNode.getInstance() : InputJson.readObject(file);
+  }
+
+  private static void addIds(JsonNode ids, SequencedSet<Integer> stop) {
     if (ids.isInt()) {
       stop.add(ids.intValue());
     }
