@@ -82,8 +82,7 @@ public final class PruneServer implements AutoCloseable {
                   WriteSettings.DEFAULT.format(out(asked)))) {
         running = job;
         state = "running";
-        PruneResult result =
-            job.cancelledBy(cancellation).listener(this::hear).run();
+        PruneResult result = job.cancelledBy(cancellation).listener(this::hear).run();
         result.writeTo(out(asked), WriteSettings.DEFAULT);
         message = result.layers().describe();
         state = "done";
