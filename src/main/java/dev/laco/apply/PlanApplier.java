@@ -208,14 +208,9 @@ public final class PlanApplier {
 
   /** Bytes of the weights of a plan's model in a folder, in the types in which they are read. */
   public static long weightBytes(Checkpoint model, CollapsePlan plan) {
-    long bytes = model.weightBytes();
-    for (int layer = 0; layer < model.config().numHiddenLayers(); layer++) {
-      bytes -= model.layerBytes(layer);
-    }
-    for (LayerMix mix : plan.layers()) {
-      bytes += model.layerBytes(mix.base());
-    }
-    return bytes;
+    WrittenSizes sizes = WrittenSizes.inFolder(model, null);
+    return sizes.outside()
+        + plan.layers().stream().mapToLong(mix -> sizes.layers().get(mix.base())).sum();
   }
 
   /** The most bytes that a pruned checkpoint of {@code depth} layers takes. */

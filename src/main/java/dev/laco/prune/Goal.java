@@ -9,6 +9,7 @@ import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.WrittenSizes;
 import java.math.BigDecimal;
+import java.util.function.Supplier;
 
 /**
  * When a model is shallow enough. As JSON: {@code {"threshold":0.65}}, {@code {"layers":24}},
@@ -123,16 +124,17 @@ public sealed interface Goal {
    * @throws UsageException if the model cannot have that size, or the goal is a threshold
    */
   default int depth(Model model) {
-    return depth(model, WrittenSizes.inFolder(model.checkpoint(), null));
+    return depth(model, () -> WrittenSizes.inFolder(model.checkpoint(), null));
   }
 
   /**
    * The number of layers that a model is to have.
    *
-   * @param sizes of its weights as they will be written
+   * @param sizes of its weights as they will be written; asked for where the goal is a size in
+   *     bytes
    * @throws UsageException if the model cannot have that size, or the goal is a threshold
    */
-  default int depth(Model model, WrittenSizes sizes) {
+  default int depth(Model model, Supplier<WrittenSizes> sizes) {
     int depth = model.config().numHiddenLayers();
     return switch (this) {
       case Layers goal -> {
@@ -143,7 +145,7 @@ public sealed interface Goal {
       }
       // ceil(n (1 - R)), exact.
       case Ratio goal -> depth - goal.removed.multiply(BigDecimal.valueOf(depth)).intValue();
-      case Bytes goal -> goal.depth(sizes, Setting.of("targetBytes"));
+      case Bytes goal -> goal.depth(sizes.get(), Setting.of("targetBytes"));
       case Threshold goal ->
           throw Setting.of("threshold").refuse(goal.similarity, " is no size: ", "give a target");
     };

@@ -198,7 +198,8 @@ public record SearchChoice(
         threshold == null
             ? request
                 .goal()
-                .depth(model, PlanApplier.writtenSizes(model.checkpoint(), written, newWeights))
+                .depth(
+                    model, () -> PlanApplier.writtenSizes(model.checkpoint(), written, newWeights))
             : null;
     if (target == null || how == Strategy.LACO) {
       return loop(search, request.rule(), config, threshold, target);

@@ -109,8 +109,7 @@ public final class GgufPatch extends GgufFile {
         stored.put(weight.rows(), tensor);
       }
     }
-    Map<String, GgufWeight> wanted = new HashMap<>();
-    GgufNames.all(config).forEach(weight -> wanted.put(weight.name(), weight));
+    Map<String, GgufWeight> wanted = byName(config);
     GgufTensors computed = new GgufTensors(original.directory().toString(), weights);
     for (GgufTensor tensor : header.tensors()) {
       OptionalInt layer = GgufNames.layerOf(tensor.name());
@@ -145,8 +144,7 @@ public final class GgufPatch extends GgufFile {
    */
   public static WrittenSizes sizes(
       Checkpoint original, GgufHeader header, @Nullable GgufType type, boolean newWeights) {
-    Map<String, GgufWeight> weights = new HashMap<>();
-    GgufNames.all(original.config()).forEach(weight -> weights.put(weight.name(), weight));
+    Map<String, GgufWeight> weights = byName(original.config());
     long outside = 0;
     long[] layers = new long[original.config().numHiddenLayers()];
     for (GgufTensor tensor : header.tensors()) {
@@ -163,6 +161,12 @@ public final class GgufPatch extends GgufFile {
       }
     }
     return new WrittenSizes(outside, Arrays.stream(layers).boxed().toList());
+  }
+
+  private static Map<String, GgufWeight> byName(ModelConfig config) {
+    Map<String, GgufWeight> weights = new HashMap<>();
+    GgufNames.all(config).forEach(weight -> weights.put(weight.name(), weight));
+    return weights;
   }
 
   /** The original's rows that a tensor would hold; none where one of its weights is new. */
