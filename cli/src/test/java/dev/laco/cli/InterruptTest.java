@@ -53,11 +53,14 @@ class InterruptTest {
     return builder;
   }
 
-  /** Each stage is long enough for an interrupt in the middle. */
+  /**
+   * Each stage is long enough for an interrupt in the middle. Which shares of a stage are shown
+   * depends on the machine, so that the test waits for none of them.
+   */
   @ParameterizedTest
   @CsvSource({
     "search, 12, search \\[[^\\r]*; \\d+ layers",
-    "choice, 10, choice \\[[^\\r]* [2-9]\\d %",
+    "choice, 10, \\rchoice \\[",
     "fit, 15, \\rfit \\["
   })
   void aPlanIsKeptInEveryStageAndGoneOnFrom(String stage, int layers, String screen)
