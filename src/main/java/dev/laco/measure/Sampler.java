@@ -2,6 +2,7 @@ package dev.laco.measure;
 
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
+import java.util.Arrays;
 import java.util.BitSet;
 import java.util.Comparator;
 import java.util.List;
@@ -9,7 +10,6 @@ import java.util.PriorityQueue;
 import java.util.Random;
 import java.util.random.RandomGenerator;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
 
 /**
  * Chooses next tokens from logits. What is set besides the temperature is applied in this order, as
@@ -34,6 +34,9 @@ public record Sampler(
   /** Chooses the most likely tokens, and draws no random number. */
   public static final Sampler GREEDY = of(0, new Random(0));
 
+  /** By which the weight of tokens that are looked at falls, until they make up the nucleus. */
+  private static final double STEP = 4;
+
   /** Samples from all tokens. */
   public static Sampler of(double temperature, RandomGenerator random) {
     return new Sampler(temperature, 0, 1, 0, 1, random);
@@ -41,10 +44,9 @@ public record Sampler(
 
   /**
    * The tokens chosen from some rows of logits, one for each; their random numbers are drawn in the
-   * order of the rows. Where logits stay as they are and all tokens may be chosen, the device
-   * chooses.
+   * order of the rows. The device chooses.
    *
-   * @param logits {@code [R, V]}
+   * @param logits {@code [R, V]}; those of tokens that may not be chosen become negative infinity
    * @param texts the tokens that the text of each row has already
    */
   public int[] choose(Backend backend, Tensor logits, List<BitSet> texts) {
@@ -55,79 +57,97 @@ public record Sampler(
       }
     }
     if (repetitionPenalty != 1 || (temperature > 0 && (topK > 0 || topP < 1 || minP > 0))) {
-      return IntStream.range(0, shares.length)
-          .map(i -> likely(penalized(row(backend, logits, i), texts.get(i)), shares[i]))
-          .toArray();
+      float[] values = new float[Math.toIntExact(logits.columns())];
+      for (int i = 0; i < shares.length; i++) {
+        Tensor row = logits.slice(i, i + 1);
+        backend.download(row, values);
+        penalize(values, texts.get(i));
+        if (temperature > 0) {
+          keepTopK(values);
+          keepLikely(values);
+        }
+        backend.upload(values, row);
+      }
     }
     int[] tokens = new int[shares.length];
     backend.sample(logits, temperature, shares, tokens);
     return tokens;
   }
 
-  private static float[] row(Backend backend, Tensor logits, int row) {
-    float[] values = new float[Math.toIntExact(logits.columns())];
-    backend.download(logits.slice(row, row + 1), values);
-    return values;
-  }
-
-  private float[] penalized(float[] logits, BitSet text) {
+  private void penalize(float[] logits, BitSet text) {
     float penalty = (float) repetitionPenalty;
     text.stream()
         .forEach(i -> logits[i] = logits[i] < 0 ? logits[i] * penalty : logits[i] / penalty);
-    return logits;
   }
 
-  /** The most likely token; of equally likely ones the lowest id. */
-  private static int likeliest(float[] logits) {
-    int best = 0;
-    for (int i = 1; i < logits.length; i++) {
-      if (logits[i] > logits[best]) {
-        best = i;
+  /** Keeps tokens as likely as the last of the most likely ones, as transformers does. */
+  private void keepTopK(float[] logits) {
+    if (topK == 0 || topK >= logits.length) {
+      return;
+    }
+    PriorityQueue<Float> largest = new PriorityQueue<>();
+    for (float logit : logits) {
+      if (largest.size() < topK) {
+        largest.add(logit);
+      } else if (logit > largest.element()) {
+        largest.remove();
+        largest.add(logit);
       }
     }
-    return best;
+    float least = largest.element();
+    for (int i = 0; i < logits.length; i++) {
+      logits[i] = logits[i] < least ? Float.NEGATIVE_INFINITY : logits[i];
+    }
   }
 
-  /** One of the tokens that are likely enough, the most likely ones first. */
-  private int likely(float[] logits, double share) {
-    if (temperature == 0) {
-      return likeliest(logits);
+  /** Keeps the tokens of the nucleus that are likely enough beside the most likely one. */
+  private void keepLikely(float[] logits) {
+    if (topP == 1 && minP == 0) {
+      return;
     }
-    PriorityQueue<Integer> likeliest =
-        new PriorityQueue<>(
-            Comparator.comparingDouble((Integer i) -> -logits[i]).thenComparing(i -> i));
-    IntStream.range(0, logits.length).forEach(likeliest::add);
-    int best = likeliest.element();
-    if (topK > 0) {
-      List<Integer> first =
-          Stream.generate(likeliest::remove).limit(Math.min(topK, logits.length)).toList();
-      likeliest.clear();
-      likeliest.addAll(first);
+    double[] weights = weights(logits);
+    double nucleus = topP * sum(weights, 0);
+    // Few tokens make up the nucleus: only those are sorted that are as likely as its last ones.
+    double least = 1;
+    while (least > minP && sum(weights, least) < nucleus) {
+      least /= STEP;
     }
-    double total = likeliest.stream().mapToDouble(i -> weight(logits, i, best)).sum();
-    int[] chosen = new int[likeliest.size()];
-    double mass = 0;
-    int size = 0;
-    while (size == 0
-        || (size < chosen.length
-            && mass < topP * total
-            && weight(logits, likeliest.element(), best) >= minP)) {
-      chosen[size] = likeliest.remove();
-      mass += weight(logits, chosen[size], best);
-      size++;
+    double floor = Math.max(least, minP);
+    List<Integer> ranked =
+        IntStream.range(0, logits.length)
+            .filter(i -> weights[i] >= floor)
+            .boxed()
+            .sorted(Comparator.comparingDouble(i -> -weights[i]))
+            .toList();
+    float[] all = logits.clone();
+    Arrays.fill(logits, Float.NEGATIVE_INFINITY);
+    double sum = 0;
+    for (int i = 0; i < ranked.size() && (i == 0 || sum < nucleus); i++) {
+      int token = ranked.get(i);
+      logits[token] = all[token];
+      sum += weights[token];
     }
-    double left = share * mass;
-    for (int i = 0; i < size; i++) {
-      left -= weight(logits, chosen[i], best);
-      if (left < 0) {
-        return chosen[i];
-      }
-    }
-    return chosen[size - 1];
   }
 
-  /** How likely a token is, in the probability of the most likely one. */
-  private double weight(float[] logits, int token, int best) {
-    return Math.exp(((double) logits[token] - logits[best]) / temperature);
+  /** How likely tokens are, in the probability of the most likely one. */
+  private double[] weights(float[] logits) {
+    float most = Float.NEGATIVE_INFINITY;
+    for (float logit : logits) {
+      most = Math.max(most, logit);
+    }
+    double[] weights = new double[logits.length];
+    for (int i = 0; i < weights.length; i++) {
+      weights[i] = Math.exp(((double) logits[i] - most) / temperature);
+    }
+    return weights;
+  }
+
+  /** The sum of those weights that are at least so large. */
+  private static double sum(double[] weights, double least) {
+    double sum = 0;
+    for (double weight : weights) {
+      sum += weight >= least ? weight : 0;
+    }
+    return sum;
   }
 }

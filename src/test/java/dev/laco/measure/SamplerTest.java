@@ -131,6 +131,18 @@ class SamplerTest {
     }
   }
 
+  /** As transformers, where llama.cpp takes the first of equally likely ones. */
+  @Test
+  void tokensAsLikelyAsTheLastOfTopKAreChosenToo() {
+    float[] logits = {0, 1, -1, 0, 2};
+    int[] counts = counts(new Sampler(1, 3, 1, 0, 1, new Random(1)), logits);
+    assertEquals(0, counts[2]);
+    double p = 1 / (2 + Math.exp(1) + Math.exp(2));
+    double sigma = Math.sqrt(DRAWS * p * (1 - p));
+    assertEquals(DRAWS * p, counts[0], 5 * sigma);
+    assertEquals(DRAWS * p, counts[3], 5 * sigma);
+  }
+
   @Test
   void aPenaltyChangesTheLikeliestToken() {
     // By transformers 2 becomes 0.8 and 1 becomes 0.4, so that 1.5 is the largest.
