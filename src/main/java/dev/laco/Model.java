@@ -52,8 +52,7 @@ public final class Model implements AutoCloseable {
           made == null
               ? Tokenizer.load(directory)
               : Optional.of(Tokenizer.of(directory.toString(), made));
-      ChatFiles files =
-          new ChatFiles(directory, checkpoint.madeFiles().get("tokenizer_config.json"));
+      ChatFiles files = new ChatFiles(directory, () -> checkpoint.json("tokenizer_config.json"));
       ChatTemplate chats =
           new ChatTemplate(
               directory.toString(), files::template, files::templateForTools, files::specialTokens);

@@ -1,11 +1,14 @@
 package dev.laco.checkpoint;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.cfg.JsonNodeFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.MissingNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.node.TextNode;
 import dev.laco.BadInputException;
+import dev.laco.InputFile;
 import dev.laco.InputJson;
 import dev.laco.Legible;
 import dev.laco.SystemMemory;
@@ -413,6 +416,21 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    */
   public SequencedMap<String, Supplier<String>> madeFiles() {
     return madeFiles;
+  }
+
+  /**
+   * The object of one of the {@link #madeFiles}, or of a JSON file of the folder; a missing node
+   * where there is neither.
+   *
+   * @throws BadInputException if it is broken
+   */
+  public JsonNode json(String file) {
+    Supplier<String> made = madeFiles.get(file);
+    if (made != null) {
+      return InputJson.parse(directory.toString(), made.get());
+    }
+    Path own = directory.resolve(file);
+    return InputFile.isThere(own) ? InputJson.readObject(own) : MissingNode.getInstance();
   }
 
   /** The files that hold the weights. */

@@ -1,16 +1,11 @@
 package dev.laco.checkpoint;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.MissingNode;
-import dev.laco.InputJson;
-import java.nio.file.Path;
 import java.util.LinkedHashSet;
 import java.util.SequencedSet;
-import java.util.function.Supplier;
 
 /** The tokens at which a model ends its text. */
 public final class StopTokens {
-  private static final String GENERATION = "generation_config.json";
   private static final String KEY = "eos_token_id";
 
   private StopTokens() {}
@@ -21,20 +16,11 @@ public final class StopTokens {
    */
   public static SequencedSet<Integer> of(Checkpoint model) {
     SequencedSet<Integer> stop = new LinkedHashSet<>();
-    addIds(generation(model).path(KEY), stop);
+    addIds(model.json("generation_config.json").path(KEY), stop);
     if (stop.isEmpty()) {
       addIds(model.configJson().path(KEY), stop);
     }
     return stop;
-  }
-
-  private static JsonNode generation(Checkpoint model) {
-    Supplier<String> made = model.madeFiles().get(GENERATION);
-    if (made != null) {
-      return InputJson.parse(model.directory().toString(), made.get());
-    }
-    Path file = model.ownFile(GENERATION);
-    return file == null ? MissingNode.getInstance() : InputJson.readObject(file);
   }
 
   private static void addIds(JsonNode ids, SequencedSet<Integer> stop) {

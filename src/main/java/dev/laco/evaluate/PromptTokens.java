@@ -2,7 +2,6 @@ package dev.laco.evaluate;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
-import dev.laco.InputJson;
 import dev.laco.Model;
 import dev.laco.checkpoint.StopTokens;
 import dev.laco.evaluate.TaskItem.Asked;
@@ -11,7 +10,6 @@ import dev.laco.text.TextChunks;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -197,9 +195,8 @@ final class PromptTokens {
    */
   private int prefix() {
     if (prefix == null) {
-      Path file = model.ownFile("tokenizer_config.json");
-      JsonNode named =
-          file == null ? null : firstOf(InputJson.readObject(file), "bos_token", "eos_token");
+      JsonNode config = model.checkpoint().json("tokenizer_config.json");
+      JsonNode named = firstOf(config, "bos_token", "eos_token");
       JsonNode id = firstOf(model.checkpoint().configJson(), "bos_token_id", "eos_token_id");
       int[] ids =
           named == null

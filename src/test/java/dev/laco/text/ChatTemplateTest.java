@@ -10,6 +10,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.InputJson;
 import dev.laco.Model;
 import dev.laco.checkpoint.tokenizer.ChatFiles;
 import dev.laco.run.EvaluationText;
@@ -232,7 +233,7 @@ class ChatTemplateTest {
     Files.deleteIfExists(model.resolve("special_tokens_map.json"));
     Files.writeString(
         model.resolve("special_tokens_map.json"), "{\"bos_token\": \"x\", \"unk_token\": \"<u>\"}");
-    ChatFiles files = new ChatFiles(model, null);
+    ChatFiles files = new ChatFiles(model, () -> InputJson.readObject(config));
     assertEquals(Optional.of("b"), files.template());
     assertEquals(
         Map.of("bos_token", "<b>", "eos_token", "<e>", "unk_token", "<u>"), files.specialTokens());
@@ -241,7 +242,8 @@ class ChatTemplateTest {
     template("d");
     assertEquals(Optional.of("d"), files.template());
     assertEquals(
-        Optional.of("e"), new ChatFiles(folder, () -> "{\"chat_template\": \"e\"}").template());
+        Optional.of("e"),
+        new ChatFiles(folder, () -> InputJson.parse("", "{\"chat_template\": \"e\"}")).template());
   }
 
   /** The texts are those of {@code apply_chat_template} of transformers 5.24. */

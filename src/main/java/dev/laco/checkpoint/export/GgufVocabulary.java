@@ -76,7 +76,7 @@ final class GgufVocabulary {
         Files.isDirectory(model.directory())
             ? model.directory().resolve("tokenizer.json").toString()
             : model.directory().toString();
-    this.tokenizerConfig = tokenizerConfig(model, file);
+    this.tokenizerConfig = model.json("tokenizer_config.json");
     this.stop = StopTokens.of(model);
     this.json = json(model);
   }
@@ -319,8 +319,7 @@ final class GgufVocabulary {
       writer.strings(KEY + "merges", merges);
     }
     ends(writer, warnings);
-    ChatFiles chats =
-        new ChatFiles(model.directory(), model.madeFiles().get("tokenizer_config.json"));
+    ChatFiles chats = new ChatFiles(model.directory(), () -> tokenizerConfig);
     Optional<String> template = chats.template();
     Optional<String> forTools = chats.templateForTools();
     if (!forTools.equals(template)) {
@@ -429,14 +428,5 @@ final class GgufVocabulary {
       return first.intValue();
     }
     return null;
-  }
-
-  private static JsonNode tokenizerConfig(Checkpoint model, String file) {
-    Supplier<String> made = model.madeFiles().get("tokenizer_config.json");
-    if (made != null) {
-      return InputJson.parse(file, made.get());
-    }
-    Path path = model.directory().resolve("tokenizer_config.json");
-    return InputFile.isThere(path) ? InputJson.readObject(path) : MissingNode.getInstance();
   }
 }

@@ -1,7 +1,6 @@
 package dev.laco.checkpoint.tokenizer;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.InputFile;
 import dev.laco.InputJson;
@@ -11,17 +10,15 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 import java.util.function.Supplier;
-import org.jspecify.annotations.Nullable;
 
 /**
  * What the files of a model say of chats: the template, and the special tokens that it may write.
  *
  * @param folder the model's folder, or a GGUF file
- * @param madeConfig gives what a GGUF file has in place of {@code tokenizer_config.json}; null for
- *     a folder
+ * @param config the object of {@code tokenizer_config.json}, or what a GGUF file has in its place;
+ *     read where it is needed
  */
-public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
-  private static final String CONFIG = "tokenizer_config.json";
+public record ChatFiles(Path folder, Supplier<JsonNode> config) {
   private static final String SPECIAL_TOKENS = "special_tokens_map.json";
   private static final String KEY = "chat_template";
 
@@ -63,7 +60,7 @@ public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
     }
     Path object = folder.resolve(KEY + ".json");
     JsonNode found =
-        (InputFile.isThere(object) ? InputJson.readObject(object) : config()).path(KEY);
+        (InputFile.isThere(object) ? InputJson.readObject(object) : config.get()).path(KEY);
     if (found.isArray()) {
       for (JsonNode each : found) {
         if (each.path("name").asText().equals(name)) {
@@ -81,7 +78,7 @@ public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
    */
   public Map<String, String> specialTokens() {
     Map<String, String> tokens = new TreeMap<>();
-    add(config(), tokens);
+    add(config.get(), tokens);
     Path more = folder.resolve(SPECIAL_TOKENS);
     if (InputFile.isThere(more)) {
       add(InputJson.readObject(more), tokens);
@@ -98,15 +95,5 @@ public record ChatFiles(Path folder, @Nullable Supplier<String> madeConfig) {
         tokens.putIfAbsent(entry.getKey(), text);
       }
     }
-  }
-
-  private JsonNode config() {
-    if (madeConfig != null) {
-      return InputJson.parse(folder.toString(), madeConfig.get());
-    }
-    Path file = folder.resolve(CONFIG);
-    return InputFile.isThere(file)
-        ? InputJson.readObject(file)
-        : JsonNodeFactory.instance.objectNode();
   }
 }
