@@ -1,9 +1,7 @@
 package dev.laco.backend.cuda;
 
-import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.laco.Compute;
 import dev.laco.CudaBinding;
@@ -11,7 +9,6 @@ import dev.laco.DeviceInfo;
 import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
-import dev.laco.backend.DivergenceState;
 import dev.laco.backend.Head;
 import dev.laco.backend.HostSolver;
 import dev.laco.backend.KernelCode;
@@ -26,13 +23,11 @@ import dev.laco.model.Activation;
 import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
-import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
@@ -61,36 +56,8 @@ public final class CudaBackend implements Backend {
    */
   private static final String FUSED_ROWS_PROPERTY = "laco.cuda.fused-rows";
 
-  /**
-   * Bytes that {@link #logProbability} and {@link #klDivergence} use for logits: so many stay in
-   * the cache of an H100, which has 50 MB, until they have been read.
-   */
-  private static final long LOGITS_BYTES = 32L << 20;
-
-  /**
-   * Rows of logits that {@link #logProbability} and {@link #klDivergence} compute together: of
-   * several candidates where one has fewer.
-   */
-  private static final int SCORED_ROWS = 2048;
-
-  /** Elements of hidden states that one block of the cosine kernel takes. */
-  private static final long COSINE_ELEMENTS = 4096;
-
-  private static final int MAX_COSINE_PARTS = 128;
-
-  /** Columns whose weights a warp of the kernel of {@link #sample} adds up. */
-  private static final long SAMPLED_PART = 1024;
-
-  private static final int SAMPLING_BLOCK = 1024;
-
   /** The largest extent of a CUDA grid in its second and third dimension. */
   private static final int MAX_SEQUENCES = 65_535;
-
-  /** Tensors of a side of the square that one block of the kernel of all pairs takes. */
-  private static final int PAIR_TILE = 4;
-
-  /** Groups whose dot products {@link #pairProducts} computes in one launch. */
-  private static final int PAIR_GROUPS = 512;
 
   private static final int BLOCK = 256;
 
@@ -125,12 +92,11 @@ public final class CudaBackend implements Backend {
   private final CudaMixer mixer;
   private final CollapseProduct fused;
   private final int fusedRows;
-  private final Scratch reductions;
-  private final Scratch logits;
-  private final Scratch rowFactors;
+  private final Scratch routes;
   private final Scratch unrounded;
   private final Scratch keyValues;
   private final CublasLibrary library;
+  private final CudaScoring scoring;
   private final CudaTraining training;
   private @Nullable LinearSolver solver;
   private @Nullable String missingForSolver;
@@ -158,14 +124,17 @@ public final class CudaBackend implements Backend {
     this.fused = new CollapseProduct(launcher, arguments, products);
     this.fusedRows =
         context.device().hasFastF64() ? Integer.getInteger(FUSED_ROWS_PROPERTY, FUSED_ROWS) : 0;
-    this.reductions = new Scratch(context, "reductions");
-    this.logits = new Scratch(context, "logits");
-    this.rowFactors = new Scratch(context, "factors of rows");
+    this.routes = new Scratch(context, "experts of tokens");
     this.unrounded = new Scratch(context, "products before they are rounded");
     this.keyValues = new Scratch(context, "rounded keys and values");
+    this.scoring = new CudaScoring(this, products, staging, arguments);
     this.training =
         new CudaTraining(
-            this, products, staging, new CudaOptimizer(context, launcher, arguments, staging));
+            this,
+            scoring,
+            products,
+            staging,
+            new CudaOptimizer(context, launcher, arguments, staging));
     this.name =
         String.format(
             Locale.ROOT,
@@ -301,7 +270,8 @@ public final class CudaBackend implements Backend {
    */
   @Override
   public long scratchBytes(long buffers) {
-    return LOGITS_BYTES + (compute == Compute.F32 ? CudaProducts.PANEL_BYTES : buffers / 4);
+    return CudaScoring.LOGITS_BYTES
+        + (compute == Compute.F32 ? CudaProducts.PANEL_BYTES : buffers / 4);
   }
 
   @Override
@@ -662,7 +632,7 @@ public final class CudaBackend implements Backend {
   public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
     OpChecks.route(logits, experts, shares);
     long bytes = (long) experts.length * Integer.BYTES;
-    long indices = reductions.atLeast(2 * bytes);
+    long indices = routes.atLeast(2 * bytes);
     begin(Kernel.ROUTE, DType.F32)
         .pointer(input(logits))
         .pointer(indices)
@@ -769,352 +739,34 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public void logits(Tensor hidden, Head head, Tensor out) {
+    scoring.logits(hidden, head, out);
+  }
+
+  @Override
   public double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch) {
-    CudaBatch tokens = CudaBatch.of(batch);
-    OpChecks.cosine(reference, candidates, batch);
-    context.enter();
-    int sequences = batch.sequences().sequences();
-    int count = Math.toIntExact(candidates.rows() / reference.rows());
-    int parts = cosineParts(tokens.longest(), reference.columns());
-    double[] sums = new double[3 * count * sequences * parts];
-    long partial = reductions.atLeast((long) sums.length * Double.BYTES);
-    ArgumentRing.Table addresses = arguments.table((long) count * Long.BYTES);
-    long bytes = reference.elements() * Float.BYTES;
-    for (int c = 0; c < count; c++) {
-      addresses.memory().setAtIndex(JAVA_LONG, c, input(candidates) + c * bytes);
-    }
-    addresses.send();
-    launcher
-        .of(Kernel.COSINE, DType.F32)
-        .pointer(addresses.address())
-        .pointer(input(reference))
-        .pointer(tokens.offsets())
-        .pointer(partial)
-        .int64(reference.columns())
-        .int32(sequences)
-        .run(count, parts, sequences, BLOCK, 0);
-    staging.download(partial, MemorySegment.ofArray(sums), stream);
-    double[] cosines = new double[count * sequences];
-    for (int c = 0; c < cosines.length; c++) {
-      double product = 0;
-      double squares = 0;
-      double referenceSquares = 0;
-      for (int part = c * parts; part < (c + 1) * parts; part++) {
-        product += sums[3 * part];
-        squares += sums[3 * part + 1];
-        referenceSquares += sums[3 * part + 2];
-      }
-      cosines[c] = product / (norm(referenceSquares) * norm(squares));
-    }
-    return cosines;
+    return scoring.cosine(reference, candidates, batch);
   }
 
   @Override
   public double[] pairProducts(List<Tensor> tensors, int groups) {
-    OpChecks.pairProducts(tensors, groups);
-    context.enter();
-    int count = tensors.size();
-    long elements = tensors.getFirst().elements() / groups;
-    double[] products = new double[groups * count * count];
-    if (tensors.stream().allMatch(tensor -> tensor.dtype() == DType.F32)) {
-      long[] addresses = new long[count];
-      for (int first = 0; first < groups; first += PAIR_GROUPS) {
-        long offset = first * elements * Float.BYTES;
-        Arrays.setAll(addresses, k -> input(tensors.get(k)) + offset);
-        addPairs(addresses, Math.min(PAIR_GROUPS, groups - first), elements, products, first);
-      }
-      return products;
-    }
-    long most = Math.min(elements, Math.max(1, LOGITS_BYTES / Float.BYTES / count) + 3 & -4L);
-    for (int group = 0; group < groups; group++) {
-      long end = (group + 1) * elements;
-      for (long from = group * elements; from < end; from += most) {
-        long size = Math.min(most, end - from);
-        addPairs(widened(tensors, from, size, most), 1, size, products, group);
-      }
-    }
-    return products;
-  }
-
-  /**
-   * Elements {@code [from, from + size)} of tensors as f32.
-   *
-   * @param room elements for each tensor
-   */
-  private long[] widened(List<Tensor> tensors, long from, long size, long room) {
-    long memory = logits.atLeast(tensors.size() * room * Float.BYTES);
-    long[] addresses = new long[tensors.size()];
-    for (int k = 0; k < addresses.length; k++) {
-      Tensor tensor = tensors.get(k);
-      long source = input(tensor) + from * tensor.dtype().byteSize();
-      addresses[k] = tensor.dtype() == DType.F32 ? source : memory + k * room * Float.BYTES;
-      if (tensor.dtype() != DType.F32) {
-        launcher
-            .of(Kernel.WIDEN, tensor.dtype())
-            .pointer(source)
-            .pointer(addresses[k])
-            .int64(size)
-            .run(CudaProducts.blocks(size), BLOCK);
-      }
-    }
-    return addresses;
-  }
-
-  /**
-   * Adds the dot products of f32 tensors, group by group.
-   *
-   * @param first the group of {@code products} that the first one is added to
-   */
-  private void addPairs(long[] addresses, int groups, long elements, double[] products, int first) {
-    int count = addresses.length;
-    int parts = cosineParts(1, elements);
-    double[] sums = new double[groups * count * count * parts];
-    long partial = reductions.atLeast((long) sums.length * Double.BYTES);
-    // The kernel writes nothing below the diagonal.
-    context.driver().zero(partial, (long) sums.length * Double.BYTES, stream.handle());
-    pairs(addresses, groups, elements, parts, partial);
-    staging.download(partial, MemorySegment.ofArray(sums), stream);
-    for (int group = 0; group < groups; group++) {
-      for (int i = 0; i < count; i++) {
-        for (int j = i; j < count; j++) {
-          int from = ((group * count + i) * count + j) * parts;
-          double sum = Arrays.stream(sums, from, from + parts).sum();
-          int to = (first + group) * count * count;
-          products[to + i * count + j] += sum;
-          products[to + j * count + i] = products[to + i * count + j];
-        }
-      }
-    }
-  }
-
-  /**
-   * Computes {@code [groups, count, count, parts]} parts of the dot products of {@code count} f32
-   * tensors, group by group; nothing below the diagonal.
-   */
-  private void pairs(long[] addresses, int groups, long elements, int parts, long partial) {
-    int count = addresses.length;
-    long tables = (long) count * Long.BYTES;
-    ArgumentRing.Table table = arguments.table(tables + (groups + 1L) * Integer.BYTES);
-    for (int k = 0; k < count; k++) {
-      table.memory().setAtIndex(JAVA_LONG, k, addresses[k]);
-    }
-    for (int group = 0; group <= groups; group++) {
-      table.memory().set(JAVA_INT, tables + (long) group * Integer.BYTES, group);
-    }
-    table.send();
-    long tiles = Math.ceilDiv(count, PAIR_TILE);
-    launcher
-        .of(Kernel.COSINE_PAIRS, DType.F32)
-        .pointer(table.address())
-        .pointer(table.address() + tables)
-        .pointer(partial)
-        .int64(elements)
-        .int32(count)
-        .run(tiles * (tiles + 1) / 2, parts, groups, BLOCK, 0);
-  }
-
-  /** Blocks of the cosine kernel for each sequence, by the length of the longest. */
-  public static int cosineParts(long tokens, long columns) {
-    return (int) Math.min(MAX_COSINE_PARTS, Math.ceilDiv(tokens * columns, COSINE_ELEMENTS));
-  }
-
-  private static double norm(double squares) {
-    return Math.max(Math.sqrt(squares), 1e-8);
-  }
-
-  @Override
-  public void logits(Tensor hidden, Head head, Tensor out) {
-    OpChecks.logits(hidden, head, out);
-    context.enter();
-    logits(CudaTensor.of(hidden), head, CudaTensor.of(head.weight()), output(out));
-  }
-
-  /** Computes the logits of the rows of {@code weight}, which may be a panel of the head. */
-  void logits(CudaTensor hidden, Head head, CudaTensor weight, long out) {
-    products.apply(hidden, weight, out);
-    LogitSpec spec = head.unitRows() ? head.byInverseRms() : head.spec();
-    long factors = head.unitRows() ? inverseRms(weight, head.leastMeanSquare()) : 0;
-    if (head.unitRows() || !spec.equals(LogitSpec.PLAIN)) {
-      long elements = hidden.rows() * weight.rows();
-      launcher
-          .of(Kernel.LOGITS, DType.F32)
-          .pointer(out)
-          .pointer(factors)
-          .int64(elements)
-          .int64(weight.rows())
-          .float32((float) spec.scale())
-          .float32((float) spec.softCap())
-          .run(blocks(elements), BLOCK);
-    }
-  }
-
-  /** Computes the {@link #inverseRms} of each row of a weight, until the next call. */
-  long inverseRms(CudaTensor weight, double floor) {
-    long factors = rowFactors.atLeast(weight.rows() * Float.BYTES);
-    inverseRms(weight, floor, factors);
-    return factors;
+    return scoring.pairProducts(tensors, groups);
   }
 
   @Override
   public void logProbability(Tensor hidden, Head head, TokenBatch batch, double[] out) {
-    CudaBatch targets = CudaBatch.of(batch);
-    OpChecks.logProbability(hidden, head, batch, targets.maxToken(), out);
-    context.enter();
-    int tokens = batch.sequences().size();
-    int rows = out.length;
-    // Each row has the sum of exponentials so far, the largest logit so far and the logit of the
-    // target.
-    long total = reductions.atLeast(rows * 16L);
-    long most = total + rows * 8L;
-    long target = most + rows * 4L;
-    // The kernel skips rows without a target, and the results of all rows are copied back.
-    context.driver().zero(total, rows * 16L, stream.handle());
-    int together = together(tokens) * tokens;
-    for (int from = 0; from < rows; from += together) {
-      CudaTensor states = CudaTensor.of(hidden).slice(from, Math.min(rows, from + together));
-      int candidates = from;
-      eachPanel(
-          head,
-          states.rows(),
-          (part, first, scores) -> {
-            logits(states, head, part, scores);
-            for (long row = 0; row < states.rows(); row += tokens) {
-              launcher
-                  .of(Kernel.LOG_PROBABILITY, DType.F32)
-                  .pointer(scores + row * part.rows() * Float.BYTES)
-                  .pointer(targets.targets())
-                  .pointer(total + (candidates + row) * 8)
-                  .pointer(most + (candidates + row) * 4)
-                  .pointer(target + (candidates + row) * 4)
-                  .int64(part.rows())
-                  .int64(first)
-                  .run(tokens, BLOCK);
-            }
-          });
-    }
-    double[] state = new double[2 * rows];
-    MemorySegment memory = MemorySegment.ofArray(state);
-    staging.download(total, memory, stream);
-    int[] next = batch.sequences().targets();
-    for (int t = 0; t < rows; t++) {
-      double largest = memory.get(JAVA_FLOAT, rows * 8L + t * 4L);
-      double logit = memory.get(JAVA_FLOAT, rows * 12L + t * 4L);
-      out[t] = next[t % tokens] >= 0 ? logit - largest - Math.log(state[t]) : 0;
-    }
-  }
-
-  @Override
-  public void sample(Tensor logits, double temperature, double[] shares, int[] out) {
-    OpChecks.sample(logits, temperature, shares, out);
-    context.enter();
-    long rows = logits.rows();
-    long parts = Math.ceilDiv(logits.columns(), SAMPLED_PART);
-    long sums = reductions.atLeast(rows * (parts * Double.BYTES + Integer.BYTES));
-    long tokens = sums + rows * parts * Double.BYTES;
-    ArgumentRing.Table table = arguments.table(rows * Double.BYTES);
-    MemorySegment.copy(shares, 0, table.memory(), JAVA_DOUBLE, 0, shares.length);
-    table.send();
-    launcher
-        .of(Kernel.SAMPLE, DType.F32)
-        .pointer(input(logits))
-        .pointer(table.address())
-        .pointer(sums)
-        .pointer(tokens)
-        .int64(logits.columns())
-        .float32(temperature == 0 ? 0 : (float) (1 / temperature))
-        .run(rows, SAMPLING_BLOCK);
-    staging.download(tokens, MemorySegment.ofArray(out), stream);
+    scoring.logProbability(hidden, head, batch, out);
   }
 
   @Override
   public void klDivergence(
       Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out) {
-    OpChecks.klDivergence(hidden, reference, head, batch, out);
-    context.enter();
-    long state = reductions.atLeast(out.length * DivergenceState.BYTES);
-    int tokens = batch.sequences().size();
-    for (int from = 0; from < tokens; from += SCORED_ROWS) {
-      divergenceState(
-          CudaTensor.of(hidden),
-          CudaTensor.of(reference).slice(from, Math.min(tokens, from + SCORED_ROWS)),
-          head,
-          tokens,
-          from,
-          state);
-    }
-    double[] states = new double[(int) (out.length * DivergenceState.BYTES / Double.BYTES)];
-    MemorySegment memory = MemorySegment.ofArray(states);
-    staging.download(state, memory, stream);
-    for (int t = 0; t < out.length; t++) {
-      out[t] = DivergenceState.divergence(memory, t);
-    }
+    scoring.klDivergence(hidden, reference, head, batch, out);
   }
 
-  /**
-   * Computes the {@link DivergenceState} of some rows of each candidate.
-   *
-   * @param reference at most {@link #SCORED_ROWS} rows
-   * @param tokens rows of a candidate
-   * @param from the first of these rows of a candidate
-   * @param state of all rows of all candidates
-   */
-  private void divergenceState(
-      CudaTensor hidden, CudaTensor reference, Head head, long tokens, long from, long state) {
-    long rows = reference.rows();
-    int candidates = Math.toIntExact(hidden.rows() / tokens);
-    int together = Math.min(candidates, together(Math.toIntExact(tokens)));
-    eachPanel(
-        head,
-        (together + 1) * rows,
-        (part, first, scores) -> {
-          long bytes = rows * part.rows() * Float.BYTES;
-          long expected = scores + together * bytes;
-          logits(reference, head, part, expected);
-          for (int c = 0; c < candidates; c += together) {
-            int last = Math.min(candidates, c + together) - 1;
-            // Of several candidates all rows are taken, which follow each other.
-            CudaTensor some = hidden.slice(c * tokens + from, last * tokens + from + rows);
-            logits(some, head, part, scores);
-            for (int candidate = c; candidate <= last; candidate++) {
-              launcher
-                  .of(Kernel.KL_DIVERGENCE, DType.F32)
-                  .pointer(scores + (candidate - c) * bytes)
-                  .pointer(expected)
-                  .pointer(state + (candidate * tokens + from) * DivergenceState.BYTES)
-                  .int64(part.rows())
-                  .int64(first)
-                  .run(rows, BLOCK);
-            }
-          }
-        });
-  }
-
-  /** Candidates of so many tokens whose logits are computed together. */
-  private static int together(int tokens) {
-    return Math.max(1, SCORED_ROWS / tokens);
-  }
-
-  /** What to do with a panel of the head: some of its rows. */
-  @FunctionalInterface
-  private interface PanelTask {
-    /**
-     * Does it.
-     *
-     * @param first number of the panel's first row
-     * @param scores room for logits
-     */
-    void run(CudaTensor part, long first, long scores);
-  }
-
-  /** Goes through the head in panels, of each of which {@code rows} rows of logits fit. */
-  private void eachPanel(Head head, long rows, PanelTask task) {
-    CudaTensor matrix = CudaTensor.of(head.weight());
-    // Panels begin at multiples of 64 rows, so that they are aligned for wide loads.
-    long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / rows / 64 * 64);
-    long scores = logits.atLeast(rows * Math.min(panel, matrix.rows()) * Float.BYTES);
-    for (long first = 0; first < matrix.rows(); first += panel) {
-      task.run(matrix.slice(first, Math.min(matrix.rows(), first + panel)), first, scores);
-    }
+  @Override
+  public void sample(Tensor logits, double temperature, double[] shares, int[] out) {
+    scoring.sample(logits, temperature, shares, out);
   }
 
   @Override
@@ -1152,7 +804,8 @@ public final class CudaBackend implements Backend {
     inverseRms(x, floor, output(out));
   }
 
-  private void inverseRms(Tensor x, double floor, long out) {
+  /** The same at an address. */
+  void inverseRms(Tensor x, double floor, long out) {
     launcher
         .of(Kernel.INVERSE_RMS, x.dtype())
         .pointer(input(x))

@@ -49,6 +49,7 @@ final class CudaTraining implements TrainingOps {
   private static final long LOGITS_BYTES = 512L << 20;
 
   private final CudaBackend backend;
+  private final CudaScoring scoring;
   private final CudaProducts products;
   private final Staging staging;
   private final CudaOptimizer optimizer;
@@ -58,8 +59,13 @@ final class CudaTraining implements TrainingOps {
   private final Scratch commons;
 
   CudaTraining(
-      CudaBackend backend, CudaProducts products, Staging staging, CudaOptimizer optimizer) {
+      CudaBackend backend,
+      CudaScoring scoring,
+      CudaProducts products,
+      Staging staging,
+      CudaOptimizer optimizer) {
     this.backend = backend;
+    this.scoring = scoring;
     this.products = products;
     this.staging = staging;
     this.optimizer = optimizer;
@@ -340,9 +346,9 @@ final class CudaTraining implements TrainingOps {
     LogitSpec spec = head.unitRows() ? head.byInverseRms() : head.spec();
     for (long from = 0; from < hidden.rows(); from += rows) {
       long to = Math.min(hidden.rows(), from + rows);
-      backend.logits(CudaTensor.of(hidden).slice(from, to), head, matrix, scores);
-      backend.logits(CudaTensor.of(reference).slice(from, to), head, matrix, scores + bytes);
-      long factors = head.unitRows() ? backend.inverseRms(matrix, head.leastMeanSquare()) : 0;
+      scoring.logits(CudaTensor.of(hidden).slice(from, to), head, matrix, scores);
+      scoring.logits(CudaTensor.of(reference).slice(from, to), head, matrix, scores + bytes);
+      long factors = head.unitRows() ? scoring.inverseRms(matrix, head.leastMeanSquare()) : 0;
       backend
           .begin(Kernel.KL_DIVERGENCE, DType.F32)
           .pointer(scores)

@@ -5,7 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
-import dev.laco.backend.cuda.CudaBackend;
+import dev.laco.backend.cuda.CudaScoring;
 import dev.laco.bench.Target;
 import dev.laco.bench.Values;
 import java.lang.foreign.MemorySegment;
@@ -54,7 +54,7 @@ final class CosineOp implements Op {
 
   /** Blocks that share a sequence, as the engine chooses them. */
   static int parts(Sizes sizes) {
-    return CudaBackend.cosineParts(sizes.longest(), sizes.hidden());
+    return CudaScoring.cosineParts(sizes.longest(), sizes.hidden());
   }
 
   @Override
