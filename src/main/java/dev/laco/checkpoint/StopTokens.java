@@ -6,6 +6,7 @@ import java.util.SequencedSet;
 
 /** The tokens at which a model ends its text. */
 public final class StopTokens {
+  private static final String GENERATION = "generation_config.json";
   private static final String KEY = "eos_token_id";
 
   private StopTokens() {}
@@ -16,7 +17,9 @@ public final class StopTokens {
    */
   public static SequencedSet<Integer> of(Checkpoint model) {
     SequencedSet<Integer> stop = new LinkedHashSet<>();
-    addIds(model.json("generation_config.json").path(KEY), stop);
+    // Refuses a link to nothing by telling where it leads, which a user can restore.
+    model.ownFile(GENERATION);
+    addIds(model.json(GENERATION).path(KEY), stop);
     if (stop.isEmpty()) {
       addIds(model.configJson().path(KEY), stop);
     }

@@ -1,5 +1,7 @@
 package dev.laco.measure;
 
+import static java.util.Comparator.naturalOrder;
+
 import dev.laco.backend.Device;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
@@ -15,12 +17,14 @@ import java.util.BitSet;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Continues prompts token by token, several at a time, with a KV cache. A step gives one token to
  * every continuation that is running, so that the weights are read once for all of them; prompts
- * are read in the same steps. When a continuation ends, the next prompt takes its place.
+ * are read in the same steps. When a continuation ends, the next prompt takes its place. Where a
+ * text grows to a length at which its first tokens rotate otherwise, it is read again as a whole.
  */
 public final class Generator implements AutoCloseable {
   /** The most continuations that run at a time. */
@@ -36,6 +40,7 @@ public final class Generator implements AutoCloseable {
   private final Sampler sampler;
   private final Set<Integer> stopTokens;
   private final int maxTokens;
+  private final Set<Integer> anewAt;
   private final TensorArena arena;
   private final KeyValueCache cache;
   private final Workspace work;
@@ -63,18 +68,25 @@ public final class Generator implements AutoCloseable {
    *
    * @param unread the tokens that the model has not read: the prompt, then the last token given
    * @param count of tokens that it was given
-   * @param text the tokens that stand in its prompt or that it was given
+   * @param text its prompt, and the tokens that it was given
+   * @param known the tokens in {@code text}
    */
-  private record Running(Continuation to, int[] unread, int count, BitSet text) {
+  private record Running(
+      Continuation to, int[] unread, int count, List<Integer> text, BitSet known) {
     static Running of(Continuation to, int[] prompt) {
-      BitSet text = new BitSet();
-      Arrays.stream(prompt).forEach(text::set);
-      return new Running(to, prompt, 0, text);
+      BitSet known = new BitSet();
+      Arrays.stream(prompt).forEach(known::set);
+      List<Integer> text = Arrays.stream(prompt).boxed().collect(Collectors.toList());
+      return new Running(to, prompt, 0, text, known);
     }
 
-    Running then(int token) {
-      text.set(token);
-      return new Running(to, new int[] {token}, count + 1, text);
+    /** The same with one more token, which is read next; {@code anew}: with all before it. */
+    Running then(int token, boolean anew) {
+      text.add(token);
+      known.set(token);
+      List<Integer> next = anew ? text : List.of(token);
+      return new Running(
+          to, next.stream().mapToInt(Integer::intValue).toArray(), count + 1, text, known);
     }
   }
 
@@ -98,9 +110,10 @@ public final class Generator implements AutoCloseable {
     this.stopTokens = Set.copyOf(stopTokens);
     this.maxTokens = maxTokens;
     ModelConfig config = model.config();
+    this.anewAt = config.rotatedAnew();
     int capacity = Math.addExact(longest, maxTokens);
     int count = atOnce(model.backend(), config, prompts, capacity);
-    int rows = rows(longest, count);
+    int rows = rows(config, longest, capacity, count);
     this.slots = new Running[count];
     this.arena = model.backend().arena();
     this.cache = new KeyValueCache(model.backend(), config, model.depth(), count, capacity);
@@ -119,7 +132,7 @@ public final class Generator implements AutoCloseable {
       Device device, ModelConfig config, DType weights, long prompts, int longest, int maxTokens) {
     int capacity = Math.addExact(longest, maxTokens);
     int count = atOnce(device, config, prompts, capacity);
-    long rows = rows(longest, count);
+    long rows = rows(config, longest, capacity, count);
     DType type = KeyValueCache.type(device, config, weights);
     return KeyValueCache.bytes(config, type, (long) count * capacity)
         + Workspace.bytes(config, rows)
@@ -127,9 +140,11 @@ public final class Generator implements AutoCloseable {
             * DType.F32.byteSize();
   }
 
-  /** The most tokens of a step: those of one prompt, and one of each other continuation. */
-  private static int rows(int longest, int count) {
-    return longest + count - 1;
+  /** The most tokens of a step: those of one text, and one of each other continuation. */
+  private static int rows(ModelConfig config, int longest, int capacity, int count) {
+    int anew =
+        config.rotatedAnew().stream().filter(n -> n < capacity).max(naturalOrder()).orElse(0);
+    return Math.addExact(Math.max(longest, anew), count - 1);
   }
 
   /**
@@ -211,10 +226,16 @@ public final class Generator implements AutoCloseable {
   /** Gives a slot its next token, and ends what has its last token. */
   private void take(int slot, Running one, int token) {
     boolean more = !stopTokens.contains(token) && one.to.add(token) && one.count + 1 < maxTokens;
-    slots[slot] = more ? one.then(token) : null;
     if (!more) {
+      slots[slot] = null;
       one.to.end();
+      return;
     }
+    boolean anew = anewAt.contains(one.text.size() + 1);
+    if (anew) {
+      cache.clear(slot);
+    }
+    slots[slot] = one.then(token, anew);
   }
 
   /** Runs the next tokens of some slots, and chooses the token behind them of each slot. */
@@ -236,7 +257,7 @@ public final class Generator implements AutoCloseable {
       model.logits(last, behind);
       model.release();
     }
-    return sampler.choose(model.backend(), behind, running.stream().map(Running::text).toList());
+    return sampler.choose(model.backend(), behind, running.stream().map(Running::known).toList());
   }
 
   @Override

@@ -253,6 +253,19 @@ public record ModelConfig(
         .toList();
   }
 
+  /**
+   * Lengths of a text at which keys of its first tokens are other ones than in a shorter text, so
+   * that a model which has written so far reads it anew: where LongRoPE has its second factors. The
+   * frequencies of dynamic NTK change with every token; transformers keeps those keys as they are.
+   */
+  public Set<Integer> rotatedAnew() {
+    return rotations().stream()
+        .map(RopeParameters::scaling)
+        .filter(RopeParameters.LongRope.class::isInstance)
+        .map(scaling -> ((RopeParameters.LongRope) scaling).originalPositions() + 1)
+        .collect(Collectors.toUnmodifiableSet());
+  }
+
   /** The norms of queries and keys. */
   public NormSpec headNorm() {
     return new NormSpec(rmsNormEps, architecture.normOffset());

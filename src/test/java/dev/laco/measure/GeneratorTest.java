@@ -12,6 +12,7 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.text.TextChunks;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -65,6 +66,51 @@ class GeneratorTest {
       measure.flush();
     }
     assertEquals(List.of(true, true, true, true, true), greedy);
+  }
+
+  /**
+   * LongRoPE rotates all tokens of a text by other factors once it has some length: each token is
+   * the one that a model gives which has read the text in front of it at once.
+   */
+  @Test
+  void aTextThatOutgrowsTheFirstFactorsOfLongRopeIsReadAnew() {
+    Path file = Fixtures.RESOURCES.resolve("gguf/phi3_long_rope.f16.gguf");
+    try (Checkpoint longRope = Checkpoint.openAny(file)) {
+      CausalLm lm = new RunningModel(backend, longRope.config(), longRope).original();
+      int anew = longRope.config().rotatedAnew().iterator().next();
+      List<int[]> prompts = new ArrayList<>();
+      for (int length : new int[] {anew - 9, 1, anew - 9, anew - 2, anew - 1, anew, anew + 9}) {
+        prompts.add(new Random(prompts.size()).ints(length, 3, 60).toArray());
+      }
+      int most = 20;
+      List<List<Integer>> together = continued(lm, prompts, most);
+      for (int i = 0; i < prompts.size(); i++) {
+        int[] text = Arrays.copyOf(prompts.get(i), prompts.get(i).length + most);
+        List<Integer> found = new ArrayList<>();
+        for (int length = prompts.get(i).length; length < text.length; length++) {
+          int next = continued(lm, List.of(Arrays.copyOf(text, length)), 1).getFirst().getFirst();
+          found.add(next);
+          text[length] = next;
+        }
+        assertEquals(found, together.get(i), "prompt " + i);
+      }
+      assertEquals(together.getFirst(), continued(lm, prompts.subList(0, 1), most).getFirst());
+    }
+  }
+
+  private static List<List<Integer>> continued(CausalLm lm, List<int[]> prompts, int most) {
+    List<List<Integer>> tokens = new ArrayList<>();
+    int longest = prompts.stream().mapToInt(prompt -> prompt.length).max().orElseThrow();
+    try (Generator generator =
+        new Generator(lm, Sampler.GREEDY, Set.of(), prompts.size(), longest, most)) {
+      for (int[] prompt : prompts) {
+        List<Integer> own = new ArrayList<>();
+        tokens.add(own);
+        generator.add(prompt, own::add);
+      }
+      generator.finish();
+    }
+    return tokens;
   }
 
   @Test
