@@ -29,6 +29,7 @@ final class Gemma2 {
                   .activation("hidden_activation", Activation.GELU_TANH)
                   .windows(2)
                   .defaultWindow(4096)
+                  .needsWindow()
                   .oneRotation()
                   .scoresByHiddenAt(46))
           .build();

@@ -194,7 +194,7 @@ public final class GgufFamily {
     return this;
   }
 
-  /** llama.cpp does not open a file without windows. */
+  /** llama.cpp opens no file without windows, or gives it windows of its own. */
   GgufFamily needsWindow() {
     needsWindow = true;
     return this;
@@ -346,7 +346,7 @@ public final class GgufFamily {
     return windowKey;
   }
 
-  /** Whether llama.cpp opens files with windows alone. */
+  /** Whether llama.cpp computes only models with windows, or gives others windows of its own. */
   public boolean hasAlwaysWindow() {
     return needsWindow;
   }

@@ -51,6 +51,7 @@ final class GptOss {
                   .head(GgufFamily.Head.OWN)
                   .biases(GgufFamily.Biases.REQUIRED)
                   .windows(2)
+                  .needsWindow()
                   .oneRotation()
                   .yarnIsRounded()
                   .sharesOfChosen()

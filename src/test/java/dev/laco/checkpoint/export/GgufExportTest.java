@@ -23,6 +23,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -332,10 +333,13 @@ class GgufExportTest {
     "mistral_std, '\"sliding_window\": null', '\"sliding_window\": 8', windows",
     "llama_linear, '\"hidden_act\": \"silu\"', '\"hidden_act\": \"gelu_pytorch_tanh\"', activation",
     "qwen3_qknorm, '\"attention_bias\": false', '\"attention_bias\": true', bias",
-    "olmoe, '\"use_cache\": true', '\"use_cache\": false', grouped queries"
+    "olmoe, '\"use_cache\": true', '\"use_cache\": false', grouped queries",
+    "gpt_oss, sliding_attention, full_attention, without attention windows",
+    "gemma2_std, '\"sliding_window\": 8', '\"layer_types\": ALL_FULL', without attention windows"
   })
   void whatLlamaCppDoesNotComputeIsRefused(String fixture, String is, String other, String named) {
-    Path model = copy(fixture, is, other);
+    String full = Collections.nCopies(8, "\"full_attention\"").toString();
+    Path model = copy(fixture, is, other.replace("ALL_FULL", full));
     BadInputException refused =
         assertThrows(BadInputException.class, () -> export(model, GgufType.F16, new ArrayList<>()));
     assertTrue(refused.getMessage().contains(named), refused::getMessage);
