@@ -114,8 +114,12 @@ final class Falcon {
     return config.booleanOr("multi_query", true) ? 1 : heads;
   }
 
-  /** Models with one key/value head and one norm have the old architecture. */
+  /**
+   * Models with one key/value head and one norm have the old architecture. Loaders derive the width
+   * of a head, and transformers ends with an error where a config names it.
+   */
   private static void fromGguf(ObjectNode config, Set<String> tensors) {
+    config.remove("head_dim");
     int keyValueHeads = config.remove("num_key_value_heads").intValue();
     boolean twoNorms = tensors.contains("blk.0." + SECOND_NORM_IN_GGUF);
     config.set("ffn_hidden_size", config.remove("intermediate_size"));

@@ -2,6 +2,7 @@ package dev.laco.checkpoint;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -73,6 +74,16 @@ class GgufCheckpointTest {
   })
   void aGgufFileIsTheModelThatItWasMadeOf(String fixture, String type, int rounded) {
     same(Fixtures.model(fixture), gguf(fixture + "." + type), rounded);
+  }
+
+  /** FalconConfig of transformers derives the width of a head, and does not let it be set. */
+  @ParameterizedTest
+  @ValueSource(strings = {"falcon.f16", "falcon_two_norms.f16"})
+  void theConfigOfAFalconDoesNotNameTheWidthOfAHead(String name) {
+    try (Checkpoint gguf = Checkpoint.open(gguf(name))) {
+      assertFalse(gguf.configJson().has("head_dim"));
+      assertEquals(8, gguf.config().headDim());
+    }
   }
 
   @Test
