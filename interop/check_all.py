@@ -18,6 +18,7 @@ import laco_reference
 import llama_cpp
 import loaders
 import make_families
+import make_multimodal
 import make_gemma3
 import make_smollm2
 import pages
@@ -234,6 +235,18 @@ def check_families(work):
             subject.check_rules(("eq1",), layers_removed=3)
 
 
+def check_multimodal(work):
+    """The tensors beside the language model are copied, and transformers opens what is written; gradients are those of the families."""
+    made = work / "multimodal"
+    make_multimodal.make_all(made)
+    for folder in sorted(made.iterdir()):
+        with checks.guarded(folder.name):
+            subject = Subject(f"{folder.name} of several inputs", folder / "model", folder / "tokens.json", work)
+            subject.trained = True
+            subject.check_dense()
+            subject.check_rules(("eq1",), layers_removed=3)
+
+
 def check_trained(name, model, folder, work):
     expected = expectations(folder)
     subject = Subject(name, model, folder / "tokens.json", work)
@@ -314,6 +327,7 @@ PARTS = {
     "fixtures": check_fixtures,
     "torch": check_torch,
     "families": check_families,
+    "multimodal": check_multimodal,
     "storyteller": check_storyteller,
     "smollm2": check_smollm2,
     "gemma3": check_gemma3,

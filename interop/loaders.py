@@ -43,8 +43,14 @@ def captured_warnings():
         logging.enable_default_handler()
 
 
+def language_model(model):
+    """What runs token ids to hidden states: of a model of several kinds of input, a part of it."""
+    inner = getattr(model, "model", model)
+    return getattr(inner, "language_model", getattr(inner, "text_model", getattr(model, "language_model", inner)))
+
+
 def decoder_layers(model):
-    return next(module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+    return next(module for module in language_model(model).modules() if isinstance(module, torch.nn.ModuleList))
 
 
 class Loaded:
@@ -61,7 +67,7 @@ class Loaded:
     def forward(self, tokens):
         """Final hidden states and logits, [tokens, hidden] and [tokens, vocabulary]."""
         # Where layers rotate differently, the parameters are by type of layer; none of those is dynamic.
-        if "dynamic" in self.model.config.rope_parameters.get("rope_type", ""):
+        if "dynamic" in self.model.config.get_text_config().rope_parameters.get("rope_type", ""):
             # Dynamic NTK keeps the frequencies of the longest sequence so far; we want those of this sequence.
             rotary = self.model.model.rotary_emb
             rotary.inv_freq = rotary.original_inv_freq

@@ -321,7 +321,8 @@ def fill(model, generator):
 
     layers = loaders.decoder_layers(model)
     inner = {id(tensor) for tensor in layers.parameters()}
-    for name, tensor in model.named_parameters():
+    outside = [*loaders.language_model(model).named_parameters(), *model.get_output_embeddings().named_parameters("lm_head")]
+    for name, tensor in outside:
         if id(tensor) not in inner:
             tensor.copy_(fresh(name, tensor))
     previous = {}
@@ -335,6 +336,12 @@ def fill(model, generator):
 
 def tokens(vocabulary, lengths, generator):
     return [[1, *torch.randint(3, vocabulary, (n - 1,), generator=generator).tolist()] for n in lengths]
+
+
+def write_tokens(folder, vocabulary, generator):
+    """Token ids to prune and to measure on, beside the model."""
+    sets = {"calib": tokens(vocabulary, (9, 12, 18, 25), generator), "eval": tokens(vocabulary, (5, 40, 61, 100), generator)}
+    (folder / "tokens.json").write_text(json.dumps(sets))
 
 
 def old_spelling(folder):
@@ -357,8 +364,7 @@ def make(folder, classes, dtype, changes, seed):
     model = model_class(config)
     fill(model, generator)
     model.to(getattr(torch, dtype)).save_pretrained(folder / "model")
-    sets = {"calib": tokens(config.vocab_size, (9, 12, 18, 25), generator), "eval": tokens(config.vocab_size, (5, 40, 61, 100), generator)}
-    (folder / "tokens.json").write_text(json.dumps(sets))
+    write_tokens(folder, config.vocab_size, generator)
 
 
 def make_all(out):

@@ -16,8 +16,8 @@ CARD = "README.md"
 WRITTEN = {"config.json", INDEX, "laco_plan.json", CARD}
 TEXTS = {f"{name}.{ending}" for name in ("calibration", "evaluation", "fit") for ending in ("txt", "jsonl", "json")}
 DEPTH_KEYS = {"num_hidden_layers", "layer_types", "max_window_layers", "no_rope_layers", "mlp_only_layers", "decoder_sparse_step"}
-# The name of a tensor of a layer: what stands before the number, the number, and what stands behind it.
-LAYER = re.compile(r"(.+\.(?:layers|h)\.)(\d+)\.(.+)")
+# The name of a tensor of a layer: what stands before the number, the number, and what stands behind it. Encoders have layers, too.
+LAYER = re.compile(r"((?!vision_|audio_|model\.vision_).+\.(?:layers|h)\.)(\d+)\.(.+)")
 ATTENTION = ("self_attn.", "attention.", "self_attention.")
 
 
@@ -129,8 +129,15 @@ def check_tensors(what, original_folder, pruned_folder):
     return rounded
 
 
+def language_config(folder):
+    """A config, with the keys of `text_config` at its root, which has none of their names but those that every config has."""
+    config = json.loads((folder / "config.json").read_text())
+    text = config.pop("text_config", {})
+    return {**{f"of the whole model: {key}": value for key, value in config.items() if key in text}, **config, **text}
+
+
 def check_config(what, original_folder, pruned_folder, depth):
-    before, after = (json.loads((folder / "config.json").read_text()) for folder in (original_folder, pruned_folder))
+    before, after = (language_config(folder) for folder in (original_folder, pruned_folder))
     different = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     checks.check(after["num_hidden_layers"] == depth, f"{what}: config has {depth} layers", str(after["num_hidden_layers"]))
     checks.check(different <= DEPTH_KEYS, f"{what}: config otherwise unchanged", f"{sorted(different - DEPTH_KEYS)}")

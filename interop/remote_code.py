@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import torch
+import transformers
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -77,7 +78,9 @@ def load(folder, **options):
     config = json.loads((folder / "config.json").read_text())
     conversion = CONVERSIONS.get(config["model_type"])
     if conversion is None:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
+        (name,) = config["architectures"]
+        loader = getattr(transformers, name) if name.endswith("ForConditionalGeneration") else AutoModelForCausalLM
+        return loader.from_pretrained(folder, dtype=torch.float32, **options)
     tensors = {}
     for file in folder.glob("*.safetensors"):
         tensors |= {name: tensor.float() for name, tensor in load_file(file).items()}

@@ -23,10 +23,11 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The files beside config and weights that are copied from the original into a pruned checkpoint:
- * generation defaults, tokenizer, chat templates, the code of remote-code models, licences, and the
- * original's model card, which becomes {@link ModelCard#ORIGINAL}. Weights in other formats are not
- * copied, since some loaders would prefer them to the pruned ones. The original's texts for
- * calibration, fit and evaluation are not copied either.
+ * generation defaults, tokenizer, what prepares images and sounds, chat templates, the code of
+ * remote-code models, licences, and the original's model card, which becomes {@link
+ * ModelCard#ORIGINAL}. Weights in other formats are not copied, since some loaders would prefer
+ * them to the pruned ones. The original's texts for calibration, fit and evaluation are not copied
+ * either.
  *
  * <p>A pruned checkpoint is made to be published. A symbolic link in a stranger's checkpoint must
  * therefore not cause a private file of the user to be copied. A link is followed to a file in the
@@ -40,6 +41,7 @@ final class CompanionFiles {
   private static final Pattern NAMES =
       Pattern.compile(
           "generation_config\\.json"
+              + "|(video_)?(pre)?processor_config\\.json"
               + "|tokenizer.*\\.(json|model(\\.v[0-9]\\w*)?|txt|tiktoken)"
               + "|special_tokens_map\\.json|added_tokens\\.json"
               + "|(vocab|encoder)\\.json|vocab\\.(txt|bpe)|merges\\.txt|.*\\.(tiktoken|spm)"

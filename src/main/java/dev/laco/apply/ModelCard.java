@@ -3,6 +3,7 @@ package dev.laco.apply;
 import dev.laco.LacoVersion;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
+import dev.laco.model.Architecture;
 import dev.laco.model.Loader;
 import dev.laco.model.ModelConfig;
 import java.util.ArrayList;
@@ -186,16 +187,22 @@ final class ModelCard {
 
   /** A line for each program that computes the model as its config describes it. */
   private static String howToLoad(ModelConfig config) {
+    Architecture family = config.architecture();
     return Arrays.stream(Loader.values())
-        .filter(loader -> config.architecture().whyNot(loader, config) == null)
+        .filter(loader -> family.whyNot(loader, config) == null)
         .map(
             loader ->
                 switch (loader) {
                   case TRANSFORMERS ->
-                      "- transformers: `AutoModelForCausalLM.from_pretrained(\"FOLDER\")`\n";
+                      "- transformers: `"
+                          + (family.isMultimodal() ? family.className() : "AutoModelForCausalLM")
+                          + ".from_pretrained(\"FOLDER\")`\n";
                   case VLLM -> "- vLLM: `vllm serve FOLDER`\n";
                   case LLAMA_CPP ->
-                      "- llama.cpp: `laco export FOLDER model.gguf`, then `llama-cli -m model.gguf`\n";
+                      "- llama.cpp: `laco export FOLDER model.gguf`, then `llama-cli -m model.gguf`"
+                          + (family.isMultimodal()
+                              ? ", with the original's encoders as `--mmproj`\n"
+                              : "\n");
                   case JLAMA -> "- jlama: `jlama chat FOLDER`\n";
                 })
         .collect(Collectors.joining());

@@ -60,7 +60,7 @@ final class PrunedFolder implements PrunedFiles {
             plan.products(),
             plan.results());
     ObjectNode rewritten = PlanApplier.config(model, plan);
-    ModelConfig pruned = ModelConfig.parse(model.configName(), rewritten);
+    ModelConfig pruned = model.configOf(rewritten);
     warnOfLoaders(model, pruned, warnings);
     this.card =
         ModelCard.of(

@@ -97,8 +97,7 @@ final class PrunedGguf implements PrunedFiles {
   }
 
   private static ModelConfig config(Checkpoint model, List<Integer> kept) {
-    String name = model.configName();
-    return ModelConfig.parse(name, ConfigRewriter.rewrite(name, model.configJson(), kept));
+    return model.configOf(ConfigRewriter.rewrite(model.configName(), model.configJson(), kept));
   }
 
   /** The type of matrices in a file that is made of a folder. */

@@ -62,6 +62,7 @@ final class PrunedTensors implements ModelWeights {
     if (!config.tieWordEmbeddings()) {
       planned.add(outside(architecture.head()));
     }
+    model.besideNames().forEach(name -> planned.add(outside(name)));
     this.tensors = this.newTensors.replaceIn(planned);
   }
 

@@ -22,6 +22,7 @@ import dev.laco.model.DType;
 import dev.laco.model.ElementType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.Multimodal;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import java.io.IOException;
@@ -313,9 +314,26 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    */
   public ModelConfig config() {
     if (config == null) {
-      config = ModelConfig.parse(configName(), configJson);
+      config = configOf(configJson);
     }
     return config;
+  }
+
+  /**
+   * The config of a model that is made of this one, as the engine understands it.
+   *
+   * @throws BadInputException if a field is missing or wrong
+   */
+  public ModelConfig configOf(ObjectNode made) {
+    return ModelConfig.parse(configName(), Multimodal.tied(made, fileOf::containsKey));
+  }
+
+  /**
+   * A value of {@code config.json}; of a multimodal model that of its language model, where the
+   * root has none. A missing node where there is none.
+   */
+  public JsonNode configValue(String key) {
+    return Multimodal.value(configJson, key);
   }
 
   /**
@@ -335,13 +353,28 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return List.copyOf(TensorTable.expected(config()).keySet());
   }
 
+  /**
+   * Names of the tensors of a multimodal model that are not of its language model, sorted. The
+   * engine does not run them; a folder that is made of the model has them as they are.
+   */
+  public List<String> besideNames() {
+    return fileOf.keySet().stream()
+        .filter(name -> TensorTable.isKeptBeside(name, config()))
+        .sorted()
+        .toList();
+  }
+
+  private Stream<String> allNames() {
+    return Stream.concat(weightNames().stream(), besideNames().stream());
+  }
+
   private List<String> sortedWeights() {
     return weightNames().stream().sorted().toList();
   }
 
-  /** Number of parameters, tied weights once. */
+  /** Number of parameters, tied weights once, those beside a language model included. */
   public long parameterCount() {
-    return weightNames().stream().mapToLong(name -> file(name).info(name).elements()).sum();
+    return allNames().mapToLong(name -> file(name).info(name).elements()).sum();
   }
 
   /**
@@ -443,9 +476,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return files.stream().map(WeightFile::tensors).flatMap(Collection::stream).toList();
   }
 
-  /** Bytes of the model's weights in its files, tied weights once. */
+  /** Bytes of the model's weights in its files, tied weights once, with those beside. */
   public long storedBytes() {
-    return weightNames().stream().mapToLong(name -> file(name).info(name).byteSize()).sum();
+    return allNames().mapToLong(name -> file(name).info(name).byteSize()).sum();
   }
 
   /** Bytes of the model's weights in memory, tied weights once. */

@@ -21,7 +21,7 @@ public final class StopTokens {
     model.ownFile(GENERATION);
     addIds(model.json(GENERATION).path(KEY), stop);
     if (stop.isEmpty()) {
-      addIds(model.configJson().path(KEY), stop);
+      addIds(model.configValue(KEY), stop);
     }
     return stop;
   }

@@ -62,7 +62,9 @@ final class TensorTable {
     expected.forEach((name, shape) -> checkTensor(directory, name, shape, fileOf.get(name)));
     fileOf.forEach(
         (name, file) -> {
-          if (!expected.containsKey(name) && !ignorable(name, config)) {
+          if (isKeptBeside(name, config)) {
+            file.requireWeight(file.info(name));
+          } else if (!expected.containsKey(name) && !ignorable(name, config)) {
             throw new BadInputException(
                 String.format(
                     Locale.ROOT,
@@ -74,12 +76,23 @@ final class TensorTable {
         });
   }
 
+  /** Whether a tensor is not of the language model, and stays as it is. */
+  static boolean isKeptBeside(String name, ModelConfig config) {
+    return config.architecture().isBeside(name) && !isIndex(name);
+  }
+
+  /** Whether a tensor numbers the positions of an encoder, as older versions of transformers. */
+  private static boolean isIndex(String name) {
+    return name.endsWith(".position_ids");
+  }
+
   /**
    * Whether a surplus tensor has no effect: a buffer that older versions of transformers saved, or
    * the copy of a tied embedding.
    */
   private static boolean ignorable(String name, ModelConfig config) {
     return config.architecture().isBuffer(name)
+        || (config.architecture().isMultimodal() && isIndex(name))
         || (config.tieWordEmbeddings() && name.equals(config.architecture().head()));
   }
 

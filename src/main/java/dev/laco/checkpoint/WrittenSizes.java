@@ -24,7 +24,8 @@ public record WrittenSizes(long outside, List<Long> layers) {
    */
   public static WrittenSizes inFolder(Checkpoint model, @Nullable DType dtype) {
     List<Long> layers = new ArrayList<>();
-    long outside = bytes(model, model.weightNames(), dtype);
+    long outside =
+        bytes(model, model.weightNames(), dtype) + bytes(model, model.besideNames(), dtype);
     for (int layer = 0; layer < model.config().numHiddenLayers(); layer++) {
       long bytes =
           bytes(model, model.config().architecture().tensorNames(layer, model.config()), dtype);

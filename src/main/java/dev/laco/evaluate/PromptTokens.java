@@ -197,7 +197,8 @@ final class PromptTokens {
     if (prefix == null) {
       JsonNode config = model.checkpoint().json("tokenizer_config.json");
       JsonNode named = firstOf(config, "bos_token", "eos_token");
-      JsonNode id = firstOf(model.checkpoint().configJson(), "bos_token_id", "eos_token_id");
+      JsonNode bos = model.checkpoint().configValue("bos_token_id");
+      JsonNode id = bos.isMissingNode() ? model.checkpoint().configValue("eos_token_id") : bos;
       int[] ids =
           named == null
               ? new int[0]
@@ -205,7 +206,7 @@ final class PromptTokens {
                   named.isTextual() ? named.textValue() : named.path("content").asText());
       if (ids.length == 1) {
         prefix = ids[0];
-      } else if (id != null && (id.isInt() || id.path(0).isInt())) {
+      } else if (id.isInt() || id.path(0).isInt()) {
         prefix = id.isInt() ? id.intValue() : id.path(0).intValue();
       } else {
         throw new BadInputException(

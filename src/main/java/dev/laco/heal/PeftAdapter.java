@@ -37,6 +37,9 @@ public final class PeftAdapter {
   /** What stands before the name of a module of the model. */
   private static final String PREFIX = "base_model.model.";
 
+  private static final String MERGED =
+      "leave it out; OUT has the adapters merged into its weights";
+
   private final ObjectNode config;
   private final SortedMap<String, HostTensor> adapters;
 
@@ -65,6 +68,15 @@ public final class PeftAdapter {
               folder, " is of a training of adapters: ", "give " + Setting.of("lora") + ", too");
     }
     ModelConfig config = pruned.config();
+    if (config.architecture().isMultimodal()) {
+      throw Setting.of("adapter")
+          .refuse(
+              folder,
+              " cannot hold adapters of "
+                  + config.architecture().className()
+                  + ", whose modules have other names in transformers than its tensors: ",
+              MERGED);
+    }
     boolean mixtures =
         IntStream.range(0, config.numHiddenLayers())
             .anyMatch(layer -> config.mixture(layer) != null);
@@ -75,7 +87,7 @@ public final class PeftAdapter {
               " cannot hold adapters of "
                   + config.architecture().className()
                   + ", whose experts are no modules by themselves in transformers: ",
-              "leave it out; OUT has the adapters merged into its weights");
+              MERGED);
     }
   }
 

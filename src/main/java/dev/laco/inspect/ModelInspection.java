@@ -12,6 +12,7 @@ import dev.laco.model.Architecture;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.Loader;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.Multimodal;
 import dev.laco.model.TensorGroup;
 import dev.laco.model.TensorSpec;
 import java.nio.file.Path;
@@ -29,7 +30,8 @@ import org.jspecify.annotations.Nullable;
  *
  * @param architecture the class that {@code config.json} names, or {@code unknown}
  * @param modelType the config's {@code model_type}, or {@code unknown}
- * @param layers the config's {@code num_hidden_layers}; 0 where it has none
+ * @param layers of the model, or of its language model; of one that is not supported, the config's
+ *     {@code num_hidden_layers}, 0 where it has none
  * @param parameters elements of the weights; of a checkpoint that is not supported, elements of all
  *     tensors
  * @param dtype the element types of the weights, {@code bf16} or {@code bf16 and f32}
@@ -37,7 +39,8 @@ import org.jspecify.annotations.Nullable;
  * @param files that hold weights
  * @param parts elements of the weights by part of the model: {@code embedding}, {@code attention},
  *     {@code feedForward}, {@code norms} (with biases) and {@code head}, where the head has weights
- *     of its own; empty if not supported
+ *     of its own, and {@code beside}, what a multimodal model has beside its language model; empty
+ *     if not supported
  * @param prunedConfig the keys of {@code config.json} that a model with fewer layers changes; where
  *     no config can describe such a model, the reason; null if not supported
  * @param rules that hold for the model, by their names; {@code fit} stands for all that fit weights
@@ -79,7 +82,9 @@ public record ModelInspection(
       return new ModelInspection(
           config.path("architectures").path(0).asText("unknown"),
           config.path("model_type").asText("unknown"),
-          config.path("num_hidden_layers").asInt(),
+          whyNot == null
+              ? checkpoint.config().numHiddenLayers()
+              : checkpoint.configValue("num_hidden_layers").asInt(),
           whyNot == null
               ? checkpoint.parameterCount()
               : checkpoint.tensors().stream().mapToLong(TensorInfo::elements).sum(),
@@ -132,6 +137,9 @@ public record ModelInspection(
     }
     if (!config.tieWordEmbeddings()) {
       parts.put("head", elements(checkpoint, family.head()));
+    }
+    for (String name : checkpoint.besideNames()) {
+      parts.merge("beside", elements(checkpoint, name), Long::sum);
     }
     return parts;
   }
@@ -196,6 +204,7 @@ public record ModelInspection(
       return null;
     }
     ObjectNode config = checkpoint.configJson();
+    ObjectNode text = Multimodal.textOf(config);
     List<Integer> others =
         IntStream.range(0, layers).filter(layer -> layer != layers / 2).boxed().toList();
     ObjectNode pruned;
@@ -204,8 +213,8 @@ public record ModelInspection(
     } catch (BadInputException e) {
       return e.getMessage();
     }
-    return pruned.properties().stream()
-        .filter(entry -> !entry.getValue().equals(config.get(entry.getKey())))
+    return Multimodal.textOf(pruned).properties().stream()
+        .filter(entry -> !entry.getValue().equals(text.get(entry.getKey())))
         .map(Map.Entry::getKey)
         .collect(Collectors.joining(", "));
   }

@@ -90,9 +90,15 @@ public final class Architecture {
   }
 
   private final Builder parts;
+  private final TensorNames names;
 
-  private Architecture(Builder parts) {
+  /** The model that has a model of this family inside; null for the family itself. */
+  private final @Nullable Multimodal around;
+
+  private Architecture(Builder parts, TensorNames names, @Nullable Multimodal around) {
     this.parts = parts;
+    this.names = names;
+    this.around = around;
   }
 
   /** Begins the description of a family by its class name and its {@code model_type}. */
@@ -453,23 +459,41 @@ public final class Architecture {
     }
 
     Architecture build() {
-      return new Architecture(this);
+      return new Architecture(this, names, null);
     }
   }
 
   /** The class name in {@code config.json}. */
   public String className() {
-    return parts.className;
+    return around == null ? parts.className : around.className();
   }
 
   /** {@code model_type} in {@code config.json}. */
   public String modelType() {
-    return parts.modelType;
+    return around == null ? parts.modelType : around.modelType();
+  }
+
+  /** The family as the language model of a model of several kinds of input. */
+  Architecture inside(Multimodal model) {
+    return new Architecture(parts, model.place(parts.names), model);
+  }
+
+  /**
+   * Whether a model is a language model beside encoders of images or sounds, which are no part of
+   * what the engine runs.
+   */
+  public boolean isMultimodal() {
+    return around != null;
+  }
+
+  /** Whether a tensor is one of a multimodal model, and not of its language model. */
+  public boolean isBeside(String tensor) {
+    return around != null && around.isBeside(tensor);
   }
 
   /** The programs of other people that open checkpoints of this family. */
   public Set<Loader> loaders() {
-    return Collections.unmodifiableSet(parts.loaders);
+    return around == null ? Collections.unmodifiableSet(parts.loaders) : around.loaders();
   }
 
   /**
@@ -477,7 +501,7 @@ public final class Architecture {
    * a sentence that begins with the program; null where it does.
    */
   public @Nullable String whyNot(Loader loader, ModelConfig config) {
-    if (!parts.loaders.contains(loader)) {
+    if (!loaders().contains(loader)) {
       return "does not know the architecture";
     }
     boolean asVllmHasIt =
@@ -530,7 +554,9 @@ public final class Architecture {
 
   /** The family's GGUF files; empty where there are none. */
   public Optional<GgufFamily> gguf() {
-    return parts.gguf;
+    return around == null || around.loaders().contains(Loader.LLAMA_CPP)
+        ? parts.gguf
+        : Optional.empty();
   }
 
   /** The key of {@code config.json} that says whether projections of attention have biases. */
@@ -626,16 +652,16 @@ public final class Architecture {
   }
 
   boolean headsInterleaved() {
-    return parts.names.has(LayerRole.QUERY_KEY_VALUE);
+    return names.has(LayerRole.QUERY_KEY_VALUE);
   }
 
   boolean isGated() {
-    return parts.names.has(LayerRole.GATE) || parts.mixture.isPresent();
+    return names.has(LayerRole.GATE) || parts.mixture.isPresent();
   }
 
   /** Whether a norm follows the output projections of attention and feed-forward network. */
   boolean normsOutputs() {
-    return parts.names.has(LayerRole.FEED_FORWARD_OUTPUT_NORM);
+    return names.has(LayerRole.FEED_FORWARD_OUTPUT_NORM);
   }
 
   double embeddingScale(JsonFields config) {
@@ -729,7 +755,7 @@ public final class Architecture {
 
   /** Name of a tensor of layer {@code layer}. */
   public String tensorName(int layer, TensorSpec spec) {
-    return parts.names.of(layer, spec.suffix());
+    return names.of(layer, spec.suffix());
   }
 
   /** Names of all tensors of layer {@code layer}. */
@@ -739,7 +765,7 @@ public final class Architecture {
 
   /** The layer that a tensor of this name belongs to; empty where it is outside the layers. */
   public OptionalInt layerOf(String tensorName) {
-    return parts.names.layerOf(tensorName);
+    return names.layerOf(tensorName);
   }
 
   /** Whether a tensor of this name is a buffer that older versions of transformers saved. */
@@ -749,23 +775,23 @@ public final class Architecture {
             .anyMatch(
                 layer ->
                     parts.buffers.stream()
-                        .anyMatch(suffix -> parts.names.of(layer, suffix).equals(tensorName)));
+                        .anyMatch(suffix -> names.of(layer, suffix).equals(tensorName)));
   }
 
   /** Name of the token embedding, {@code [V, d]}. */
   public String embedding() {
-    return parts.names.embedding();
+    return names.embedding();
   }
 
   /** Name of the final norm's weight, {@code [d]}. */
   public String finalNorm() {
-    return parts.names.finalNorm();
+    return names.finalNorm();
   }
 
   /** Name of the final norm's bias, {@code [d]}; empty where norms have no biases. */
   public Optional<String> finalNormBias() {
     return parts.normKind == NormKind.LAYER_WITH_BIAS
-        ? Optional.of(parts.names.finalNormBias())
+        ? Optional.of(names.finalNormBias())
         : Optional.empty();
   }
 
@@ -776,7 +802,7 @@ public final class Architecture {
 
   /** Name of the output projection, {@code [V, d]}; absent where it is tied to the embedding. */
   public String head() {
-    return parts.names.head();
+    return names.head();
   }
 
   /** The tensors of a layer, in the order in which a forward pass first uses them. */
@@ -784,7 +810,7 @@ public final class Architecture {
     long hidden = config.hiddenSize();
     long queries = (long) config.numAttentionHeads() * config.headDim();
     long keys = (long) config.numKeyValueHeads() * config.headDim();
-    Stored tensors = new Stored(parts.names);
+    Stored tensors = new Stored(names);
     addInputNorm(
         tensors, LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, hidden);
     if (headsInterleaved()) {
@@ -805,7 +831,7 @@ public final class Architecture {
     if (config.outputBias()) {
       tensors.vector(LayerRole.OUTPUT_BIAS, hidden);
     }
-    if (parts.names.has(LayerRole.SINKS)) {
+    if (names.has(LayerRole.SINKS)) {
       tensors.vector(LayerRole.SINKS, config.numAttentionHeads());
     }
     if (config.queryKeyNorm()) {

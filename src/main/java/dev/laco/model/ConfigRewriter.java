@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Predicate;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.IntStream;
@@ -64,7 +65,13 @@ public final class ConfigRewriter {
           "keys_to_ignore_at_inference",
           "auto_map",
           "quantization_config",
-          "text_config");
+          Multimodal.TEXT);
+
+  /**
+   * Keys that belong to the layers of the language model at the root of a multimodal model, too.
+   */
+  private static final Set<String> OF_LAYERS =
+      Set.of("num_hidden_layers", "layer_types", "max_window_layers");
 
   /**
    * Keys that choose layers by their position (every third layer, say), and the value that treats
@@ -126,12 +133,17 @@ public final class ConfigRewriter {
       return result;
     }
     ConfigRewriter rewriter = new ConfigRewriter(file, dense, bases);
-    rewriter.rewriteObject(result);
-    if (result.get("text_config") instanceof ObjectNode text) {
-      rewriter.rewriteObject(text);
+    // Only keys that are known to be of the language model are, at the root of a multimodal model.
+    rewriter.rewriteObject(
+        result, key -> !dense.architecture().isMultimodal() || OF_LAYERS.contains(key));
+    if (result.get(Multimodal.TEXT) instanceof ObjectNode text) {
+      rewriter.rewriteObject(text, _ -> true);
     }
-    rewriter.keepAttention(result);
-    rewriter.keepMixtures(result);
+    ObjectNode text = Multimodal.textOf(result);
+    // A config inside another one leaves the number out where it is the default of its class.
+    text.put(Multimodal.LAYERS, bases.size());
+    rewriter.keepAttention(result, text);
+    rewriter.keepMixtures(result, text);
     return result;
   }
 
@@ -152,7 +164,7 @@ public final class ConfigRewriter {
    * @throws BadInputException naming the key that does not
    */
   public static void requireDepth(String file, ObjectNode config, int depth) {
-    Stream.of(config, config.path("text_config"))
+    Stream.of(config, config.path(Multimodal.TEXT))
         .flatMap(object -> object.properties().stream())
         .forEach(
             entry -> {
@@ -169,10 +181,10 @@ public final class ConfigRewriter {
             });
   }
 
-  private void rewriteObject(ObjectNode object) {
+  private void rewriteObject(ObjectNode object, Predicate<String> keys) {
     for (Map.Entry<String, JsonNode> entry : List.copyOf(object.properties())) {
       String key = entry.getKey();
-      if (!key.startsWith("rope_") && !NOT_PER_LAYER.contains(key)) {
+      if (keys.test(key) && !key.startsWith("rope_") && !NOT_PER_LAYER.contains(key)) {
         JsonNode value = rewriteValue(object, key, entry.getValue());
         if (value != null) {
           object.set(key, value);
@@ -320,12 +332,12 @@ public final class ConfigRewriter {
    * Keeps the attention of every surviving base layer. Where a layer would have another one at its
    * new index, because loaders derive it from the index, the lists of all layers are written.
    */
-  private void keepAttention(ObjectNode result) {
+  private void keepAttention(ObjectNode result, ObjectNode text) {
     List<LayerAttention> expected = bases.stream().map(dense.attention()::get).toList();
     if (ModelConfig.parse(file, result).attention().equals(expected)) {
       return;
     }
-    LayerAttentions.write(expected, dense.architecture(), result);
+    LayerAttentions.write(expected, dense.architecture(), text);
     if (!ModelConfig.parse(file, result).attention().equals(expected)) {
       throw new BadInputException(
           file + ": the surviving layers' attention types cannot be written into a config");
@@ -337,7 +349,7 @@ public final class ConfigRewriter {
    * decoder_sparse_step} would give a layer at its new index another kind of feed-forward network,
    * {@code mlp_only_layers} names all layers without a mixture.
    */
-  private void keepMixtures(ObjectNode result) {
+  private void keepMixtures(ObjectNode result, ObjectNode text) {
     if (dense.mixture() == null) {
       return;
     }
@@ -352,7 +364,7 @@ public final class ConfigRewriter {
         without.add(layer);
       }
     }
-    result.put("decoder_sparse_step", 1).set("mlp_only_layers", without);
+    text.put("decoder_sparse_step", 1).set("mlp_only_layers", without);
   }
 
   private BadInputException error(String key, String problem) {

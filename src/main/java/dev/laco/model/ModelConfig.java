@@ -6,10 +6,12 @@ import dev.laco.Legible;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -77,9 +79,12 @@ public record ModelConfig(
    *     support
    */
   public static ModelConfig parse(String file, JsonNode json) {
-    JsonFields config = new JsonFields(file, json);
-    Architecture architecture = architecture(config);
-    if (config.has("quantization_config")) {
+    JsonFields root = new JsonFields(file, json);
+    Optional<Multimodal> around = Multimodal.forClassName(className(root));
+    JsonFields config = around.map(kind -> kind.text(root)).orElse(root);
+    Architecture architecture =
+        around.map(kind -> kind.family(root, config)).orElseGet(() -> architecture(root));
+    if (root.has("quantization_config")) {
       JsonNode quantisation = json.get("quantization_config");
       String method = quantisation.path("quant_method").asText("of no name");
       throw new BadInputException(
@@ -142,12 +147,16 @@ public record ModelConfig(
             new RopeParameters.Reader(config, positions, headDim, architecture.rotates())));
   }
 
-  private static Architecture architecture(JsonFields config) {
+  private static String className(JsonFields config) {
     JsonNode names = config.node().path("architectures");
     if (!names.isArray() || names.size() != 1 || !names.get(0).isTextual()) {
       throw config.error("architectures", "a list of one class name");
     }
-    String name = names.get(0).textValue();
+    return names.get(0).textValue();
+  }
+
+  private static Architecture architecture(JsonFields config) {
+    String name = className(config);
     Architecture architecture =
         Architecture.forClassName(name)
             .orElseThrow(
@@ -158,12 +167,18 @@ public record ModelConfig(
                             + Legible.excerpt(name)
                             + " is not supported"
                             + whyNot(name)));
+    requireModelType(config, architecture);
+    return architecture.form(config);
+  }
+
+  /** Checks that the {@code model_type} of a config is that of its class. */
+  static void requireModelType(JsonFields config, Architecture architecture) {
     String modelType = config.stringOr("model_type", architecture.modelType());
     if (!modelType.equals(architecture.modelType())) {
       throw config.error(
-          "model_type", "\"" + architecture.modelType() + "\", which goes with " + name);
+          "model_type",
+          "\"" + architecture.modelType() + "\", which goes with " + architecture.className());
     }
-    return architecture.form(config);
   }
 
   private static String whyNot(String name) {
@@ -171,8 +186,9 @@ public record ModelConfig(
     return reason != null
         ? ": " + reason
         : "; these are: "
-            + Architecture.all().stream()
-                .map(Architecture::className)
+            + Stream.concat(
+                    Architecture.all().stream().map(Architecture::className),
+                    Multimodal.all().stream().map(Multimodal::className))
                 .collect(Collectors.joining(", "));
   }
 

@@ -167,7 +167,8 @@ public record RopeParameters(double theta, double share, Scaling scaling) {
       int original = rope.positiveOr("original_max_position_embeddings", maxPositionEmbeddings);
       Scaling scaling =
           switch (type) {
-            case "default" -> new Default();
+            // Three positions a token (Wang et al. 2024), which are equal for tokens of a text.
+            case "default", "mrope" -> new Default();
             case "linear" -> new Linear(factor(rope));
             case "dynamic" -> new Dynamic(factor(rope), maxPositionEmbeddings);
             case "llama3" -> llama3(rope, original);

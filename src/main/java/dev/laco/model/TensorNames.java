@@ -4,6 +4,7 @@ import java.util.EnumMap;
 import java.util.Map;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.function.UnaryOperator;
 
 /**
  * The names of a family's tensors in checkpoints.
@@ -126,6 +127,17 @@ record TensorNames(
     NORMS.forEach(all::remove);
     all.putAll(norms);
     return new TensorNames(layers, embedding, finalNorm, head, all, experts);
+  }
+
+  /** The same names in a checkpoint that has the layers, the final norm and the head elsewhere. */
+  TensorNames renamed(UnaryOperator<String> change) {
+    return new TensorNames(
+        change.apply(layers),
+        change.apply(embedding),
+        change.apply(finalNorm),
+        change.apply(head),
+        suffixes,
+        experts);
   }
 
   /** The final norm's bias, in the families that have one. */

@@ -65,6 +65,11 @@ public final class GgufExport extends GgufFile {
     this.type = type;
     this.rules = rules(original, config);
     rules.require(warnings);
+    if (config.architecture().isMultimodal()) {
+      warnings.accept(
+          "the file has the language model alone: llama.cpp takes images and sounds by the original's"
+              + " mmproj file, which stays right");
+    }
     metadata(rules.family());
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize(), warnings);
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);

@@ -411,7 +411,7 @@ final class GgufVocabulary {
           default -> name + "_token_id";
         };
     JsonNode configured = tokenizerConfig.path(name + "_token");
-    JsonNode byId = model.configJson().path(name + "_token_id");
+    JsonNode byId = model.configValue(name + "_token_id");
     List<JsonNode> texts =
         List.of(named.at("/SpecialToken/id"), named, configured.path("content"), configured);
     for (JsonNode text : texts) {

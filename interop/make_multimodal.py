@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Makes small models with random weights of several kinds of input: encoders of images or sounds beside a language model.
+
+    build/interop-env/bin/python interop/make_multimodal.py OUT
+
+Each folder of OUT is as `make_families.py` makes it. The encoders have weights at random as transformers initialises them.
+"""
+
+import json
+import pathlib
+import sys
+
+import make_families
+import torch
+import transformers
+from transformers.utils import logging
+
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+HEADS_OF_24 = {"head_dim": 24}
+OF_THREE_POSITIONS = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}}
+
+IMAGES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+CLIP = {"model_type": "clip_vision_model", "projection_dim": 32, **IMAGES}
+SIGLIP = {"model_type": "siglip_vision_model", **IMAGES}
+QWEN_IMAGES = {"depth": 2, "num_heads": 2, "patch_size": 14}
+SOUNDS = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "num_mel_bins": 16, "max_source_positions": 20}
+
+# name: (name of the classes, dtype, what differs from TEXT, the other parts of the config)
+MODELS = {
+    "gemma3": ("Gemma3", "bfloat16", {"head_dim": 32, "sliding_window": 8}, {"vision_config": SIGLIP, "mm_tokens_per_image": 4}),
+    "mistral3": ("Mistral3", "float32", {"model_type": "mistral", "sliding_window": None} | HEADS_OF_24, {"vision_config": {"model_type": "pixtral", **IMAGES}, "image_token_index": 300}),
+    "llava": ("Llava", "float16", {"model_type": "llama"}, {"vision_config": CLIP}),
+    "llava_qwen3": ("Llava", "float32", {"model_type": "qwen3"} | HEADS_OF_24, {"vision_config": SIGLIP, "tie_word_embeddings": True}),
+    "llava_next": ("LlavaNext", "float32", {"model_type": "mistral", "sliding_window": 8}, {"vision_config": CLIP}),
+    "llava_onevision": ("LlavaOnevision", "bfloat16", {"model_type": "qwen2"}, {"vision_config": SIGLIP}),
+    "internvl": ("InternVL", "bfloat16", {"model_type": "qwen3"} | HEADS_OF_24, {"vision_config": IMAGES | {"image_size": [28, 28], "patch_size": [14, 14]}}),
+    "aya_vision": ("AyaVision", "float32", {"model_type": "cohere2", "sliding_window": 8}, {"vision_config": SIGLIP}),
+    "voxtral": ("Voxtral", "bfloat16", {"model_type": "llama"} | HEADS_OF_24, {"audio_config": SOUNDS}),
+    "idefics3": ("Idefics3", "float32", {"model_type": "llama"}, {"vision_config": IMAGES, "scale_factor": 2}),
+    "smolvlm": ("SmolVLM", "bfloat16", {"model_type": "llama"}, {"vision_config": IMAGES, "scale_factor": 2}),
+    "qwen2_vl": ("Qwen2VL", "float32", OF_THREE_POSITIONS, {"vision_config": {"embed_dim": 32, "hidden_size": 64, **QWEN_IMAGES}}),
+    "qwen2_5_vl": (
+        "Qwen2_5_VL",
+        "bfloat16",
+        OF_THREE_POSITIONS,
+        {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "fullatt_block_indexes": [1], **QWEN_IMAGES}, "tie_word_embeddings": True},
+    ),
+}
+
+
+def as_of_version_4(folder):
+    """Rewrites a config as releases of transformers before 5 did: of the language model's only what differs from the defaults of its class."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    text = config["text_config"]
+    usual = transformers.AutoConfig.for_model(text["model_type"]).to_dict()
+    kept = {key: value for key, value in text.items() if key == "model_type" or usual.get(key) != value}
+    kept.pop("layer_types", None)
+    config["text_config"] = kept
+    file.write_text(json.dumps(config, indent=2))
+
+
+def flat(folder):
+    """Rewrites a config as the first releases with Qwen2-VL did: the language model's keys at the root."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    text = config.pop("text_config")
+    rope = text.pop("rope_parameters")
+    text |= {"rope_theta": rope["rope_theta"], "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]}}
+    text.pop("layer_types")
+    file.write_text(json.dumps({**text, **config}, indent=2))
+
+
+def make(folder, name, seed):
+    classes, dtype, changes, others = MODELS[name]
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    config = getattr(transformers, f"{classes}Config")(text_config=TEXT | changes, **others)
+    model = getattr(transformers, f"{classes}ForConditionalGeneration")(config)
+    make_families.fill(model, generator)
+    model.to(getattr(torch, dtype)).save_pretrained(folder / "model")
+    make_families.write_tokens(folder, TEXT["vocab_size"], generator)
+
+
+def make_all(out):
+    for seed, name in enumerate(MODELS):
+        make(out / name, name, seed)
+    for name in ("llava", "gemma3"):
+        make(out / f"{name}_as_of_version_4", name, len(MODELS))
+        as_of_version_4(out / f"{name}_as_of_version_4" / "model")
+    make(out / "qwen2_vl_flat", "qwen2_vl", len(MODELS))
+    flat(out / "qwen2_vl_flat" / "model")
+
+
+if __name__ == "__main__":
+    logging.disable_progress_bar()
+    make_all(pathlib.Path(sys.argv[1]))

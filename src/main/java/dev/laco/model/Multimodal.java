@@ -1,0 +1,273 @@
+package dev.laco.model;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.Legible;
+import java.util.EnumSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.SequencedMap;
+import java.util.Set;
+import java.util.function.Predicate;
+import java.util.function.UnaryOperator;
+
+/**
+ * A kind of model whose language model is of one of the {@link Families}, beside encoders of images
+ * or sounds. Its config has that of the language model as {@code text_config}. The engine runs and
+ * prunes the language model on text; all other tensors stay as they are.
+ */
+public final class Multimodal {
+  /** The key of the language model's config. */
+  static final String TEXT = "text_config";
+
+  static final String LAYERS = "num_hidden_layers";
+  private static final String TIED = "tie_word_embeddings";
+
+  /**
+   * What a {@code text_config} leaves out: transformers 4 writes of a config inside another one
+   * only what differs from the defaults of its class.
+   */
+  private static final Text LLAMA =
+      new Text("llama", Llama.FAMILY, sizes(4096, 11008, 32, 32, 32, 32000));
+
+  private static final Text MISTRAL =
+      new Text(
+          "mistral",
+          Mistral.FAMILY,
+          sizes(4096, 14336, 32, 32, 8, 32000).put("sliding_window", 4096));
+  private static final Text QWEN2 =
+      new Text("qwen2", Qwen2.FAMILY, sizes(4096, 22016, 32, 32, 32, 151936));
+  private static final Text QWEN3 =
+      new Text("qwen3", Qwen3.FAMILY, sizes(4096, 22016, 32, 32, 32, 151936));
+  private static final Text GEMMA3 =
+      new Text("gemma3_text", Gemma3.FAMILY, sizes(2304, 9216, 26, 8, 4, 262208));
+
+  private static final Place WRAPPED =
+      new Place("language_model.", name -> "language_model." + name);
+  private static final Place TEXT_MODEL =
+      new Place("model.text_model.", name -> name.replaceFirst("^model\\.", "model.text_model."));
+  private static final Place OUTSIDE = new Place("model.", name -> name);
+
+  /** All kinds, in the order in which lists name them. */
+  private static final List<Multimodal> ALL =
+      List.of(
+          new Multimodal("Gemma3ForConditionalGeneration", "gemma3", WRAPPED, GEMMA3),
+          new Multimodal("Mistral3ForConditionalGeneration", "mistral3", WRAPPED, MISTRAL),
+          new Multimodal(
+              "LlavaForConditionalGeneration", "llava", WRAPPED, LLAMA, MISTRAL, QWEN2, QWEN3),
+          new Multimodal(
+              "LlavaNextForConditionalGeneration", "llava_next", WRAPPED, LLAMA, MISTRAL, QWEN2),
+          new Multimodal(
+              "LlavaOnevisionForConditionalGeneration", "llava_onevision", WRAPPED, QWEN2),
+          new Multimodal(
+              "InternVLForConditionalGeneration", "internvl", WRAPPED, QWEN2, QWEN3, LLAMA),
+          new Multimodal("VoxtralForConditionalGeneration", "voxtral", WRAPPED, LLAMA),
+          new Multimodal("Idefics3ForConditionalGeneration", "idefics3", TEXT_MODEL, LLAMA),
+          new Multimodal("SmolVLMForConditionalGeneration", "smolvlm", TEXT_MODEL, LLAMA),
+          new Multimodal(
+              "Qwen2VLForConditionalGeneration",
+              "qwen2_vl",
+              OUTSIDE,
+              ofQwen("qwen2_vl_text"),
+              ofQwen("qwen2_vl")),
+          new Multimodal(
+              "Qwen2_5_VLForConditionalGeneration",
+              "qwen2_5_vl",
+              OUTSIDE,
+              ofQwen("qwen2_5_vl_text"),
+              ofQwen("qwen2_5_vl")));
+
+  private final String className;
+  private final String modelType;
+  private final Place place;
+  private final SequencedMap<String, Text> texts = new LinkedHashMap<>();
+  private final SequencedMap<String, Architecture> families = new LinkedHashMap<>();
+
+  private Multimodal(String className, String modelType, Place place, Text... texts) {
+    this.className = className;
+    this.modelType = modelType;
+    this.place = place;
+    for (Text text : texts) {
+      this.texts.put(text.modelType, text);
+      this.families.put(text.modelType, text.family.inside(this));
+    }
+  }
+
+  /**
+   * A language model.
+   *
+   * @param modelType in {@code text_config}
+   * @param defaults the values of keys that a {@code text_config} leaves out
+   */
+  private record Text(String modelType, Architecture family, ObjectNode defaults) {}
+
+  /**
+   * Where the tensors of the language model are.
+   *
+   * @param begin of the names of its tensors, but for the head's
+   * @param name of a tensor, by its name in a checkpoint of the language model alone
+   */
+  private record Place(String begin, UnaryOperator<String> name) {}
+
+  /**
+   * The language models of Qwen2-VL and Qwen2.5-VL. Their rotary embeddings have three positions a
+   * token (Wang et al. 2024, arXiv 2409.12191), which are equal for tokens of a text.
+   */
+  private static Text ofQwen(String modelType) {
+    return new Text(
+        modelType,
+        Qwen2.FAMILY,
+        sizes(8192, 29568, 80, 64, 8, 152064)
+            .put("rms_norm_eps", 1e-5)
+            .put("max_window_layers", 80));
+  }
+
+  private static ObjectNode sizes(
+      int hidden, int channels, int layers, int heads, int keyValueHeads, int vocabulary) {
+    return JsonNodeFactory.instance
+        .objectNode()
+        .put("hidden_size", hidden)
+        .put("intermediate_size", channels)
+        .put(LAYERS, layers)
+        .put("num_attention_heads", heads)
+        .put("num_key_value_heads", keyValueHeads)
+        .put("vocab_size", vocabulary);
+  }
+
+  /** All kinds, in the order in which lists name them. */
+  public static List<Multimodal> all() {
+    return ALL;
+  }
+
+  /** The kind for an entry of {@code architectures} in {@code config.json}. */
+  static Optional<Multimodal> forClassName(String className) {
+    return ALL.stream().filter(kind -> kind.className.equals(className)).findFirst();
+  }
+
+  /** The class name in {@code config.json}. */
+  public String className() {
+    return className;
+  }
+
+  /** {@code model_type} in {@code config.json}. */
+  public String modelType() {
+    return modelType;
+  }
+
+  /** The families of the language model by the {@code model_type} of its config. */
+  public SequencedMap<String, Architecture> families() {
+    return families;
+  }
+
+  /** The kind of model that a config describes. */
+  private static Optional<Multimodal> of(JsonNode config) {
+    return forClassName(config.path("architectures").path(0).asText());
+  }
+
+  /**
+   * The object of a config that describes the language model: {@code text_config} of a multimodal
+   * model, where it has one, else the config itself.
+   */
+  public static ObjectNode textOf(ObjectNode config) {
+    return of(config).isPresent() && config.get(TEXT) instanceof ObjectNode text ? text : config;
+  }
+
+  /**
+   * A value of a config: at its root, or where that has none and the model is multimodal, of its
+   * language model's.
+   */
+  public static JsonNode value(ObjectNode config, String key) {
+    return config.hasNonNull(key) ? config.get(key) : textOf(config).path(key);
+  }
+
+  /**
+   * A config that says whether output projection and embedding are one matrix as the tensors of the
+   * checkpoint do: transformers ties those of a multimodal model where its config says so and the
+   * checkpoint has no other matrix for the projection, and configs that it writes say so of
+   * checkpoints that have one.
+   *
+   * @param stored whether a checkpoint has a tensor
+   */
+  public static ObjectNode tied(ObjectNode config, Predicate<String> stored) {
+    return of(config)
+        .map(
+            kind ->
+                config
+                    .deepCopy()
+                    .put(TIED, !stored.test(kind.place.name.apply(TensorNames.LLAMA.head()))))
+        .orElse(config);
+  }
+
+  /**
+   * The programs of other people that open what is made of models of this kind; llama.cpp opens a
+   * GGUF file of the language model. Those of Qwen with three positions a token are architectures
+   * of their own there.
+   */
+  Set<Loader> loaders() {
+    return place.equals(OUTSIDE)
+        ? EnumSet.of(Loader.TRANSFORMERS)
+        : EnumSet.of(Loader.TRANSFORMERS, Loader.LLAMA_CPP);
+  }
+
+  /**
+   * The config of the language model in that of a model, with the defaults of what it leaves out.
+   *
+   * @param root the config of the model: that of its language model, too, where it has no {@code
+   *     text_config}
+   * @throws BadInputException if the language model is none that the engine knows of this kind
+   */
+  JsonFields text(JsonFields root) {
+    boolean nested = root.has(TEXT);
+    JsonFields given =
+        nested ? new JsonFields(root.file() + ": " + TEXT, root.node().get(TEXT)) : root;
+    Text text = texts.get(textType(given));
+    if (text == null) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: model_type: a %s with a language model of type %s is not supported; these are: %s",
+              given.file(),
+              className,
+              Legible.excerpt(textType(given)),
+              String.join(", ", texts.keySet())));
+    }
+    ObjectNode filled = text.defaults.deepCopy();
+    given.node().properties().forEach(entry -> filled.set(entry.getKey(), entry.getValue()));
+    if (root.has(TIED)) {
+      filled.set(TIED, root.node().get(TIED));
+    }
+    return new JsonFields(given.file(), filled);
+  }
+
+  /**
+   * The family of the language model.
+   *
+   * @param root the config of the model
+   * @param text of its language model
+   */
+  Architecture family(JsonFields root, JsonFields text) {
+    Architecture family = Objects.requireNonNull(families.get(textType(text)));
+    ModelConfig.requireModelType(root, family);
+    return family;
+  }
+
+  private String textType(JsonFields text) {
+    return text.stringOr("model_type", texts.firstEntry().getKey());
+  }
+
+  /** The names of the language model's tensors. */
+  TensorNames place(TensorNames alone) {
+    return alone.renamed(place.name);
+  }
+
+  /** Whether a tensor is not one of the language model. */
+  boolean isBeside(String tensor) {
+    return !tensor.startsWith(place.begin)
+        && !tensor.equals(place.name.apply(TensorNames.LLAMA.head()));
+  }
+}
