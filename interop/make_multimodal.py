@@ -13,6 +13,7 @@ import sys
 import make_families
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
 TEXT = {
@@ -45,7 +46,6 @@ MODELS = {
     "llava_next": ("LlavaNext", "float32", {"model_type": "mistral", "sliding_window": 8}, {"vision_config": CLIP}),
     "llava_onevision": ("LlavaOnevision", "bfloat16", {"model_type": "qwen2"}, {"vision_config": SIGLIP}),
     "internvl": ("InternVL", "bfloat16", {"model_type": "qwen3"} | HEADS_OF_24, {"vision_config": IMAGES | {"image_size": [28, 28], "patch_size": [14, 14]}}),
-    "aya_vision": ("AyaVision", "float32", {"model_type": "cohere2", "sliding_window": 8}, {"vision_config": SIGLIP}),
     "voxtral": ("Voxtral", "bfloat16", {"model_type": "llama"} | HEADS_OF_24, {"audio_config": SOUNDS}),
     "idefics3": ("Idefics3", "float32", {"model_type": "llama"}, {"vision_config": IMAGES, "scale_factor": 2}),
     "smolvlm": ("SmolVLM", "bfloat16", {"model_type": "llama"}, {"vision_config": IMAGES, "scale_factor": 2}),
@@ -82,6 +82,16 @@ def flat(folder):
     file.write_text(json.dumps({**text, **config}, indent=2))
 
 
+def as_in_memory(folder):
+    """Renames tensors to the names of transformers' modules, as some releases wrote them."""
+    file = folder / "model.safetensors"
+    renamed = {}
+    for name, tensor in load_file(file).items():
+        name = name.replace("language_model.lm_head.", "lm_head.").replace("language_model.model.", "language_model.")
+        renamed[name if name.startswith("lm_head.") else f"model.{name}"] = tensor
+    save_file(renamed, file, metadata={"format": "pt"})
+
+
 def make(folder, name, seed):
     classes, dtype, changes, others = MODELS[name]
     generator = torch.Generator().manual_seed(seed)
@@ -99,6 +109,8 @@ def make_all(out):
     for name in ("llava", "gemma3"):
         make(out / f"{name}_as_of_version_4", name, len(MODELS))
         as_of_version_4(out / f"{name}_as_of_version_4" / "model")
+    make(out / "llava_as_in_memory", "llava", len(MODELS))
+    as_in_memory(out / "llava_as_in_memory" / "model")
     make(out / "qwen2_vl_flat", "qwen2_vl", len(MODELS))
     flat(out / "qwen2_vl_flat" / "model")
 

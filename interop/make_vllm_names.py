@@ -5,7 +5,7 @@
 
 The wheel (336 MB) is fetched from PyPI; nothing of it is run or installed. A module of vLLM is an attribute that `__init__` of a class
 assigns: a layer with weights, or another class of vLLM's models. `stacked` and `renamed` are what its loader replaces in the names of a
-checkpoint, in this order: renamed first. A layer has the index `*`, an expert has the index `*` and one of the names of its matrices.
+checkpoint, in this order: renamed first; `begins` what it replaces at their begin. A layer has the index `*`, an expert has the index `*` and one of the names of its matrices.
 """
 
 import ast
@@ -211,6 +211,17 @@ def packed(source, visited):
     return found
 
 
+def language_model(source, module, name):
+    """Of a class with a language model of another class inside: how names begin in vLLM, and that class where it is always the same."""
+    for _, definition in source.lineage(module, name):
+        for node in ast.walk(definition):
+            if isinstance(node, ast.Call) and called(node) == "init_vllm_registered_model":
+                (always,) = [ast.literal_eval(k.value) for k in node.keywords if k.arg == "architectures"] or [[None]]
+                begins = replacements(source, [(module, name)], "prefix")
+                return {"begins": {old: new for old, new in begins.items() if new}, "language_model": always[0]} if begins else None
+    return names(source, module, name)
+
+
 def names(source, module, name):
     found = Names(source)
     found.add(module, name)
@@ -224,7 +235,8 @@ def names(source, module, name):
 
 
 def main():
-    families = sorted(set(re.findall(r'named\("(\w+)"', "".join(f.read_text() for f in (ROOT / "src/main/java/dev/laco/model").glob("*.java")))))
+    code = "".join(f.read_text() for f in (ROOT / "src/main/java/dev/laco/model").glob("*.java"))
+    families = sorted({*re.findall(r'named\("(\w+)"', code), *re.findall(r'new Multimodal\(\s*"(\w+)"', code)})
     with tempfile.TemporaryDirectory() as folder:
         source = Source(pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else download(folder))
         registered = source.registered()
@@ -233,8 +245,8 @@ def main():
             module, name = registered.get(family, ("", ""))
             if module == "transformers":
                 out[family] = "transformers"
-            elif module:
-                out[family] = names(source, module, name)
+            elif module and (known := language_model(source, module, name)):
+                out[family] = known
     OUT.write_text(json.dumps({"vllm": VERSION, "sha256": DIGEST, "architectures": out}, indent=1) + "\n")
 
 

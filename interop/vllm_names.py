@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import checks
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 KNOWN = json.loads(pathlib.Path(__file__).with_suffix(".json").read_text())
 THROUGH_TRANSFORMERS = "transformers"  # vLLM loads these families with the code of transformers, whose names theirs are
@@ -18,12 +19,30 @@ def _module(tensor, rules):
     return re.sub(r"\.\d+\.", ".*.", tensor.rpartition(".")[0])
 
 
+def _of_language_model(tensors, config, rules):
+    """The tensors of the language model of a multimodal model by vLLM's names, and the rules of its class. vLLM has the others as they were."""
+    if "begins" not in rules:
+        return [name for name in tensors if name.startswith(("model.text_model.", "lm_head."))], rules
+    inside, begin = [], "language_model."
+    for name in tensors:
+        old, new = next(((old, new) for old, new in rules["begins"].items() if name.startswith(old)), ("", ""))
+        renamed = new + name.removeprefix(old)
+        if renamed.startswith(begin):
+            inside.append(renamed.removeprefix(begin))
+    of_text = rules["language_model"] or MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config["text_config"]["model_type"]]
+    return inside, KNOWN["architectures"][of_text]
+
+
 def check(what, folder, tensors):
     """vLLM raises an error for a tensor that it does not know. Returns whether it knows the architecture and all tensors."""
-    (architecture,) = json.loads((folder / "config.json").read_text())["architectures"]
+    config = json.loads((folder / "config.json").read_text())
+    (architecture,) = config["architectures"]
     rules = KNOWN["architectures"].get(architecture)
     if rules in (None, THROUGH_TRANSFORMERS):
         return rules is not None
+    if architecture.endswith("ForConditionalGeneration"):
+        tensors, rules = _of_language_model(tensors, config, rules)
+        checks.check(tensors, f"{what}: vLLM {KNOWN['vllm']} finds the language model")
     modules = {*rules["weights"], *rules["experts"], *(f"{path}.*.{matrix}" for path, matrices in rules["experts"].items() for matrix in matrices)}
     unknown = [name for name in tensors if _module(name, rules) not in modules]
     return checks.check(not unknown, f"{what}: vLLM {KNOWN['vllm']} knows the names of all tensors", f"{unknown[:3]}")

@@ -325,7 +325,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    * @throws BadInputException if a field is missing or wrong
    */
   public ModelConfig configOf(ObjectNode made) {
-    return ModelConfig.parse(configName(), Multimodal.tied(made, fileOf::containsKey));
+    return ModelConfig.parse(configName(), made, fileOf::containsKey);
   }
 
   /**

@@ -37,8 +37,7 @@ public final class PeftAdapter {
   /** What stands before the name of a module of the model. */
   private static final String PREFIX = "base_model.model.";
 
-  private static final String MERGED =
-      "leave it out; OUT has the adapters merged into its weights";
+  private static final String MERGED = "leave it out; OUT has the adapters merged into its weights";
 
   private final ObjectNode config;
   private final SortedMap<String, HostTensor> adapters;

@@ -92,13 +92,18 @@ public final class Architecture {
   private final Builder parts;
   private final TensorNames names;
 
-  /** The model that has a model of this family inside; null for the family itself. */
+  /** The kind of models that have one of this family inside; null for the family itself. */
   private final @Nullable Multimodal around;
 
-  private Architecture(Builder parts, TensorNames names, @Nullable Multimodal around) {
+  /** What the names of tensors begin with, but for that of the head. */
+  private final String begin;
+
+  private Architecture(
+      Builder parts, TensorNames names, @Nullable Multimodal around, String begin) {
     this.parts = parts;
     this.names = names;
     this.around = around;
+    this.begin = begin;
   }
 
   /** Begins the description of a family by its class name and its {@code model_type}. */
@@ -459,7 +464,7 @@ public final class Architecture {
     }
 
     Architecture build() {
-      return new Architecture(this, names, null);
+      return new Architecture(this, names, null, "");
     }
   }
 
@@ -474,8 +479,8 @@ public final class Architecture {
   }
 
   /** The family as the language model of a model of several kinds of input. */
-  Architecture inside(Multimodal model) {
-    return new Architecture(parts, model.place(parts.names), model);
+  Architecture inside(Multimodal model, Multimodal.Place place) {
+    return new Architecture(parts, place.of(parts.names), model, place.begin());
   }
 
   /**
@@ -488,7 +493,7 @@ public final class Architecture {
 
   /** Whether a tensor is one of a multimodal model, and not of its language model. */
   public boolean isBeside(String tensor) {
-    return around != null && around.isBeside(tensor);
+    return !tensor.startsWith(begin) && !tensor.equals(names.head());
   }
 
   /** The programs of other people that open checkpoints of this family. */

@@ -9,6 +9,7 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -79,11 +80,25 @@ public record ModelConfig(
    *     support
    */
   public static ModelConfig parse(String file, JsonNode json) {
+    return parse(file, json, null);
+  }
+
+  /**
+   * Reads the config of a checkpoint. Of a multimodal one its tensors say where the language model
+   * is, and whether the output projection is the embedding: so does transformers, whatever {@code
+   * tie_word_embeddings} is there, which configs that it writes may have wrong.
+   *
+   * @param file the name of the config, for messages
+   * @param stored whether the checkpoint has a tensor; null where that is not known
+   * @throws BadInputException if a field is missing or wrong, or the model is one that we do not
+   *     support
+   */
+  public static ModelConfig parse(String file, JsonNode json, @Nullable Predicate<String> stored) {
     JsonFields root = new JsonFields(file, json);
     Optional<Multimodal> around = Multimodal.forClassName(className(root));
     JsonFields config = around.map(kind -> kind.text(root)).orElse(root);
     Architecture architecture =
-        around.map(kind -> kind.family(root, config)).orElseGet(() -> architecture(root));
+        around.map(kind -> kind.family(root, config, stored)).orElseGet(() -> architecture(root));
     if (root.has("quantization_config")) {
       JsonNode quantisation = json.get("quantization_config");
       String method = quantisation.path("quant_method").asText("of no name");
@@ -132,7 +147,7 @@ public record ModelConfig(
         architecture.feedForwardBias(config),
         architecture.queryKeyNorm(config),
         architecture.parallel(config),
-        config.booleanOr("tie_word_embeddings", architecture.tiedByDefault()),
+        tied(config, architecture, stored),
         architecture.embeddingScale(config),
         architecture.residualScale(config),
         architecture.attentionScores(config, headDim),
@@ -145,6 +160,14 @@ public record ModelConfig(
             architecture,
             layers,
             new RopeParameters.Reader(config, positions, headDim, architecture.rotates())));
+  }
+
+  private static boolean tied(
+      JsonFields config, Architecture architecture, @Nullable Predicate<String> stored) {
+    if (architecture.isMultimodal() && stored != null) {
+      return !stored.test(architecture.head());
+    }
+    return config.booleanOr("tie_word_embeddings", architecture.tiedByDefault());
   }
 
   private static String className(JsonFields config) {

@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import java.util.Collections;
 import java.util.EnumSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -15,6 +16,7 @@ import java.util.SequencedMap;
 import java.util.Set;
 import java.util.function.Predicate;
 import java.util.function.UnaryOperator;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A kind of model whose language model is of one of the {@link Families}, beside encoders of images
@@ -28,13 +30,10 @@ public final class Multimodal {
   static final String LAYERS = "num_hidden_layers";
   private static final String TIED = "tie_word_embeddings";
 
-  /**
-   * What a {@code text_config} leaves out: transformers 4 writes of a config inside another one
-   * only what differs from the defaults of its class.
-   */
+  // Their sizes are those that a text_config leaves out: transformers 4 writes of a config inside
+  // another one only what differs from the defaults of its class.
   private static final Text LLAMA =
       new Text("llama", Llama.FAMILY, sizes(4096, 11008, 32, 32, 32, 32000));
-
   private static final Text MISTRAL =
       new Text(
           "mistral",
@@ -49,9 +48,11 @@ public final class Multimodal {
 
   private static final Place WRAPPED =
       new Place("language_model.", name -> "language_model." + name);
-  private static final Place TEXT_MODEL =
-      new Place("model.text_model.", name -> name.replaceFirst("^model\\.", "model.text_model."));
   private static final Place OUTSIDE = new Place("model.", name -> name);
+  private static final Place TEXT_MODEL = inModel("model.text_model.");
+
+  /** As transformers has the modules in memory, and wrote them in some releases. */
+  private static final Place AS_IN_MEMORY = inModel("model.language_model.");
 
   /** All kinds, in the order in which lists name them. */
   private static final List<Multimodal> ALL =
@@ -66,35 +67,44 @@ public final class Multimodal {
               "LlavaOnevisionForConditionalGeneration", "llava_onevision", WRAPPED, QWEN2),
           new Multimodal(
               "InternVLForConditionalGeneration", "internvl", WRAPPED, QWEN2, QWEN3, LLAMA),
-          new Multimodal("VoxtralForConditionalGeneration", "voxtral", WRAPPED, LLAMA),
+          new Multimodal("VoxtralForConditionalGeneration", "voxtral", WRAPPED, LLAMA)
+              .without(Loader.VLLM),
           new Multimodal("Idefics3ForConditionalGeneration", "idefics3", TEXT_MODEL, LLAMA),
           new Multimodal("SmolVLMForConditionalGeneration", "smolvlm", TEXT_MODEL, LLAMA),
+          // With three positions a token they are architectures of their own in llama.cpp.
           new Multimodal(
-              "Qwen2VLForConditionalGeneration",
-              "qwen2_vl",
-              OUTSIDE,
-              ofQwen("qwen2_vl_text"),
-              ofQwen("qwen2_vl")),
+                  "Qwen2VLForConditionalGeneration",
+                  "qwen2_vl",
+                  OUTSIDE,
+                  ofQwen("qwen2_vl_text"),
+                  ofQwen("qwen2_vl"))
+              .without(Loader.LLAMA_CPP),
           new Multimodal(
-              "Qwen2_5_VLForConditionalGeneration",
-              "qwen2_5_vl",
-              OUTSIDE,
-              ofQwen("qwen2_5_vl_text"),
-              ofQwen("qwen2_5_vl")));
+                  "Qwen2_5_VLForConditionalGeneration",
+                  "qwen2_5_vl",
+                  OUTSIDE,
+                  ofQwen("qwen2_5_vl_text"),
+                  ofQwen("qwen2_5_vl"))
+              .without(Loader.LLAMA_CPP));
 
   private final String className;
   private final String modelType;
-  private final Place place;
+
+  /** Programs that open them; llama.cpp opens a GGUF file of the language model. */
+  private final Set<Loader> loaders =
+      EnumSet.of(Loader.TRANSFORMERS, Loader.VLLM, Loader.LLAMA_CPP);
+
   private final SequencedMap<String, Text> texts = new LinkedHashMap<>();
   private final SequencedMap<String, Architecture> families = new LinkedHashMap<>();
+  private final SequencedMap<String, Architecture> asInMemory = new LinkedHashMap<>();
 
   private Multimodal(String className, String modelType, Place place, Text... texts) {
     this.className = className;
     this.modelType = modelType;
-    this.place = place;
     for (Text text : texts) {
       this.texts.put(text.modelType, text);
-      this.families.put(text.modelType, text.family.inside(this));
+      this.families.put(text.modelType, text.family.inside(this, place));
+      this.asInMemory.put(text.modelType, text.family.inside(this, AS_IN_MEMORY));
     }
   }
 
@@ -112,7 +122,16 @@ public final class Multimodal {
    * @param begin of the names of its tensors, but for the head's
    * @param name of a tensor, by its name in a checkpoint of the language model alone
    */
-  private record Place(String begin, UnaryOperator<String> name) {}
+  record Place(String begin, UnaryOperator<String> name) {
+    /** The names of the language model's tensors, by those in a checkpoint of it alone. */
+    TensorNames of(TensorNames alone) {
+      return alone.renamed(name);
+    }
+  }
+
+  private static Place inModel(String begin) {
+    return new Place(begin, name -> name.replaceFirst("^model\\.", begin));
+  }
 
   /**
    * The language models of Qwen2-VL and Qwen2.5-VL. Their rotary embeddings have three positions a
@@ -185,33 +204,15 @@ public final class Multimodal {
     return config.hasNonNull(key) ? config.get(key) : textOf(config).path(key);
   }
 
-  /**
-   * A config that says whether output projection and embedding are one matrix as the tensors of the
-   * checkpoint do: transformers ties those of a multimodal model where its config says so and the
-   * checkpoint has no other matrix for the projection, and configs that it writes say so of
-   * checkpoints that have one.
-   *
-   * @param stored whether a checkpoint has a tensor
-   */
-  public static ObjectNode tied(ObjectNode config, Predicate<String> stored) {
-    return of(config)
-        .map(
-            kind ->
-                config
-                    .deepCopy()
-                    .put(TIED, !stored.test(kind.place.name.apply(TensorNames.LLAMA.head()))))
-        .orElse(config);
+  /** The programs of other people that open what is made of models of this kind. */
+  Set<Loader> loaders() {
+    return Collections.unmodifiableSet(loaders);
   }
 
-  /**
-   * The programs of other people that open what is made of models of this kind; llama.cpp opens a
-   * GGUF file of the language model. Those of Qwen with three positions a token are architectures
-   * of their own there.
-   */
-  Set<Loader> loaders() {
-    return place.equals(OUTSIDE)
-        ? EnumSet.of(Loader.TRANSFORMERS)
-        : EnumSet.of(Loader.TRANSFORMERS, Loader.LLAMA_CPP);
+  /** This program does not open what is made of models of this kind. */
+  private Multimodal without(Loader loader) {
+    loaders.remove(loader);
+    return this;
   }
 
   /**
@@ -249,25 +250,20 @@ public final class Multimodal {
    *
    * @param root the config of the model
    * @param text of its language model
+   * @param stored whether the checkpoint has a tensor; null where that is not known
    */
-  Architecture family(JsonFields root, JsonFields text) {
-    Architecture family = Objects.requireNonNull(families.get(textType(text)));
+  Architecture family(JsonFields root, JsonFields text, @Nullable Predicate<String> stored) {
+    String type = textType(text);
+    Architecture inMemory = Objects.requireNonNull(asInMemory.get(type));
+    Architecture family =
+        stored != null && stored.test(inMemory.embedding())
+            ? inMemory
+            : Objects.requireNonNull(families.get(type));
     ModelConfig.requireModelType(root, family);
     return family;
   }
 
   private String textType(JsonFields text) {
     return text.stringOr("model_type", texts.firstEntry().getKey());
-  }
-
-  /** The names of the language model's tensors. */
-  TensorNames place(TensorNames alone) {
-    return alone.renamed(place.name);
-  }
-
-  /** Whether a tensor is not one of the language model. */
-  boolean isBeside(String tensor) {
-    return !tensor.startsWith(place.begin)
-        && !tensor.equals(place.name.apply(TensorNames.LLAMA.head()));
   }
 }

@@ -1,0 +1,247 @@
+package dev.laco.prune;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.Compute;
+import dev.laco.DeviceSettings;
+import dev.laco.Fixtures;
+import dev.laco.Model;
+import dev.laco.TestFiles;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.OutputTensor;
+import dev.laco.checkpoint.SafetensorsWriter;
+import dev.laco.checkpoint.TestCheckpoints;
+import dev.laco.checkpoint.export.GgufExport;
+import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.model.DType;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeMap;
+import java.util.function.UnaryOperator;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * A multimodal model is pruned as its language model is: fixtures are put into such models, whose
+ * results must be those of the fixtures, bit for bit.
+ */
+class MultimodalPruneTest {
+  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final DeviceSettings CPU = DeviceSettings.of("cpu").withCompute(Compute.F32);
+
+  /** Names like those of a layer, of an encoder; and one that only a language model's begins as. */
+  private static final List<String> BESIDE =
+      List.of("vision_tower.encoder.layers.3.mlp.fc1.weight", "model_projector.weight");
+
+  /** Layers of each fixture here. */
+  private static final int DEPTH = 8;
+
+  @TempDir Path folder;
+
+  /** A fixture inside another model. */
+  private enum Kind {
+    GEMMA3(
+        "gemma3_std", "Gemma3ForConditionalGeneration", "gemma3", name -> "language_model." + name),
+    LLAVA(
+        "llama_untied_gqa",
+        "LlavaForConditionalGeneration",
+        "llava",
+        name -> "language_model." + name),
+    /** The names that some releases of transformers wrote. */
+    MISTRAL3(
+        "mistral_std",
+        "Mistral3ForConditionalGeneration",
+        "mistral3",
+        name -> name.replaceFirst("^model\\.", "model.language_model.")),
+    SMOLVLM(
+        "llama_untied_gqa",
+        "SmolVLMForConditionalGeneration",
+        "smolvlm",
+        name -> name.replaceFirst("^model\\.", "model.text_model.")),
+    QWEN2_VL("qwen2_bias", "Qwen2VLForConditionalGeneration", "qwen2_vl", name -> name);
+
+    final String fixture;
+    final String className;
+    final String modelType;
+    final UnaryOperator<String> names;
+
+    Kind(String fixture, String className, String modelType, UnaryOperator<String> names) {
+      this.fixture = fixture;
+      this.className = className;
+      this.modelType = modelType;
+      this.names = names;
+    }
+
+    /** The config around that of a language model. */
+    ObjectNode config(ObjectNode text) {
+      ObjectNode root = JSON.createObjectNode();
+      root.putArray("architectures").add(className);
+      // Neither belongs to the layers of the language model, although there are as many.
+      root.putArray("vision_feature_layer").add(-2);
+      for (int i = 0; i < DEPTH; i++) {
+        root.withArray("image_grid_pinpoints").add(i);
+      }
+      root.putObject("vision_config").put("num_hidden_layers", 4);
+      if (this == QWEN2_VL) {
+        // The first releases had the keys of the language model at the root.
+        text.remove("architectures");
+        root.remove(List.of("vision_feature_layer", "image_grid_pinpoints"));
+        text.set("rope_scaling", JSON.createObjectNode().put("type", "mrope"));
+        return root.setAll(text.put("model_type", modelType));
+      }
+      text.remove("architectures");
+      root.set("text_config", text);
+      return root.put("model_type", modelType).put("tie_word_embeddings", this == MISTRAL3);
+    }
+  }
+
+  private static float[] values(int seed) {
+    return new float[] {seed + 0.5f, -seed, 1e-3f * seed, 4, 5, 6};
+  }
+
+  private Path write(Kind kind) throws IOException {
+    Path out = Files.createDirectories(folder.resolve(kind.name()).resolve("model"));
+    ObjectNode text =
+        (ObjectNode) Fixtures.read(Fixtures.model(kind.fixture).resolve("config.json"));
+    TestFiles.write(out.resolve("config.json"), kind.config(text).toPrettyString());
+    List<OutputTensor> tensors = new ArrayList<>();
+    try (Checkpoint language = Checkpoint.open(Fixtures.model(kind.fixture))) {
+      for (String name : language.weightNames()) {
+        tensors.add(OutputTensor.copy(kind.names.apply(name), language.file(name), name));
+      }
+      for (String name : BESIDE) {
+        MemorySegment data =
+            MemorySegment.ofArray(
+                MemorySegment.ofArray(values(name.length())).toArray(ValueLayout.JAVA_BYTE));
+        tensors.add(OutputTensor.of(name, DType.F32, List.of(2L, 3L), data));
+      }
+      new SafetensorsWriter(tensors).write(out.resolve("model.safetensors"), bytes -> {});
+    }
+    TestFiles.write(out.resolve("preprocessor_config.json"), "{\"size\": 28}");
+    return out;
+  }
+
+  private PruneRequest request() {
+    return PruneRequest.of(Goal.layers(DEPTH - 2))
+        .withFit(new FitSettings(tokens("fit.json", 1, 24), null))
+        .withTexts(
+            new TextSettings(tokens("calibration.json", 2, 4), null, tokens("held.json", 3, 8)));
+  }
+
+  private Path tokens(String name, int seed, int lists) {
+    return Fixtures.randomTokens(folder.resolve(name), seed, lists, 32);
+  }
+
+  private Path pruned(Path source, String name) {
+    try (Model model = Model.open(source);
+        PruneJob job = new PruneJob(model, CPU, request())) {
+      job.run().writeTo(folder.resolve(name), WriteSettings.DEFAULT);
+    }
+    return folder.resolve(name);
+  }
+
+  private static Map<String, byte[]> tensors(Checkpoint model, UnaryOperator<String> names) {
+    Map<String, byte[]> bytes = new TreeMap<>();
+    for (String name : model.weightNames()) {
+      bytes.put(
+          names.apply(name), model.file(name).tensor(name).data().toArray(ValueLayout.JAVA_BYTE));
+    }
+    return bytes;
+  }
+
+  @ParameterizedTest
+  @EnumSource(Kind.class)
+  void theLanguageModelIsPrunedAsItIsAlone(Kind kind) throws IOException {
+    Path whole = write(kind);
+    try (Checkpoint expected = Checkpoint.open(pruned(Fixtures.model(kind.fixture), "alone"));
+        Checkpoint found = Checkpoint.open(pruned(whole, "inside"))) {
+      Map<String, byte[]> weights = tensors(expected, kind.names);
+      Map<String, byte[]> inside = tensors(found, name -> name);
+      assertEquals(weights.keySet(), inside.keySet());
+      weights.forEach((name, bytes) -> assertArrayEquals(bytes, inside.get(name), name));
+      for (String name : BESIDE) {
+        assertArrayEquals(
+            values(name.length()),
+            found.file(name).tensor(name).data().toArray(ValueLayout.JAVA_FLOAT_UNALIGNED));
+      }
+      assertEquals(kind.config(expected.configJson()), found.configJson());
+      assertEquals(expected.parameterCount() + 2 * 6, found.parameterCount());
+      assertTrue(
+          TestFiles.names(found.directory()).contains("preprocessor_config.json"),
+          "what prepares images is copied");
+    }
+  }
+
+  /** Releases of transformers before 5 wrote of an inner config what differs from its defaults. */
+  @Test
+  void whatTheInnerConfigLeavesOutIsTheDefault() throws IOException {
+    Path model = write(Kind.GEMMA3);
+    ObjectNode config = (ObjectNode) Fixtures.read(model.resolve("config.json"));
+    ObjectNode text = (ObjectNode) config.get("text_config");
+    text.remove("num_hidden_layers");
+    TestFiles.write(model.resolve("config.json"), config.toPrettyString());
+    BadInputException missing =
+        assertThrows(BadInputException.class, () -> Checkpoint.open(model).close());
+    assertTrue(missing.getMessage().contains("num_hidden_layers 26"), missing.getMessage());
+    text.put("num_hidden_layers", 8).remove(List.of("tie_word_embeddings", "hidden_activation"));
+    TestFiles.write(model.resolve("config.json"), config.toPrettyString());
+    Checkpoint.open(model).close();
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "'\"llava\"', '\"gemma3\"', model_type",
+    "'\"llama\"', '\"t5\"', 't5'",
+    "'\"num_hidden_layers\" : 8', '\"num_hidden_layers\" : 0', 'text_config: num_hidden_layers'",
+    "'\"LlavaForConditionalGeneration\"', '\"MllamaForConditionalGeneration\"', 'these are:'",
+    "'\"LlavaForConditionalGeneration\"', '\"Qwen3VLForConditionalGeneration\"', 'added behind its first layers'"
+  })
+  void whatIsWrongInAConfigIsNamed(String right, String wrong, String said) throws IOException {
+    Path model = write(Kind.LLAVA);
+    TestCheckpoints.edit(model.resolve("config.json"), text -> text.replace(right, wrong));
+    BadInputException refused =
+        assertThrows(BadInputException.class, () -> Checkpoint.open(model).close());
+    assertTrue(refused.getMessage().contains(said), refused.getMessage());
+  }
+
+  /** A file of the language model alone is that of the fixture, and says that it is alone. */
+  @Test
+  void aGgufFileHasTheLanguageModel() throws IOException {
+    List<String> warnings = new ArrayList<>();
+    Path inside = folder.resolve("inside.gguf");
+    Path alone = folder.resolve("alone.gguf");
+    try (Checkpoint model = Checkpoint.open(write(Kind.LLAVA));
+        Checkpoint language = Checkpoint.open(Fixtures.model(Kind.LLAVA.fixture))) {
+      new GgufExport(model, GgufType.F32, warnings::add).write(inside, bytes -> {});
+      new GgufExport(language, GgufType.F32, warning -> {}).write(alone, bytes -> {});
+    }
+    assertEquals(-1, Files.mismatch(alone, inside));
+    assertTrue(warnings.toString().contains("mmproj"), warnings.toString());
+  }
+
+  @Test
+  void modelsOfThreePositionsATokenAreNoGguf() throws IOException {
+    try (Checkpoint model = Checkpoint.open(write(Kind.QWEN2_VL))) {
+      assertThrows(
+          BadInputException.class, () -> new GgufExport(model, GgufType.F32, warning -> {}));
+      assertFalse(Objects.requireNonNull(model.config()).architecture().gguf().isPresent());
+    }
+  }
+}
