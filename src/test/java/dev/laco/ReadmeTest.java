@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.model.Architecture;
 import dev.laco.model.Loader;
+import dev.laco.model.Multimodal;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -37,6 +38,30 @@ final class ReadmeTest {
                   .map(Loader::toString)
                   .collect(Collectors.joining(", ")),
               testedOn(architecture)));
+    }
+    String readme = Files.readString(Path.of("README.md"));
+    assertTrue(readme.contains(table), "README.md should contain:\n" + table);
+  }
+
+  @Test
+  void theTableOfMultimodalModelsIsTheCodes() throws IOException {
+    StringBuilder table =
+        new StringBuilder(
+            """
+            | architecture | `model_type` | language model | containers | loaders |
+            |---|---|---|---|---|
+            """);
+    for (Multimodal kind : Multimodal.all()) {
+      table.append(
+          String.format(
+              Locale.ROOT,
+              "| `%s` | `%s` | %s | safetensors, .bin, 8 bits | %s |\n",
+              kind.className(),
+              kind.modelType(),
+              String.join(", ", kind.families().keySet()),
+              kind.families().firstEntry().getValue().loaders().stream()
+                  .map(Loader::toString)
+                  .collect(Collectors.joining(", "))));
     }
     String readme = Files.readString(Path.of("README.md"));
     assertTrue(readme.contains(table), "README.md should contain:\n" + table);

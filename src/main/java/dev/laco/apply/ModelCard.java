@@ -90,7 +90,7 @@ final class ModelCard {
         ## Limits
 
         Removing layers costs quality, first in arithmetic, long contexts and rare knowledge: measure what matters to you.
-        %s
+        %s%s
         """,
             name,
             source.architecture(),
@@ -110,6 +110,9 @@ final class ModelCard {
                         String.format(Locale.ROOT, " --%s %s", option.getKey(), option.getValue()))
                 .collect(Collectors.joining()),
             howToLoad(config),
+            config.architecture().isMultimodal()
+                ? "What images or sounds lose was not measured.\n"
+                : "",
             original.isEmpty()
                 ? "The original's licence and terms of use hold for this model, too."
                 : "The original's licence and terms of use hold for this model, too; what its card says of depth, size and quality does not."));
@@ -201,7 +204,7 @@ final class ModelCard {
                   case LLAMA_CPP ->
                       "- llama.cpp: `laco export FOLDER model.gguf`, then `llama-cli -m model.gguf`"
                           + (family.isMultimodal()
-                              ? ", with the original's encoders as `--mmproj`\n"
+                              ? ", with the original's `mmproj` file for its encoders\n"
                               : "\n");
                   case JLAMA -> "- jlama: `jlama chat FOLDER`\n";
                 })

@@ -249,6 +249,10 @@ record PruneTexts(
    */
   List<String> warnings(Model model, @Nullable FitRule rule) {
     List<String> warnings = new ArrayList<>(calibration.warnings());
+    if (model.config().architecture().isMultimodal()) {
+      warnings.add(
+          "layers are chosen and measured on text alone: what images or sounds lose is not known");
+    }
     if (evaluation != null) {
       List<FitText> learnt = new ArrayList<>();
       if (heal != null) {

@@ -152,7 +152,11 @@ class MultimodalPruneTest {
   private Path pruned(Path source, String name) {
     try (Model model = Model.open(source);
         PruneJob job = new PruneJob(model, CPU, request())) {
-      job.run().writeTo(folder.resolve(name), WriteSettings.DEFAULT);
+      PruneResult result = job.run();
+      result.writeTo(folder.resolve(name), WriteSettings.DEFAULT);
+      assertEquals(
+          model.config().architecture().isMultimodal(),
+          result.report().warnings().toString().contains("images or sounds"));
     }
     return folder.resolve(name);
   }
