@@ -49,6 +49,12 @@ MODELS = {
     "voxtral": ("Voxtral", "bfloat16", {"model_type": "llama"} | HEADS_OF_24, {"audio_config": SOUNDS}),
     "idefics3": ("Idefics3", "float32", {"model_type": "llama"}, {"vision_config": IMAGES, "scale_factor": 2}),
     "smolvlm": ("SmolVLM", "bfloat16", {"model_type": "llama"}, {"vision_config": IMAGES, "scale_factor": 2}),
+    "qwen3_vl": (
+        "Qwen3VL",
+        "bfloat16",
+        OF_THREE_POSITIONS | {"head_dim": 16},
+        {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16, **QWEN_IMAGES}},
+    ),
     "qwen2_vl": ("Qwen2VL", "float32", OF_THREE_POSITIONS, {"vision_config": {"embed_dim": 32, "hidden_size": 64, **QWEN_IMAGES}}),
     "qwen2_5_vl": (
         "Qwen2_5_VL",

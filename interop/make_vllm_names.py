@@ -211,15 +211,19 @@ def packed(source, visited):
     return found
 
 
-def language_model(source, module, name):
-    """Of a class with a language model of another class inside: how names begin in vLLM, and that class where it is always the same."""
+def multimodal(source, module, name):
+    """How vLLM names the tensors of a model with a language model inside.
+
+    `begins` is what it replaces at the begin of names, and `language_model` the class of the language model, null where the config chooses
+    it. A class that has its language model as a part of itself has all names. None where vLLM renames by other means.
+    """
+    begins = {old: new for old, new in replacements(source, [(module, name)], "prefix").items() if new}
     for _, definition in source.lineage(module, name):
         for node in ast.walk(definition):
             if isinstance(node, ast.Call) and called(node) == "init_vllm_registered_model":
                 (always,) = [ast.literal_eval(k.value) for k in node.keywords if k.arg == "architectures"] or [[None]]
-                begins = replacements(source, [(module, name)], "prefix")
-                return {"begins": {old: new for old, new in begins.items() if new}, "language_model": always[0]} if begins else None
-    return names(source, module, name)
+                return {"begins": begins, "language_model": always[0]} if begins else None
+    return {"begins": begins} | names(source, module, name)
 
 
 def names(source, module, name):
@@ -245,7 +249,7 @@ def main():
             module, name = registered.get(family, ("", ""))
             if module == "transformers":
                 out[family] = "transformers"
-            elif module and (known := language_model(source, module, name)):
+            elif module and (known := (multimodal if family.endswith("ForConditionalGeneration") else names)(source, module, name)):
                 out[family] = known
     OUT.write_text(json.dumps({"vllm": VERSION, "sha256": DIGEST, "architectures": out}, indent=1) + "\n")
 

@@ -21,16 +21,14 @@ def _module(tensor, rules):
 
 def _of_language_model(tensors, config, rules):
     """The tensors of the language model of a multimodal model by vLLM's names, and the rules of its class. vLLM has the others as they were."""
-    if "begins" not in rules:
-        return [name for name in tensors if name.startswith(("model.text_model.", "lm_head."))], rules
-    inside, begin = [], "language_model."
+    begin, renamed = "language_model.", []
     for name in tensors:
         old, new = next(((old, new) for old, new in rules["begins"].items() if name.startswith(old)), ("", ""))
-        renamed = new + name.removeprefix(old)
-        if renamed.startswith(begin):
-            inside.append(renamed.removeprefix(begin))
+        renamed.append(new + name.removeprefix(old))
+    if "language_model" not in rules:
+        return [name for name in renamed if name.startswith((begin, "model.text_model.", "lm_head."))], rules
     of_text = rules["language_model"] or MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config["text_config"]["model_type"]]
-    return inside, KNOWN["architectures"][of_text]
+    return [name.removeprefix(begin) for name in renamed if name.startswith(begin)], KNOWN["architectures"][of_text]
 
 
 def check(what, folder, tensors):

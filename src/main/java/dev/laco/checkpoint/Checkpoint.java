@@ -330,7 +330,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
 
   /**
    * A value of {@code config.json}; of a multimodal model that of its language model, where the
-   * root has none. A missing node where there is none.
+   * root has none. A missing node where there is none, or {@code null}.
    */
   public JsonNode configValue(String key) {
     return Multimodal.value(configJson, key);

@@ -132,6 +132,7 @@ public final class ConfigRewriter {
     if (bases.equals(IntStream.range(0, dense.numHiddenLayers()).boxed().toList())) {
       return result;
     }
+    requireVisualLayers(file, dense, bases);
     ConfigRewriter rewriter = new ConfigRewriter(file, dense, bases);
     // Only keys that are known to be of the language model are, at the root of a multimodal model.
     rewriter.rewriteObject(
@@ -145,6 +146,21 @@ public final class ConfigRewriter {
     rewriter.keepAttention(result, text);
     rewriter.keepMixtures(result, text);
     return result;
+  }
+
+  private static void requireVisualLayers(String file, ModelConfig dense, List<Integer> bases) {
+    for (int layer = 0; layer < dense.visualLayers(); layer++) {
+      if (layer >= bases.size() || bases.get(layer) != layer) {
+        throw new BadInputException(
+            String.format(
+                Locale.ROOT,
+                "%s: layer %d cannot be removed: a %s adds features of images behind its first %d layers",
+                file,
+                layer,
+                dense.architecture().className(),
+                dense.visualLayers()));
+      }
+    }
   }
 
   /**

@@ -41,9 +41,6 @@ final class Families {
   private static final String OF_DEEPSEEK =
       "its attention compresses keys and values (multi-head latent attention)";
 
-  private static final String OF_QWEN3_VL =
-      "what it sees is added behind its first layers, by their numbers, which pruning changes";
-
   /**
    * What the engine does not compute of families that are known and not in {@link #ALL}, by the
    * class name in {@code config.json} or by {@code general.architecture} of a GGUF file.
@@ -52,9 +49,7 @@ final class Families {
       Map.of(
           "DeepseekV2ForCausalLM", OF_DEEPSEEK,
           "DeepseekV3ForCausalLM", OF_DEEPSEEK,
-          "deepseek2", OF_DEEPSEEK,
-          "Qwen3VLForConditionalGeneration", OF_QWEN3_VL,
-          "Qwen3VLMoeForConditionalGeneration", OF_QWEN3_VL);
+          "deepseek2", OF_DEEPSEEK);
 
   private Families() {}
 }

@@ -34,6 +34,8 @@ import org.jspecify.annotations.Nullable;
  * @param logits what becomes of the products of last hidden states and output projection
  * @param mixture the mixtures of experts; null where no layer has one
  * @param attention what the attention of each layer has
+ * @param visualLayers behind how many of the first layers features of images are added (DeepStack,
+ *     Meng et al. 2024, arXiv 2406.04334), so that these layers keep their places
  */
 public record ModelConfig(
     Architecture architecture,
@@ -60,7 +62,8 @@ public record ModelConfig(
     boolean unitHead,
     LogitSpec logits,
     @Nullable Mixture mixture,
-    List<LayerAttention> attention) {
+    List<LayerAttention> attention,
+    int visualLayers) {
 
   /**
    * Most layers of a config, far more than any model has, so that a wrong number does not fill the
@@ -159,7 +162,8 @@ public record ModelConfig(
             config,
             architecture,
             layers,
-            new RopeParameters.Reader(config, positions, headDim, architecture.rotates())));
+            new RopeParameters.Reader(config, positions, headDim, architecture.rotates())),
+        around.map(kind -> kind.visualLayers(root)).orElse(0));
   }
 
   private static boolean tied(

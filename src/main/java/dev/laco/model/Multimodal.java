@@ -2,6 +2,7 @@ package dev.laco.model;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.MissingNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
@@ -16,6 +17,7 @@ import java.util.SequencedMap;
 import java.util.Set;
 import java.util.function.Predicate;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -85,7 +87,14 @@ public final class Multimodal {
                   OUTSIDE,
                   ofQwen("qwen2_5_vl_text"),
                   ofQwen("qwen2_5_vl"))
-              .without(Loader.LLAMA_CPP));
+              .without(Loader.LLAMA_CPP),
+          new Multimodal(
+                  "Qwen3VLForConditionalGeneration",
+                  "qwen3_vl",
+                  AS_IN_MEMORY,
+                  new Text("qwen3_vl_text", Qwen3.FAMILY, QWEN3.defaults))
+              .without(Loader.LLAMA_CPP)
+              .addingImages("deepstack_visual_indexes", 3));
 
   private final String className;
   private final String modelType;
@@ -93,6 +102,11 @@ public final class Multimodal {
   /** Programs that open them; llama.cpp opens a GGUF file of the language model. */
   private final Set<Loader> loaders =
       EnumSet.of(Loader.TRANSFORMERS, Loader.VLLM, Loader.LLAMA_CPP);
+
+  /** The key of layers of the encoder whose features the first layers get; null for none. */
+  private @Nullable String imagesKey;
+
+  private int usualImages;
 
   private final SequencedMap<String, Text> texts = new LinkedHashMap<>();
   private final SequencedMap<String, Architecture> families = new LinkedHashMap<>();
@@ -198,15 +212,38 @@ public final class Multimodal {
 
   /**
    * A value of a config: at its root, or where that has none and the model is multimodal, of its
-   * language model's.
+   * language model's. A missing node where it is nowhere, or {@code null}.
    */
   public static JsonNode value(ObjectNode config, String key) {
-    return config.hasNonNull(key) ? config.get(key) : textOf(config).path(key);
+    return Stream.of(config, textOf(config))
+        .filter(object -> object.hasNonNull(key))
+        .map(object -> object.get(key))
+        .findFirst()
+        .orElse(MissingNode.getInstance());
   }
 
   /** The programs of other people that open what is made of models of this kind. */
   Set<Loader> loaders() {
     return Collections.unmodifiableSet(loaders);
+  }
+
+  /**
+   * Behind the first layers of the language model features of images are added.
+   *
+   * @param key of {@code vision_config}: a list with an entry for each of these layers
+   * @param usual how many they are where the config has no such key
+   */
+  private Multimodal addingImages(String key, int usual) {
+    imagesKey = key;
+    usualImages = usual;
+    return this;
+  }
+
+  /** Behind how many of the first layers features of images are added. */
+  int visualLayers(JsonFields root) {
+    JsonNode list =
+        root.node().path("vision_config").path(Objects.requireNonNullElse(imagesKey, ""));
+    return list.isArray() ? list.size() : usualImages;
   }
 
   /** This program does not open what is made of models of this kind. */

@@ -35,6 +35,7 @@ import dev.laco.text.FitText;
 import dev.laco.transformer.RunningModel;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.function.DoubleConsumer;
 import java.util.function.DoubleToIntFunction;
@@ -292,7 +293,8 @@ public record SearchChoice(
   }
 
   private static SearchChoice blocks(
-      SearchSettings search, @Nullable String rule, ModelConfig config, int target) {
+      SearchSettings asked, @Nullable String rule, ModelConfig config, int target) {
+    SearchSettings search = sparing(asked, config);
     if (search.interval() != null) {
       throw ofTheLoop("interval", search.interval());
     }
@@ -393,11 +395,12 @@ public record SearchChoice(
   }
 
   private static SearchChoice loop(
-      SearchSettings search,
+      SearchSettings asked,
       @Nullable String rule,
       ModelConfig config,
       @Nullable Double threshold,
       @Nullable Integer target) {
+    SearchSettings search = sparing(asked, config);
     int depth = config.numHiddenLayers();
     if (search.objective() != null && search.objective() != Objective.COSINE) {
       throw Setting.of("objective")
@@ -471,7 +474,8 @@ public record SearchChoice(
   }
 
   private static SearchChoice spans(
-      SearchSettings search, @Nullable String rule, ModelConfig config, Strategy how, int target) {
+      SearchSettings asked, @Nullable String rule, ModelConfig config, Strategy how, int target) {
+    SearchSettings search = sparing(asked, config);
     int depth = config.numHiddenLayers();
     if (search.interval() != null) {
       throw ofTheLoop("interval", search.interval());
@@ -525,6 +529,25 @@ public record SearchChoice(
         fit,
         settings.rules().contains(MergeRule.DROP) ? new PeerModels(limits) : null,
         align == 1 ? limits : null);
+  }
+
+  /** The same settings, by which the layers stay that a model needs in their places. */
+  private static SearchSettings sparing(SearchSettings asked, ModelConfig config) {
+    int least = config.visualLayers() - 1;
+    if (least <= 0) {
+      return asked;
+    }
+    if (asked.lowest() != null && asked.lowest() < least) {
+      throw Setting.of("lowest")
+          .refuse(
+              asked.lowest(),
+              String.format(
+                  Locale.ROOT,
+                  " would remove layers behind which this %s adds what it sees: ",
+                  config.architecture().className()),
+              "give at least " + least);
+    }
+    return asked.lowest() == null ? asked.withLowest(least) : asked;
   }
 
   /** The layers that a model may lack which the search did not find itself. */

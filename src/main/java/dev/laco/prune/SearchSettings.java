@@ -58,6 +58,21 @@ public record SearchSettings(
         norms);
   }
 
+  /** The same with another lowest base. */
+  SearchSettings withLowest(int other) {
+    return new SearchSettings(
+        strategy,
+        budget,
+        objective,
+        lookahead,
+        mergeLayers,
+        align,
+        interval,
+        other,
+        highest,
+        norms);
+  }
+
   /** A strategy with the default of every other setting. */
   public static SearchSettings of(Strategy strategy) {
     return new SearchSettings(strategy, null, null, null, null, null, null, null, null, null);

@@ -14,13 +14,21 @@ import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.TestFiles;
+import dev.laco.UsageException;
+import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.SafetensorsWriter;
+import dev.laco.checkpoint.StopTokens;
 import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.export.GgufExport;
 import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.DType;
+import dev.laco.model.NewWeights;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -30,6 +38,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
@@ -75,7 +84,13 @@ class MultimodalPruneTest {
         "SmolVLMForConditionalGeneration",
         "smolvlm",
         name -> name.replaceFirst("^model\\.", "model.text_model.")),
-    QWEN2_VL("qwen2_bias", "Qwen2VLForConditionalGeneration", "qwen2_vl", name -> name);
+    QWEN2_VL("qwen2_bias", "Qwen2VLForConditionalGeneration", "qwen2_vl", name -> name),
+    /** Of which layers 0 to 2 must stay. */
+    QWEN3_VL(
+        "qwen3_qknorm",
+        "Qwen3VLForConditionalGeneration",
+        "qwen3_vl",
+        name -> name.replaceFirst("^model\\.", "model.language_model."));
 
     final String fixture;
     final String className;
@@ -107,6 +122,9 @@ class MultimodalPruneTest {
         return root.setAll(text.put("model_type", modelType));
       }
       text.remove("architectures");
+      if (this == QWEN3_VL) {
+        text.put("model_type", "qwen3_vl_text");
+      }
       root.set("text_config", text);
       return root.put("model_type", modelType).put("tie_word_embeddings", this == MISTRAL3);
     }
@@ -138,8 +156,9 @@ class MultimodalPruneTest {
     return out;
   }
 
-  private PruneRequest request() {
+  private PruneRequest request(SearchSettings search) {
     return PruneRequest.of(Goal.layers(DEPTH - 2))
+        .withSearch(search)
         .withFit(new FitSettings(tokens("fit.json", 1, 24), null))
         .withTexts(
             new TextSettings(tokens("calibration.json", 2, 4), null, tokens("held.json", 3, 8)));
@@ -149,9 +168,9 @@ class MultimodalPruneTest {
     return Fixtures.randomTokens(folder.resolve(name), seed, lists, 32);
   }
 
-  private Path pruned(Path source, String name) {
+  private Path pruned(Path source, String name, SearchSettings search) {
     try (Model model = Model.open(source);
-        PruneJob job = new PruneJob(model, CPU, request())) {
+        PruneJob job = new PruneJob(model, CPU, request(search))) {
       PruneResult result = job.run();
       result.writeTo(folder.resolve(name), WriteSettings.DEFAULT);
       assertEquals(
@@ -174,8 +193,11 @@ class MultimodalPruneTest {
   @EnumSource(Kind.class)
   void theLanguageModelIsPrunedAsItIsAlone(Kind kind) throws IOException {
     Path whole = write(kind);
-    try (Checkpoint expected = Checkpoint.open(pruned(Fixtures.model(kind.fixture), "alone"));
-        Checkpoint found = Checkpoint.open(pruned(whole, "inside"))) {
+    SearchSettings alone =
+        kind == Kind.QWEN3_VL ? SearchSettings.DEFAULT.withLowest(2) : SearchSettings.DEFAULT;
+    try (Checkpoint expected =
+            Checkpoint.open(pruned(Fixtures.model(kind.fixture), "alone", alone));
+        Checkpoint found = Checkpoint.open(pruned(whole, "inside", SearchSettings.DEFAULT))) {
       Map<String, byte[]> weights = tensors(expected, kind.names);
       Map<String, byte[]> inside = tensors(found, name -> name);
       assertEquals(weights.keySet(), inside.keySet());
@@ -214,8 +236,7 @@ class MultimodalPruneTest {
     "'\"llava\"', '\"gemma3\"', model_type",
     "'\"llama\"', '\"t5\"', 't5'",
     "'\"num_hidden_layers\" : 8', '\"num_hidden_layers\" : 0', 'text_config: num_hidden_layers'",
-    "'\"LlavaForConditionalGeneration\"', '\"MllamaForConditionalGeneration\"', 'these are:'",
-    "'\"LlavaForConditionalGeneration\"', '\"Qwen3VLForConditionalGeneration\"', 'added behind its first layers'"
+    "'\"LlavaForConditionalGeneration\"', '\"MllamaForConditionalGeneration\"', 'these are:'"
   })
   void whatIsWrongInAConfigIsNamed(String right, String wrong, String said) throws IOException {
     Path model = write(Kind.LLAVA);
@@ -223,6 +244,52 @@ class MultimodalPruneTest {
     BadInputException refused =
         assertThrows(BadInputException.class, () -> Checkpoint.open(model).close());
     assertTrue(refused.getMessage().contains(said), refused.getMessage());
+  }
+
+  /** Behind the first three layers of a Qwen3-VL features of images are added. */
+  @Test
+  void layersThatSeeKeepTheirPlaces() throws IOException {
+    Path whole = write(Kind.QWEN3_VL);
+    try (Model model = Model.open(whole)) {
+      UsageException refused =
+          assertThrows(
+              UsageException.class,
+              () -> new PruneJob(model, CPU, request(SearchSettings.DEFAULT.withLowest(1))));
+      assertTrue(refused.getMessage().contains("give at least 2"), refused.getMessage());
+      CollapsePlan original = CollapsePlan.identity(PlanApplier.source(model.checkpoint()));
+      for (int base = 0; base < 3; base++) {
+        CollapsePlan plan = original.fold(base, 1, MergeRule.DROP, NormsPolicy.BASE);
+        if (base < 2) {
+          BadInputException kept = assertThrows(BadInputException.class, () -> apply(model, plan));
+          assertTrue(
+              kept.getMessage().contains("layer " + (base + 1) + " cannot be removed"),
+              kept.getMessage());
+        } else {
+          apply(model, plan);
+        }
+      }
+    }
+  }
+
+  private static void apply(Model model, CollapsePlan plan) {
+    new PlanApplier(
+        model.checkpoint(), plan, new PlanTensors(NewWeights.NONE), Long.MAX_VALUE, warning -> {});
+  }
+
+  /** A token's id may stand in either config; {@code null} is none. */
+  @Test
+  void aValueIsTheRootsOrElseTheLanguageModels() throws IOException {
+    Path model = write(Kind.LLAVA);
+    ObjectNode config = (ObjectNode) Fixtures.read(model.resolve("config.json"));
+    config.putNull("eos_token_id").put("pad_token_id", 7);
+    ((ObjectNode) config.get("text_config")).putNull("bos_token_id");
+    TestFiles.write(model.resolve("config.json"), config.toPrettyString());
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      assertEquals(2, checkpoint.configValue("eos_token_id").intValue());
+      assertEquals(7, checkpoint.configValue("pad_token_id").intValue());
+      assertTrue(checkpoint.configValue("bos_token_id").isMissingNode());
+      assertEquals(Set.of(2), StopTokens.of(checkpoint));
+    }
   }
 
   /** A file of the language model alone is that of the fixture, and says that it is alone. */

@@ -67,7 +67,8 @@ public final class ModelShape {
         config.unitHead(),
         config.logits(),
         config.mixture(),
-        config.attention());
+        config.attention(),
+        config.visualLayers());
   }
 
   private static final RopeParameters ROTATION =
@@ -108,6 +109,7 @@ public final class ModelShape {
         false,
         LogitSpec.PLAIN,
         null,
-        Collections.nCopies(layers, new LayerAttention(0, ROTATION)));
+        Collections.nCopies(layers, new LayerAttention(0, ROTATION)),
+        0);
   }
 }
