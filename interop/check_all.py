@@ -13,6 +13,7 @@ import checks
 import engine
 import gradients
 import hub_results
+import images
 import jlama
 import laco_reference
 import llama_cpp
@@ -244,7 +245,10 @@ def check_multimodal(work):
             subject = Subject(f"{folder.name} of several inputs", folder / "model", folder / "tokens.json", work)
             subject.trained = True
             subject.check_dense()
-            subject.check_rules(("eq1",), layers_removed=3)
+            seen = folder.name in images.INPUTS
+            subject.check_rules(("drop" if seen else "eq1",), layers_removed=3)
+            if seen:
+                images.check(subject.name, folder.name, subject.model, subject.work / "drop")
 
 
 def check_trained(name, model, folder, work):

@@ -10,6 +10,7 @@ import json
 import pathlib
 import sys
 
+import images
 import make_families
 import torch
 import transformers
@@ -40,7 +41,7 @@ SOUNDS = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "
 # name: (name of the classes, dtype, what differs from TEXT, the other parts of the config)
 MODELS = {
     "gemma3": ("Gemma3", "bfloat16", {"head_dim": 32, "sliding_window": 8}, {"vision_config": SIGLIP, "mm_tokens_per_image": 4}),
-    "mistral3": ("Mistral3", "float32", {"model_type": "mistral", "sliding_window": None} | HEADS_OF_24, {"vision_config": {"model_type": "pixtral", **IMAGES}, "image_token_index": 300}),
+    "mistral3": ("Mistral3", "float32", {"model_type": "mistral", "sliding_window": None} | HEADS_OF_24, {"vision_config": {"model_type": "pixtral", **IMAGES}}),
     "llava": ("Llava", "float16", {"model_type": "llama"}, {"vision_config": CLIP}),
     "llava_qwen3": ("Llava", "float32", {"model_type": "qwen3"} | HEADS_OF_24, {"vision_config": SIGLIP, "tie_word_embeddings": True}),
     "llava_next": ("LlavaNext", "float32", {"model_type": "mistral", "sliding_window": 8}, {"vision_config": CLIP}),
@@ -103,10 +104,11 @@ def make(folder, name, seed):
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     config = getattr(transformers, f"{classes}Config")(text_config=TEXT | changes, **others)
+    config.image_token_id = images.IMAGE  # Voxtral has no images, and does not mind
     model = getattr(transformers, f"{classes}ForConditionalGeneration")(config)
     make_families.fill(model, generator)
     model.to(getattr(torch, dtype)).save_pretrained(folder / "model")
-    make_families.write_tokens(folder, TEXT["vocab_size"], generator)
+    make_families.write_tokens(folder, images.IMAGE, generator)
 
 
 def make_all(out):
