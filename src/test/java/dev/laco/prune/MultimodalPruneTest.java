@@ -209,6 +209,9 @@ class MultimodalPruneTest {
       }
       assertEquals(kind.config(expected.configJson()), found.configJson());
       assertEquals(expected.parameterCount() + 2 * 6, found.parameterCount());
+      String card = Files.readString(found.directory().resolve("README.md"));
+      assertTrue(card.contains("`" + kind.className + ".from_pretrained(\"FOLDER\")`"), card);
+      assertTrue(card.contains("What images or sounds lose was not measured."), card);
       assertTrue(
           TestFiles.names(found.directory()).contains("preprocessor_config.json"),
           "what prepares images is copied");
