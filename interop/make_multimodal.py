@@ -40,11 +40,11 @@ SOUNDS = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "
 
 # name: (name of the classes, dtype, what differs from TEXT, the other parts of the config)
 MODELS = {
-    "gemma3": ("Gemma3", "bfloat16", {"head_dim": 32, "sliding_window": 8}, {"vision_config": SIGLIP, "mm_tokens_per_image": 4}),
+    "gemma3": ("Gemma3", "bfloat16", {"head_dim": 32, "sliding_window": 8, "query_pre_attn_scalar": 32}, {"vision_config": SIGLIP, "mm_tokens_per_image": 4}),
     "mistral3": ("Mistral3", "float32", {"model_type": "mistral", "sliding_window": None} | HEADS_OF_24, {"vision_config": {"model_type": "pixtral", **IMAGES}}),
     "llava": ("Llava", "float16", {"model_type": "llama"}, {"vision_config": CLIP}),
     "llava_qwen3": ("Llava", "float32", {"model_type": "qwen3"} | HEADS_OF_24, {"vision_config": SIGLIP, "tie_word_embeddings": True}),
-    "llava_next": ("LlavaNext", "float32", {"model_type": "mistral", "sliding_window": 8}, {"vision_config": CLIP}),
+    "llava_next": ("LlavaNext", "float32", {"model_type": "mistral", "sliding_window": None}, {"vision_config": CLIP}),
     "llava_onevision": ("LlavaOnevision", "bfloat16", {"model_type": "qwen2"}, {"vision_config": SIGLIP}),
     "internvl": ("InternVL", "bfloat16", {"model_type": "qwen3"} | HEADS_OF_24, {"vision_config": IMAGES | {"image_size": [28, 28], "patch_size": [14, 14]}}),
     "voxtral": ("Voxtral", "bfloat16", {"model_type": "llama"} | HEADS_OF_24, {"audio_config": SOUNDS}),

@@ -12,7 +12,6 @@ import java.util.Set;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -213,9 +212,9 @@ public record ModelConfig(
     return reason != null
         ? ": " + reason
         : "; these are: "
-            + Stream.concat(
-                    Architecture.all().stream().map(Architecture::className),
-                    Multimodal.all().stream().map(Multimodal::className))
+            + (name.endsWith("ForConditionalGeneration")
+                    ? Multimodal.all().stream().map(Multimodal::className)
+                    : Architecture.all().stream().map(Architecture::className))
                 .collect(Collectors.joining(", "));
   }
 
