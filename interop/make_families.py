@@ -42,6 +42,8 @@ from transformers import (
     GraniteMoeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    Ministral3Config,
+    Ministral3ForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Olmo2Config,
@@ -74,6 +76,7 @@ from transformers import (
 from transformers.utils import logging
 
 LLAMA = (LlamaConfig, LlamaForCausalLM)
+MINISTRAL3 = (Ministral3Config, Ministral3ForCausalLM)
 MISTRAL = (MistralConfig, MistralForCausalLM)
 QWEN2 = (Qwen2Config, Qwen2ForCausalLM)
 QWEN3 = (Qwen3Config, Qwen3ForCausalLM)
@@ -155,6 +158,11 @@ FAMILIES = {
     "llama_gelu": (LLAMA, "float32", {"hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-3}),
     "mistral_window": (MISTRAL, "float32", {"sliding_window": 8}),
     "mistral_window_f16": (MISTRAL, "float16", {"sliding_window": 16, "head_dim": 24}),
+    "ministral3": (
+        MINISTRAL3,
+        "float32",
+        rope("yarn", factor=4.0, original_max_position_embeddings=16, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.5) | {"head_dim": 24},
+    ),
     "qwen2_window_from_the_middle": (QWEN2, "float32", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 4}),
     "qwen2_no_window": (QWEN2, "bfloat16", {"use_sliding_window": False, "sliding_window": 8, "max_window_layers": 4}),
     "qwen3_attention_bias": (QWEN3, "float32", {"attention_bias": True, "head_dim": 24}),

@@ -42,6 +42,12 @@ SOUNDS = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "
 MODELS = {
     "gemma3": ("Gemma3", "bfloat16", {"head_dim": 32, "sliding_window": 8, "query_pre_attn_scalar": 32}, {"vision_config": SIGLIP, "mm_tokens_per_image": 4}),
     "mistral3": ("Mistral3", "float32", {"model_type": "mistral", "sliding_window": None} | HEADS_OF_24, {"vision_config": {"model_type": "pixtral", **IMAGES}}),
+    "mistral3_of_ministral": (
+        "Mistral3",
+        "bfloat16",
+        {"model_type": "ministral3", "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 16, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}},
+        {"vision_config": {"model_type": "pixtral", **IMAGES}},
+    ),
     "llava": ("Llava", "float16", {"model_type": "llama"}, {"vision_config": CLIP}),
     "llava_qwen3": ("Llava", "float32", {"model_type": "qwen3"} | HEADS_OF_24, {"vision_config": SIGLIP, "tie_word_embeddings": True}),
     "llava_next": ("LlavaNext", "float32", {"model_type": "mistral", "sliding_window": None}, {"vision_config": CLIP}),

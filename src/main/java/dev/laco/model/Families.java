@@ -9,6 +9,7 @@ final class Families {
       List.of(
           Llama.FAMILY,
           Mistral.FAMILY,
+          Ministral3.FAMILY,
           Qwen2.FAMILY,
           Qwen3.FAMILY,
           Phi3.FAMILY,

@@ -12,6 +12,7 @@ import java.util.Set;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -286,11 +287,12 @@ public record ModelConfig(
     return architecture.rotaryPairs();
   }
 
-  /** The different rotary embeddings of the layers. */
+  /** The different rotary embeddings of the layers, those of queries and those of keys. */
   public List<RopeParameters> rotations() {
     return attention.stream()
         .map(LayerAttention::rotation)
         .filter(Objects::nonNull)
+        .flatMap(rotation -> Stream.of(rotation, rotation.ofKeys()))
         .distinct()
         .toList();
   }

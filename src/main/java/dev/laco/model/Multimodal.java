@@ -41,6 +41,8 @@ public final class Multimodal {
           "mistral",
           Mistral.FAMILY,
           sizes(4096, 14336, 32, 32, 8, 32000).put("sliding_window", 4096));
+  private static final Text MINISTRAL =
+      new Text("ministral3", Ministral3.FAMILY, sizes(4096, 14336, 34, 32, 8, 131072));
   private static final Text QWEN2 =
       new Text("qwen2", Qwen2.FAMILY, sizes(4096, 22016, 32, 32, 32, 151936));
   private static final Text QWEN3 =
@@ -60,7 +62,8 @@ public final class Multimodal {
   private static final List<Multimodal> ALL =
       List.of(
           new Multimodal("Gemma3ForConditionalGeneration", "gemma3", WRAPPED, GEMMA3),
-          new Multimodal("Mistral3ForConditionalGeneration", "mistral3", WRAPPED, MISTRAL),
+          new Multimodal(
+              "Mistral3ForConditionalGeneration", "mistral3", WRAPPED, MISTRAL, MINISTRAL),
           new Multimodal(
               "LlavaForConditionalGeneration", "llava", WRAPPED, LLAMA, MISTRAL, QWEN2, QWEN3),
           new Multimodal(

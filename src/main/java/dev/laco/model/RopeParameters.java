@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Rotary position embedding settings (Su et al. 2021), as {@code config.json} gives them under
@@ -15,8 +16,31 @@ import java.util.stream.IntStream;
  * @param theta base of the frequencies
  * @param share the share of a head's elements that is rotated; the first ones are
  * @param scaling how frequencies are changed for contexts longer than those of the training
+ * @param queries what becomes of queries that are rotated; null for nothing
  */
-public record RopeParameters(double theta, double share, Scaling scaling) {
+public record RopeParameters(
+    double theta, double share, Scaling scaling, @Nullable QueryScale queries) {
+
+  /** Settings that rotate queries as they rotate keys. */
+  public RopeParameters(double theta, double share, Scaling scaling) {
+    this(theta, share, scaling, null);
+  }
+
+  /**
+   * Queries of later positions are longer, as Llama 4 and Ministral 3 have them: that of position p
+   * is multiplied by {@code 1 + beta ln(1 + floor(p / positions))}.
+   */
+  public record QueryScale(double beta, int positions) {
+    /** The factor at a position. */
+    double at(int position) {
+      return 1 + beta * Math.log1p(Math.floorDiv(position, positions));
+    }
+  }
+
+  /** The rotation of keys. */
+  public RopeParameters ofKeys() {
+    return queries == null ? this : new RopeParameters(theta, share, scaling);
+  }
 
   /** A way to stretch the context. */
   public sealed interface Scaling {}
@@ -186,7 +210,9 @@ public record RopeParameters(double theta, double share, Scaling scaling) {
                         + Legible.excerpt(type)
                         + "\" is not supported; default, linear, dynamic, llama3, yarn and longrope are");
           };
-      return new RopeParameters(theta, share, scaling);
+      double beta = rope.numberOr("llama_4_scaling_beta", 0);
+      return new RopeParameters(
+          theta, share, scaling, beta == 0 ? null : new QueryScale(beta, original));
     }
   }
 

@@ -103,11 +103,13 @@ public final class RotaryEmbedding {
   /** Writes the cosines and sines of positions from {@code first} to before {@code end}. */
   private void rotate(float[] inverse, int first, int end, float[] cosine, float[] sine, int from) {
     int at = from;
+    RopeParameters.QueryScale queries = parameters.queries();
     for (int position = first; position < end; position++) {
+      float length = queries == null ? scale : scale * (float) queries.at(position);
       for (int i = 0; i < pairs(); i++) {
         double angle = (float) position * inverse[i];
-        cosine[at] = (float) Math.cos(angle) * scale;
-        sine[at] = (float) Math.sin(angle) * scale;
+        cosine[at] = (float) Math.cos(angle) * length;
+        sine[at] = (float) Math.sin(angle) * length;
         at++;
       }
     }

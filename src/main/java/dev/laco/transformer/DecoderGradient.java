@@ -545,7 +545,10 @@ public final class DecoderGradient implements AutoCloseable {
 
     /** The gradient by heads before rotation and norm, in place. */
     private void turnBack(LayerRole role, Tensor projected, Tensor byHeads) {
-      int table = decoder.table(results.attention);
+      int table =
+          role == LayerRole.QUERY_NORM
+              ? decoder.queryTable(results.attention)
+              : decoder.keyTable(results.attention);
       if (table >= 0) {
         training.ropeGradient(
             byHeads, config.rotaryPairs(), config.headDim(), table, results.batch);

@@ -237,7 +237,7 @@ public final class DecoderLayer {
     Tensor normed = input.states();
     Tensor queryNorm = weights.find(LayerRole.QUERY_NORM);
     Tensor keyNorm = weights.find(LayerRole.KEY_NORM);
-    boolean rotates = table(attention) >= 0;
+    boolean rotates = queryTable(attention) >= 0;
     Tensor query = rotates || queryNorm != null ? buffers.queryProjected() : buffers.query;
     Tensor key = rotates || keyNorm != null ? buffers.keyProjected() : past.newKeys();
     if (config.headsInterleaved()) {
@@ -252,8 +252,8 @@ public final class DecoderLayer {
       linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, key);
       linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
     }
-    turn(query, queryNorm, attention, batch, buffers.query);
-    turn(key, keyNorm, attention, batch, past.newKeys());
+    turn(query, queryNorm, queryTable(attention), batch, buffers.query);
+    turn(key, keyNorm, keyTable(attention), batch, past.newKeys());
     past.keep(backend, batch);
     AttentionSpec spec = spec(weights, attention);
     Tensor sinks = weights.find(LayerRole.SINKS);
@@ -313,15 +313,11 @@ public final class DecoderLayer {
    * Normalises queries or keys, and rotates them, where the layer does so.
    *
    * @param heads f32, which may be overwritten where {@code out} has 16 bits
+   * @param table of angles; below 0 for no rotation
    * @param out {@code heads} where they have neither norm nor rotation
    */
   private void turn(
-      Tensor heads,
-      @Nullable Tensor weight,
-      LayerAttention attention,
-      TokenBatch batch,
-      Tensor out) {
-    int table = table(attention);
+      Tensor heads, @Nullable Tensor weight, int table, TokenBatch batch, Tensor out) {
     if (table >= 0 && weight != null && normsAndRotatesAtOnce(weight)) {
       backend.normRope(heads, weight, config.headNorm(), config.headDim(), table, batch, out);
       return;
@@ -338,11 +334,15 @@ public final class DecoderLayer {
     }
   }
 
-  /**
-   * Which of a batch's tables of angles turns the queries and keys of a layer; below 0 for none.
-   */
-  int table(LayerAttention attention) {
+  /** Which of a batch's tables of angles turns the queries of a layer; below 0 for none. */
+  int queryTable(LayerAttention attention) {
     return rotations.indexOf(attention.rotation());
+  }
+
+  /** Which of them turns the keys. */
+  int keyTable(LayerAttention attention) {
+    RopeParameters rotation = attention.rotation();
+    return rotation == null ? -1 : rotations.indexOf(rotation.ofKeys());
   }
 
   /** Whether one op does what the family does to queries and keys. */

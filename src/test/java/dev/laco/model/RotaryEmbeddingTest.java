@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import java.util.Arrays;
 import java.util.List;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -42,6 +43,22 @@ final class RotaryEmbeddingTest {
     float[] second = angles(embedding(scaling), batch(new int[] {0, 4}));
     assertArrayEquals(Arrays.copyOf(first, 9), Arrays.copyOf(two, 9));
     assertArrayEquals(Arrays.copyOf(second, 12), Arrays.copyOfRange(two, 9, 21));
+  }
+
+  /** As {@code get_llama_4_attn_scale} of transformers has it: longer from 16 positions on. */
+  @Test
+  void queriesOfLaterPositionsAreLonger() {
+    RopeParameters queries =
+        new RopeParameters(
+            10_000, 1, new RopeParameters.Default(), new RopeParameters.QueryScale(0.1, 16));
+    float[] keys = angles(new RotaryEmbedding(queries.ofKeys(), WIDTH), batch(new int[] {0, 40}));
+    float[] longer = angles(new RotaryEmbedding(queries, WIDTH), batch(new int[] {0, 40}));
+    double[] factors = {1, 1 + 0.1 * Math.log(2), 1 + 0.1 * Math.log(3)};
+    for (int i = 0; i < keys.length; i++) {
+      int position = i % (40 * WIDTH / 2) / (WIDTH / 2);
+      assertEquals(keys[i] * factors[position / 16], longer[i], 1e-6);
+    }
+    assertEquals(new RopeParameters(10_000, 1, new RopeParameters.Default()), queries.ofKeys());
   }
 
   private static RotaryEmbedding embedding(RopeParameters.Scaling scaling) {
