@@ -18,6 +18,10 @@ from transformers import (
     Cohere2ForCausalLM,
     CohereConfig,
     CohereForCausalLM,
+    Dots1Config,
+    Dots1ForCausalLM,
+    Ernie4_5_MoeConfig,
+    Ernie4_5_MoeForCausalLM,
     Exaone4Config,
     Exaone4ForCausalLM,
     FalconConfig,
@@ -35,6 +39,8 @@ from transformers import (
     GraniteConfig,
     Glm4Config,
     Glm4ForCausalLM,
+    Glm4MoeConfig,
+    Glm4MoeForCausalLM,
     GlmConfig,
     GlmForCausalLM,
     GraniteForCausalLM,
@@ -42,6 +48,8 @@ from transformers import (
     GraniteMoeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MiniMaxM2Config,
+    MiniMaxM2ForCausalLM,
     Ministral3Config,
     Ministral3ForCausalLM,
     MistralConfig,
@@ -65,6 +73,8 @@ from transformers import (
     SeedOssConfig,
     SeedOssForCausalLM,
     SmolLM3Config,
+    SolarOpenConfig,
+    SolarOpenForCausalLM,
     StableLmConfig,
     StableLmForCausalLM,
     Starcoder2Config,
@@ -102,6 +112,11 @@ MIXTRAL = (MixtralConfig, MixtralForCausalLM)
 SEED_OSS = (SeedOssConfig, SeedOssForCausalLM)
 GPT_OSS = (GptOssConfig, GptOssForCausalLM)
 GRANITE_MOE = (GraniteMoeConfig, GraniteMoeForCausalLM)
+GLM4_MOE = (Glm4MoeConfig, Glm4MoeForCausalLM)
+DOTS1 = (Dots1Config, Dots1ForCausalLM)
+SOLAR_OPEN = (SolarOpenConfig, SolarOpenForCausalLM)
+MINIMAX_M2 = (MiniMaxM2Config, MiniMaxM2ForCausalLM)
+ERNIE4_5_MOE = (Ernie4_5_MoeConfig, Ernie4_5_MoeForCausalLM)
 QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
@@ -299,6 +314,75 @@ FAMILIES = {
         "float32",
         {"num_experts": 6, "moe_intermediate_size": 40, "num_experts_per_tok": 2, "norm_topk_prob": True, "decoder_sparse_step": 2},
     ),
+    "glm4_moe": (
+        GLM4_MOE,
+        "float32",
+        {
+            "n_routed_experts": 6,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 40,
+            "first_k_dense_replace": 2,
+            "n_shared_experts": 2,
+            "routed_scaling_factor": 2.5,
+            "head_dim": 24,
+            "use_qk_norm": True,
+            "attention_bias": True,
+        },
+    ),
+    "glm4_moe_plain": (
+        GLM4_MOE,
+        "bfloat16",
+        {"n_routed_experts": 5, "num_experts_per_tok": 3, "moe_intermediate_size": 40, "head_dim": 16, "norm_topk_prob": False},
+    ),
+    "dots1": (
+        DOTS1,
+        "float32",
+        {
+            "n_routed_experts": 6,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 40,
+            "first_k_dense_replace": 1,
+            "n_shared_experts": 1,
+            "routed_scaling_factor": 2.5,
+            "norm_topk_prob": True,
+            "max_window_layers": 8,
+        },
+    ),
+    "dots1_window": (
+        DOTS1,
+        "bfloat16",
+        {
+            "n_routed_experts": 5,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 40,
+            "n_shared_experts": 2,
+            "sliding_window": 8,
+            "max_window_layers": 5,
+            "attention_bias": True,
+        },
+    ),
+    "solar_open": (
+        SOLAR_OPEN,
+        "float32",
+        {"n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 40, "head_dim": 24, "routed_scaling_factor": 1.5},
+    ),
+    "minimax_m2": (
+        MINIMAX_M2,
+        "float32",
+        rope("default", partial_rotary_factor=0.5) | {"num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 40, "head_dim": 24},
+    ),
+    "ernie4_5_moe": (
+        ERNIE4_5_MOE,
+        "float32",
+        {
+            "moe_num_experts": 6,
+            "moe_k": 2,
+            "moe_intermediate_size": 40,
+            "moe_layer_start_index": 2,
+            "moe_layer_end_index": 6,
+            "tie_word_embeddings": True,
+        },
+    ),
     "phi3_window": (PHI3, "bfloat16", {"sliding_window": 8}),
     "phi3_long_rope": (
         PHI3,
@@ -340,6 +424,9 @@ def fill(model, generator):
             before = previous.get(name, weight)
             tensor.copy_(before + 0.2 * (weight - before))
         previous |= dict(layer.named_parameters())
+        for name, tensor in layer.named_buffers():
+            if name.endswith("correction_bias"):
+                tensor.copy_(noise(tensor, 0.2))
 
 
 def tokens(vocabulary, lengths, generator):

@@ -24,7 +24,7 @@ MODELS = "vllm/model_executor/models/"
 OUT = pathlib.Path(__file__).resolve().parent / "vllm_names.json"
 ROOT = OUT.parent.parent
 
-WEIGHTS = re.compile(r"\w*(Linear|RMSNorm|LayerNorm|Embedding|LMHead)")
+WEIGHTS = re.compile(r"\w*(Linear|RMSNorm(TP)?|LayerNorm|Embedding|LMHead)")
 PARAMETERS = re.compile(r"Parameter|make_attention_sink")  # of the class itself
 EXPERTS = re.compile(r"FusedMoE\w*")
 MATRICES_OF_EXPERTS = ("gate_proj", "down_proj", "up_proj")
@@ -199,6 +199,19 @@ def replacements(source, visited, kind):
     return found
 
 
+def replaced(source, visited):
+    """What methods of all classes replace in the names of tensors: `name = name.replace(OLD, NEW)`."""
+    found = {}
+    for module, name in visited:
+        for _, definition in source.lineage(module, name):
+            for node in ast.walk(definition):
+                if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "name.replace":
+                    if all(isinstance(argument, ast.Constant) for argument in node.value.args):
+                        old, new = map(ast.literal_eval, node.value.args)
+                        found[old] = new
+    return found
+
+
 def packed(source, visited):
     """What classes say of modules that stand for several of a checkpoint, where no mapper of names says it."""
     found = {}
@@ -233,7 +246,7 @@ def names(source, module, name):
     return {
         "weights": sorted(found.weights),
         "experts": found.experts,
-        "renamed": {old: new for old, new in (substrings | suffixes).items() if new is not None},
+        "renamed": {old: new for old, new in (substrings | suffixes | replaced(source, found.visited)).items() if new is not None},
         "stacked": {old: new for old, (new, _) in stacked.items()} or packed(source, found.visited),
     }
 

@@ -15,7 +15,11 @@ INDEX = "model.safetensors.index.json"
 CARD = "README.md"
 WRITTEN = {"config.json", INDEX, "laco_plan.json", CARD}
 TEXTS = {f"{name}.{ending}" for name in ("calibration", "evaluation", "fit") for ending in ("txt", "jsonl", "json")}
-DEPTH_KEYS = {"num_hidden_layers", "layer_types", "max_window_layers", "no_rope_layers", "mlp_only_layers", "decoder_sparse_step"}
+DEPTH_KEYS = {"num_hidden_layers", "layer_types", "max_window_layers", "no_rope_layers", "mlp_only_layers", "decoder_sparse_step"} | {
+    "first_k_dense_replace",
+    "moe_layer_start_index",
+    "moe_layer_end_index",
+}
 # The name of a tensor of a layer: what stands before the number, the number, and what stands behind it. Encoders have layers, too.
 LAYER = re.compile(r"((?!vision_|audio_|model\.vision_).+\.(?:layers|h)\.)(\d+)\.(.+)")
 ATTENTION = ("self_attn.", "attention.", "self_attention.")
@@ -95,6 +99,7 @@ def check_tensors(what, original_folder, pruned_folder):
     original, pruned = (read_tensors(*weight_files(folder)) for folder in (original_folder, pruned_folder))
     plan = json.loads((pruned_folder / "laco_plan.json").read_text())
     new = new_tensors(what, pruned_folder, plan)
+    depth = language_config(original_folder)["num_hidden_layers"]
     sources = {}
     for name, tensor in original.items():
         layer = LAYER.fullmatch(name)
@@ -102,6 +107,9 @@ def check_tensors(what, original_folder, pruned_folder):
             sources[name] = [(name, 1.0)]
             continue
         before, base, part = layer.groups()
+        if int(base) >= depth:  # it predicts tokens beyond the next one, and stays behind the last layer
+            sources[f"{before}{int(base) - depth + len(plan['layers'])}.{part}"] = [(name, 1.0)]
+            continue
         for i, kept in enumerate(plan["layers"]):
             if kept["base"] == int(base):
                 terms = coefficients(kept["mix"], part, tensor)

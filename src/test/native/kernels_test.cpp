@@ -57,7 +57,8 @@ int32_t laco_watch_mappings(void*);
   int32_t laco_norm_gradient_##tier(const float*, const void*, int32_t, int32_t, double, float,    \
                                     int64_t, int64_t, int64_t, const float*, float*, float*,       \
                                     float*, float*);                                               \
-  int32_t laco_route_##tier(const float*, int64_t, int64_t, int64_t, int32_t, int32_t*, float*);   \
+  int32_t laco_route_##tier(const float*, const float*, int64_t, int64_t, int64_t, int32_t,        \
+                            int32_t, double, int32_t*, float*);                                    \
   int32_t laco_add_rows_##tier(float*, const float*, const int32_t*, const float*, int64_t,        \
                                int64_t);                                                           \
   int32_t laco_gather_columns_##tier(const void*, int32_t, const int32_t*, int64_t, int64_t,       \
@@ -657,26 +658,51 @@ void test_route(const Kernels& k) {
     });
     const int64_t chosen = dtype == 0 ? n : (n + 2) / 3;
     const bool normalised = dtype == 2;
+    const bool sigmoid = side == Guarded::kBeginning;
+    const double factor = sigmoid ? 2.5 : 1;
+    // A correction for the rows of an odd number of experts, whose steps are larger than any rounding.
+    const bool corrected = n % 2 == 1;
+    int64_t place = 0;
+    Floats correction(n, side, [&] { return static_cast<float>(10 * (place++ * 7 % n)); });
     Guarded indices(static_cast<size_t>(3 * chosen) * 4, side), shares(static_cast<size_t>(3 * chosen) * 4, side);
-    check(k.route(logits.data(), 3, n, chosen, normalised, indices.as<int32_t>(), shares.as<float>()) == 0, "status");
+    check(k.route(logits.data(), corrected ? correction.data() : nullptr, 3, n, chosen, sigmoid, normalised, factor,
+                  indices.as<int32_t>(), shares.as<float>()) == 0,
+          "status");
     for (int64_t r = 0; r < 3; r++) {
       auto logit = [&](int64_t e) { return logits[r * n + e]; };
-      auto key = [&](int64_t e) { return std::isnan(logit(e)) ? -INFINITY : logit(e); };
+      double shift = -INFINITY;
+      for (int64_t e = 0; e < n; e++) {
+        shift = logit(e) > shift ? logit(e) : shift;
+      }
+      shift = shift == -INFINITY ? 0 : shift;
+      auto weight = [&](int64_t e) {
+        const double x = static_cast<double>(logit(e));
+        return sigmoid ? 1 / (1 + std::exp(-x)) : std::exp(x - shift);
+      };
+      const bool ratios = sigmoid || (normalised && !corrected);
+      double all = ratios ? 1 : 0;
+      for (int64_t e = 0; e < n && !ratios; e++) {
+        all += weight(e);
+      }
+      auto key = [&](int64_t e) {
+        const double k = corrected ? weight(e) / all + correction[e] : static_cast<double>(logit(e));
+        return std::isnan(k) ? -INFINITY : k;
+      };
       std::vector<int64_t> order;
       for (int64_t e = 0; e < n; e++) {
         order.push_back(e);
       }
       std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return key(a) > key(b); });
-      const double shift = key(order[0]) == -INFINITY ? 0 : key(order[0]);
-      double total = 0;
-      for (int64_t i = 0; i < (normalised ? chosen : n); i++) {
-        total += std::exp(logit(normalised ? order[static_cast<size_t>(i)] : i) - shift);
+      double total = normalised ? 0 : 1;
+      for (int64_t i = 0; i < chosen && normalised; i++) {
+        total += weight(order[static_cast<size_t>(i)]) / all;
       }
+      total = total < 1e-20 ? 1e-20 : total;
       for (int64_t i = 0; i < chosen; i++) {
         const int64_t expert = order[static_cast<size_t>(i)];
         check(indices.as<int32_t>()[r * chosen + i] == expert, "expert");
-        close(static_cast<double>(shares.as<float>()[r * chosen + i]), std::exp(logit(expert) - shift) / total, 1e-6,
-              r * chosen + i);
+        close(static_cast<double>(shares.as<float>()[r * chosen + i]), factor * weight(expert) / all / total,
+              1e-6 * factor, r * chosen + i);
       }
     }
   });

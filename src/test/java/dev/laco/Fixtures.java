@@ -86,7 +86,8 @@ public final class Fixtures {
             "mixtral",
             "qwen3_moe",
             "olmoe",
-            "gpt_oss")
+            "gpt_oss",
+            "glm4_moe")
         .filter(name -> Files.isDirectory(folder(name)));
   }
 

@@ -62,7 +62,9 @@ final class PrunedTensors implements ModelWeights {
     if (!config.tieWordEmbeddings()) {
       planned.add(outside(architecture.head()));
     }
-    model.besideNames().forEach(name -> planned.add(outside(name)));
+    for (String name : model.besideNames()) {
+      planned.add(outside(name, architecture.nameBeside(name, config, plan.depth())));
+    }
     this.tensors = this.newTensors.replaceIn(planned);
   }
 
@@ -75,7 +77,12 @@ final class PrunedTensors implements ModelWeights {
   }
 
   private OutputTensor outside(String name) {
-    return tensor(name, dtype(name), model.file(name).info(name).shape(), Coefficients.of(0), name);
+    return outside(name, name);
+  }
+
+  private OutputTensor outside(String name, String newName) {
+    return tensor(
+        newName, dtype(name), model.file(name).info(name).shape(), Coefficients.of(0), name);
   }
 
   private OutputTensor layerTensor(

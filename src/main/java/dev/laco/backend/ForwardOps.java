@@ -7,6 +7,7 @@ import dev.laco.model.DType;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
+import dev.laco.model.RouterSpec;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -208,17 +209,23 @@ public interface ForwardOps extends DeviceMemory {
   void clampedGate(Tensor gateUp, ClampedGate gate, Tensor out);
 
   /**
-   * Chooses experts for each row {@code t} of a router's logits: those of the largest logits, the
-   * largest first, the lower index first among equals; NaN is chosen last, as infinity below zero
-   * is. The share of an expert {@code e} is {@code exp(logits_te) / sum_j exp(logits_tj)}, where j
-   * runs over the chosen experts or over all of them.
+   * Chooses experts for each row {@code t} of a router's logits. The score {@code s_e} of an expert
+   * is {@code exp(logits_te) / sum_j exp(logits_tj)} over all experts j, or {@code 1 / (1 +
+   * exp(-logits_te))}. Chosen are the experts of the largest logits or, with a correction, of the
+   * largest {@code s_e + correction_e}: the largest first, the lower index first among equals; NaN
+   * is chosen last, as infinity below zero is. The share of an expert is {@code factor * s_e},
+   * divided by the sum of the scores of the row's chosen experts, but no less than 1e-20, where
+   * shares are normalised.
    *
    * @param logits {@code [T, E]}
-   * @param normalised whether j runs over the chosen experts, so that their shares sum to 1
+   * @param correction {@code [1, E]}, which changes the choice and not the shares (DeepSeek-V3,
+   *     2024, eq. 16); null for none
+   * @param router how logits become shares
    * @param experts {@code [T * k]}, {@code k <= E}: the experts of each row
    * @param shares likewise
    */
-  void route(Tensor logits, boolean normalised, int[] experts, float[] shares);
+  void route(
+      Tensor logits, @Nullable Tensor correction, RouterSpec router, int[] experts, float[] shares);
 
   /**
    * Copies rows: {@code out_i = x_rows[i]}.

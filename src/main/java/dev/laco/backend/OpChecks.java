@@ -204,8 +204,12 @@ public final class OpChecks {
   }
 
   /** See {@link ForwardOps#route}. */
-  public static void route(Tensor logits, int[] experts, float[] shares) {
+  public static void route(
+      Tensor logits, @Nullable Tensor correction, int[] experts, float[] shares) {
     activation("logits", logits);
+    if (correction != null) {
+      shape("correction", correction, 1, logits.columns());
+    }
     length("shares", shares.length, experts.length);
     long chosen = experts.length / logits.rows();
     length("experts", experts.length, chosen * logits.rows());

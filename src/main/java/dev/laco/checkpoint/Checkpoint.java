@@ -354,14 +354,21 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Names of the tensors of a multimodal model that are not of its language model, sorted. The
-   * engine does not run them; a folder that is made of the model has them as they are.
+   * Names of the tensors of a multimodal model that are not of its language model, and of layers
+   * that predict tokens beyond the next one, sorted. The engine does not run them; a folder that is
+   * made of the model has them as they are.
    */
   public List<String> besideNames() {
     return fileOf.keySet().stream()
         .filter(name -> TensorTable.isKeptBeside(name, config()))
         .sorted()
         .toList();
+  }
+
+  /** Whether there are layers that predict tokens beyond the next one. */
+  public boolean hasPredictionLayers() {
+    return fileOf.keySet().stream()
+        .anyMatch(name -> config().architecture().isOfPrediction(name, config()));
   }
 
   private Stream<String> allNames() {

@@ -29,6 +29,9 @@ final class GgufConfig {
   /** The relative difference that the converter's arithmetic in f32 makes to a rotary factor. */
   private static final double ROUNDING = 1e-5;
 
+  /** The key of the number of layers that predict tokens beyond the next one. */
+  private static final String PREDICTION = "nextn_predict_layers";
+
   private final Path file;
   private final GgufMetadata metadata;
   private final GgufFamily family;
@@ -183,8 +186,37 @@ final class GgufConfig {
         required("expert_used_count"),
         width.isPresent() ? width.getAsLong() : null,
         family.hasSharesOfChosen());
-    integer("expert_shared_feed_forward_length")
-        .ifPresent(shared -> config.put("shared_expert_intermediate_size", shared));
+    if (family.hasRouterInMetadata()) {
+      router(architecture);
+    } else {
+      integer("expert_shared_feed_forward_length")
+          .ifPresent(shared -> config.put("shared_expert_intermediate_size", shared));
+    }
+  }
+
+  /** What llama.cpp takes where a key is absent is written out, in the keys of DeepSeek-V3. */
+  private void router(Architecture architecture) {
+    long gating = integer(GgufNames.GATING).orElse(architecture.hasSigmoidRouter() ? 2 : 1);
+    if (gating != (architecture.hasSigmoidRouter() ? 2 : 1)) {
+      throw metadata.bad(
+          prefix + GgufNames.GATING,
+          architecture.hasSigmoidRouter() ? "2, sigmoids" : "1, softmax");
+    }
+    for (String key : family.ones()) {
+      if (integer(key).orElse(1) != 1) {
+        throw metadata.bad(prefix + key, "1, which alone is supported");
+      }
+    }
+    if (integer(PREDICTION).orElse(0) > 0) {
+      throw metadata.bad(
+          prefix + PREDICTION,
+          "0; of a file with layers that predict more than the next token, prune the original folder");
+    }
+    config.put("first_k_dense_replace", integer("leading_dense_block_count").orElse(0));
+    config.put("n_shared_experts", integer("expert_shared_count").orElse(0));
+    config.put("norm_topk_prob", metadata.bool(prefix + "expert_weights_norm").orElse(true));
+    config.put("routed_scaling_factor", number("expert_weights_scale").orElse(1));
+    config.put("num_nextn_predict_layers", 0);
   }
 
   private void token(String key, String field) {

@@ -76,9 +76,13 @@ final class TensorTable {
         });
   }
 
-  /** Whether a tensor is not of the language model, and stays as it is. */
+  /**
+   * Whether a tensor is not of the language model, or predicts tokens beyond the next one, and
+   * stays as it is.
+   */
   static boolean isKeptBeside(String name, ModelConfig config) {
-    return config.architecture().isBeside(name) && !isIndex(name);
+    return (config.architecture().isBeside(name) && !isIndex(name))
+        || config.architecture().isOfPrediction(name, config);
   }
 
   /** Whether a tensor numbers the positions of an encoder, as older versions of transformers. */
@@ -128,7 +132,7 @@ final class TensorTable {
                 layers.size()));
       }
     }
-    Map.Entry<Integer, String> surplus = layers.ceilingEntry(depth);
+    Map.Entry<Integer, String> surplus = layers.ceilingEntry(depth + config.predictionLayers());
     if (surplus != null) {
       throw new BadInputException(
           String.format(

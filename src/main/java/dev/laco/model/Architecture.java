@@ -34,6 +34,9 @@ public final class Architecture {
   /** {@code rope_theta} where a config has none. */
   private static final double DEFAULT_THETA = 10_000;
 
+  /** What names of tensors begin with that predict tokens beyond the next one, beside layers. */
+  private static final String PREDICTION = "model.mtp_";
+
   /** Whether projections have biases. */
   enum Biases {
     NEVER,
@@ -189,6 +192,8 @@ public final class Architecture {
     private Predicate<JsonFields> alibi = config -> false;
     private Predicate<JsonFields> unitHead = config -> false;
     private Optional<Mixture.Keys> mixture = Optional.empty();
+    private boolean correctionInRow;
+    private ToIntFunction<JsonFields> predictionLayers = config -> 0;
 
     private final Set<Loader> loaders = EnumSet.of(Loader.TRANSFORMERS, Loader.VLLM);
     private Optional<IntPredicate> vllmSliding = Optional.empty();
@@ -463,6 +468,21 @@ public final class Architecture {
       return this;
     }
 
+    /** The correction of the choice of experts is stored as a matrix of one row. */
+    Builder correctionInRow() {
+      correctionInRow = true;
+      return this;
+    }
+
+    /**
+     * Checkpoints have layers that predict tokens beyond the next one (multi-token prediction,
+     * Gloeckle et al. 2024): so many as this key says.
+     */
+    Builder predictionLayers(String key, int byDefault) {
+      predictionLayers = config -> config.countOr(key, byDefault);
+      return this;
+    }
+
     Architecture build() {
       return new Architecture(this, names, null, "");
     }
@@ -732,8 +752,8 @@ public final class Architecture {
       ObjectNode config, long experts, long chosen, @Nullable Long width, boolean ofChosen) {
     Mixture.Keys keys = parts.mixture.orElseThrow();
     config.put(keys.experts().getFirst(), experts);
-    config.put("num_experts_per_tok", chosen);
-    if (keys.shares() == Mixture.Shares.BY_CONFIG) {
+    config.put(keys.chosen(), chosen);
+    if (keys.isNormalisedByConfig()) {
       config.put("norm_topk_prob", ofChosen);
     }
     if (width != null) {
@@ -741,9 +761,42 @@ public final class Architecture {
     }
   }
 
+  /** Whether the scores of experts are sigmoids of the router's logits; else a softmax. */
+  public boolean hasSigmoidRouter() {
+    return parts.mixture.filter(keys -> keys.scores() == RouterSpec.Scores.SIGMOID).isPresent();
+  }
+
   /** Whether configs have the inner width of experts beside that of other layers. */
   public boolean hasExpertWidth() {
     return parts.mixture.filter(keys -> !keys.width().equals("intermediate_size")).isPresent();
+  }
+
+  /** The layers of a checkpoint that predict tokens beyond the next one. */
+  int predictionLayers(JsonFields config) {
+    return parts.predictionLayers.applyAsInt(config);
+  }
+
+  /**
+   * Whether a tensor predicts tokens beyond the next one: it belongs to a layer behind the last, or
+   * stands beside the layers by a name of its own.
+   */
+  public boolean isOfPrediction(String tensor, ModelConfig config) {
+    int depth = config.numHiddenLayers();
+    return config.predictionLayers() > 0
+        && (tensor.startsWith(PREDICTION)
+            || layerOf(tensor).stream()
+                .anyMatch(l -> l >= depth && l - depth < config.predictionLayers()));
+  }
+
+  /**
+   * The name, in a model of another depth, of a tensor that stays as it is: layers behind the last
+   * stay behind it.
+   */
+  public String nameBeside(String tensor, ModelConfig config, int depth) {
+    OptionalInt layer = isOfPrediction(tensor, config) ? layerOf(tensor) : OptionalInt.empty();
+    return layer.isEmpty()
+        ? tensor
+        : names.moved(tensor, layer.getAsInt() - config.numHiddenLayers() + depth);
   }
 
   int defaultPositions(JsonFields config) {
@@ -893,8 +946,13 @@ public final class Architecture {
     }
   }
 
-  private static void addMixture(Stored tensors, Mixture mixture, long hidden) {
+  private void addMixture(Stored tensors, Mixture mixture, long hidden) {
     tensors.matrix(LayerRole.ROUTER, mixture.experts(), hidden);
+    if (names.has(LayerRole.ROUTER_CORRECTION)) {
+      long rows = parts.correctionInRow ? 1 : mixture.experts();
+      List<Long> columns = parts.correctionInRow ? List.of((long) mixture.experts()) : List.of();
+      tensors.add(LayerRole.ROUTER_CORRECTION, LayerPart.NO_EXPERT, rows, columns);
+    }
     if (mixture.gate() != null) {
       addTransposedExperts(tensors, mixture, hidden);
       return;
@@ -905,7 +963,9 @@ public final class Architecture {
       tensors.add(LayerRole.DOWN, expert, hidden, List.of((long) mixture.width()));
     }
     if (mixture.sharedWidth() > 0) {
-      tensors.matrix(LayerRole.SHARED_ROUTER, 1, hidden);
+      if (names.has(LayerRole.SHARED_ROUTER)) {
+        tensors.matrix(LayerRole.SHARED_ROUTER, 1, hidden);
+      }
       tensors.matrix(LayerRole.SHARED_GATE, mixture.sharedWidth(), hidden);
       tensors.matrix(LayerRole.SHARED_UP, mixture.sharedWidth(), hidden);
       tensors.matrix(LayerRole.SHARED_DOWN, hidden, mixture.sharedWidth());

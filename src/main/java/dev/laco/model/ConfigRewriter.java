@@ -83,13 +83,20 @@ public final class ConfigRewriter {
           Map.entry("attn_layer_period", 1),
           Map.entry("expert_layer_offset", 0),
           Map.entry("expert_layer_period", 1),
-          Map.entry("first_k_dense_replace", 0),
           Map.entry("full_attention_interval", 1),
           Map.entry("global_attn_every_n_layers", 1),
           Map.entry("interleave_moe_layer_step", 1),
           Map.entry("layer_group_size", 1),
           Map.entry("moe_layer_freq", 1),
+          Map.entry("moe_layer_interval", 1),
           Map.entry("num_kv_shared_layers", 0));
+
+  /** Keys of the number of first layers that are of another kind than those behind them. */
+  private static final Set<String> FIRST_LAYERS =
+      Set.of("max_window_layers", "first_k_dense_replace", "moe_layer_start_index");
+
+  /** The key of the last layer with a mixture of experts; -1 for the last of all. */
+  private static final String LAST_MIXTURE = "moe_layer_end_index";
 
   /**
    * Keys that choose layers by their position, and the key of the list that has precedence over
@@ -223,12 +230,19 @@ public final class ConfigRewriter {
     if (COUNTS.contains(key)) {
       return rewriteCount(key, value);
     }
-    if (key.equals("max_window_layers")) {
-      int first = value.intValue();
-      return IntNode.valueOf((int) bases.stream().filter(base -> base < first).count());
+    if (FIRST_LAYERS.contains(key)) {
+      return IntNode.valueOf(keptBefore(value.intValue()));
+    }
+    if (key.equals(LAST_MIXTURE) && value.intValue() >= 0) {
+      return IntNode.valueOf(keptBefore(value.intValue() + 1) - 1);
     }
     refusePositional(object, key, value);
     return null;
+  }
+
+  /** How many layers in front of this one are kept. */
+  private int keptBefore(int layer) {
+    return (int) bases.stream().filter(base -> base < layer).count();
   }
 
   private IntNode rewriteCount(String key, JsonNode value) {

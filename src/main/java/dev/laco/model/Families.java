@@ -37,7 +37,12 @@ final class Families {
           Olmoe.FAMILY,
           Qwen2Moe.FAMILY,
           GraniteMoe.FAMILY,
-          GptOss.FAMILY);
+          GptOss.FAMILY,
+          Glm4Moe.FAMILY,
+          Dots1.FAMILY,
+          SolarOpen.FAMILY,
+          MiniMaxM2.FAMILY,
+          Ernie45Moe.FAMILY);
 
   private static final String OF_DEEPSEEK =
       "its attention compresses keys and values (multi-head latent attention)";

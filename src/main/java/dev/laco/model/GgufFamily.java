@@ -59,6 +59,8 @@ public final class GgufFamily {
   private int scoresByHiddenAt;
   private boolean softCaps;
   private boolean sharesOfChosen;
+  private boolean routerInMetadata;
+  private List<String> ones = List.of();
   private boolean saysParallel;
   private final List<Value> values = new ArrayList<>();
   private BiFunction<ModelConfig, Integer, @Nullable String> refused = (model, window) -> null;
@@ -252,6 +254,21 @@ public final class GgufFamily {
     return this;
   }
 
+  /**
+   * Metadata say how many first layers have no mixture, how many experts all tokens share, and how
+   * logits of routers become shares.
+   */
+  GgufFamily routerInMetadata() {
+    routerInMetadata = true;
+    return this;
+  }
+
+  /** Counts of the metadata that are 1 in all files. */
+  GgufFamily ones(String... keys) {
+    ones = List.of(keys);
+    return this;
+  }
+
   /** A number that the metadata of all files have. */
   GgufFamily value(String key, String configKey, ToDoubleFunction<ModelConfig> of) {
     values.add(new Value(key, configKey, of));
@@ -393,6 +410,16 @@ public final class GgufFamily {
   /** Whether shares of experts are a softmax over the chosen ones. */
   public boolean hasSharesOfChosen() {
     return sharesOfChosen;
+  }
+
+  /** Whether metadata say which layers have mixtures, and what their routers are. */
+  public boolean hasRouterInMetadata() {
+    return routerInMetadata;
+  }
+
+  /** The keys of counts that are 1 in all files. */
+  public List<String> ones() {
+    return ones;
   }
 
   /** Whether metadata say the factor on products of queries and keys. */

@@ -230,6 +230,12 @@ public final class GgufNames {
     return config.architecture().gguf().orElseThrow();
   }
 
+  /**
+   * The key of what logits of routers become, behind the name of the architecture: 1 for a softmax,
+   * 2 for sigmoids.
+   */
+  public static final String GATING = "expert_gating_func";
+
   /** The name of a tensor of a layer. */
   public static String inLayer(int layer, String suffix) {
     return LAYER + layer + "." + suffix;
@@ -286,6 +292,7 @@ public final class GgufNames {
           throw new IllegalArgumentException(role + " is named as queries, keys and values are");
       case SINKS -> "attn_sinks.weight";
       case ROUTER_BIAS -> "ffn_gate_inp.bias";
+      case ROUTER_CORRECTION -> "exp_probs_b.bias";
       case GATE_UP_TRANSPOSED, GATE_UP_BIAS, DOWN_TRANSPOSED ->
           throw new IllegalArgumentException(role + " is named as gates, ups and downs are");
     };

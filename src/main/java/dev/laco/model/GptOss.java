@@ -2,8 +2,6 @@ package dev.laco.model;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.model.Architecture.Biases;
-import dev.laco.model.Mixture.Shares;
-import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
@@ -37,14 +35,7 @@ final class GptOss {
           .window(config -> config.positiveOr("sliding_window", 128))
           .slidingLayers((config, layer) -> layer % 2 == 0)
           .rotation((reader, slides) -> rotation(reader))
-          .mixture(
-              new Mixture.Keys(
-                  List.of("num_local_experts"),
-                  "intermediate_size",
-                  Shares.CHOSEN,
-                  false,
-                  true,
-                  false))
+          .mixture(Mixture.Keys.of("intermediate_size", "num_local_experts").clamped())
           .gguf(
               GgufFamily.named("gpt-oss")
                   .names(Map.of(LayerRole.FEED_FORWARD_INPUT_NORM, "post_attention_norm.weight"))

@@ -1,7 +1,5 @@
 package dev.laco.model;
 
-import dev.laco.model.Mixture.Shares;
-import java.util.List;
 import java.util.Map;
 
 /**
@@ -21,9 +19,7 @@ final class GraniteMoe {
                           LayerRole.GATE, GATE_UP,
                           LayerRole.UP, GATE_UP,
                           LayerRole.DOWN, "block_sparse_moe.output_linear.weight")))
-          .mixture(
-              new Mixture.Keys(
-                  List.of("num_local_experts"), "intermediate_size", Shares.CHOSEN, false, false))
+          .mixture(Mixture.Keys.of("intermediate_size", "num_local_experts"))
           .gguf(Granite.gguf("granitemoe").sharesOfChosen())
           .build();
 

@@ -34,6 +34,8 @@ public enum LayerRole {
   FEED_FORWARD_OUTPUT_NORM(NORMS),
   ROUTER(FEED_FORWARD),
   ROUTER_BIAS(NORMS),
+  /** What the choice of experts adds to their scores, one number an expert; shares lack it. */
+  ROUTER_CORRECTION(NORMS),
   /**
    * Gate and up projection of an expert in one matrix {@code [d, 2 k]}: gate and up of a channel
    * are columns side by side.
@@ -42,6 +44,7 @@ public enum LayerRole {
   /** The down projection of such an expert, {@code [k, d]}. */
   DOWN_TRANSPOSED(FEED_FORWARD),
   GATE_UP_BIAS(NORMS),
+  /** The row whose product's sigmoid is the share of the shared expert; 1 without it. */
   SHARED_ROUTER(FEED_FORWARD),
   SHARED_GATE(FEED_FORWARD),
   SHARED_UP(FEED_FORWARD),

@@ -1,8 +1,14 @@
 package dev.laco.model;
 
+import dev.laco.model.RouterSpec.Scores;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Optional;
+import java.util.function.BiFunction;
+import java.util.function.ToDoubleFunction;
+import java.util.function.ToIntFunction;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -10,10 +16,9 @@ import org.jspecify.annotations.Nullable;
  * each token to a few of many small feed-forward networks, and adds up what they return, in shares.
  *
  * @param experts experts of a layer
- * @param chosen experts that a token is given to: those of the largest router logits
+ * @param chosen experts that a token is given to
  * @param width inner width of an expert
- * @param normalised whether the shares of a token's experts are a softmax over these experts; else
- *     over all experts
+ * @param router how the logits of the router become the shares of a token's experts
  * @param sharedWidth inner width of one more expert, which every token is given to; 0 for none
  * @param gate the gate of experts whose gate and up projections are {@link
  *     LayerRole#GATE_UP_TRANSPOSED one matrix}, and which have biases, as their router has; null
@@ -25,50 +30,181 @@ public record Mixture(
     int experts,
     int chosen,
     int width,
-    boolean normalised,
+    RouterSpec router,
     int sharedWidth,
     @Nullable ClampedGate gate,
     List<Boolean> layers) {
   /** Most experts of all layers; the largest published mixtures have about 50,000. */
   private static final int MOST_EXPERTS = 65_536;
 
+  /** The largest width of the shared experts of a layer, far more than any model has. */
+  private static final int MOST_WIDTH = 1 << 26;
+
   public Mixture {
     layers = List.copyOf(layers);
   }
 
-  /**
-   * How the configs of a family say what its mixtures are.
-   *
-   * @param experts keys of the number of experts, of which configs have one
-   * @param width key of the inner width of an expert
-   * @param shares over which experts shares are a softmax
-   * @param shared whether there is a shared expert
-   * @param clamped whether experts have a {@link Mixture#gate clamped gate}
-   * @param denseLayers whether {@code decoder_sparse_step} and {@code mlp_only_layers} say which
-   *     layers have mixtures; else all have
-   */
-  record Keys(
-      List<String> experts,
-      String width,
-      Shares shares,
-      boolean shared,
-      boolean clamped,
-      boolean denseLayers) {
-    Keys {
-      experts = List.copyOf(experts);
-    }
-
-    /** Keys of mixtures whose experts have no clamped gate. */
-    Keys(List<String> experts, String width, Shares shares, boolean shared, boolean denseLayers) {
-      this(experts, width, shares, shared, false, denseLayers);
-    }
+  /** How many layers in front of the first mixture have none. */
+  public int firstWithout() {
+    int first = layers.indexOf(true);
+    return first < 0 ? layers.size() : first;
   }
 
-  /** Over which experts the shares of a family's tokens are a softmax. */
-  enum Shares {
-    CHOSEN,
-    /** The chosen ones where {@code norm_topk_prob} is true, else all. */
-    BY_CONFIG
+  /**
+   * How the configs of a family say what its mixtures are. Every layer has one, and a token's
+   * shares are a softmax over the logits of its experts, unless the family says otherwise.
+   */
+  static final class Keys {
+    private final String width;
+    private final List<String> experts;
+    private String chosen = "num_experts_per_tok";
+    private Scores scores = Scores.SOFTMAX;
+    private Optional<Boolean> normalisedByDefault = Optional.empty();
+    private ToDoubleFunction<JsonFields> factor = config -> 1;
+    private ToIntFunction<JsonFields> sharedWidth = config -> 0;
+    private boolean clamped;
+    private BiFunction<JsonFields, Integer, List<Boolean>> layers =
+        (config, depth) -> Collections.nCopies(depth, true);
+
+    private Keys(String width, List<String> experts) {
+      this.width = width;
+      this.experts = experts;
+    }
+
+    /**
+     * Begins the description.
+     *
+     * @param width key of the inner width of an expert
+     * @param experts keys of the number of experts, of which configs have one
+     */
+    static Keys of(String width, String... experts) {
+      return new Keys(width, List.of(experts));
+    }
+
+    /** The key of the number of experts that a token is given to. */
+    Keys chosen(String key) {
+      chosen = key;
+      return this;
+    }
+
+    /** What the logits of a router become. */
+    Keys scores(Scores ofFamily) {
+      scores = ofFamily;
+      return this;
+    }
+
+    /** Shares sum to 1 where {@code norm_topk_prob} is true. */
+    Keys normalisedByConfig(boolean byDefault) {
+      normalisedByDefault = Optional.of(byDefault);
+      return this;
+    }
+
+    /** The factor on shares. */
+    Keys factor(ToDoubleFunction<JsonFields> ofConfig) {
+      factor = ofConfig;
+      return this;
+    }
+
+    /** The inner width of the expert that all tokens are given to; 0 for none. */
+    Keys shared(ToIntFunction<JsonFields> ofConfig) {
+      sharedWidth = ofConfig;
+      return this;
+    }
+
+    /**
+     * So many experts that all tokens are given to, stored as one that is as wide as all of them.
+     *
+     * @param key of their number
+     */
+    Keys sharedExperts(String key, int byDefault) {
+      return shared(
+          config -> {
+            long all = (long) config.countOr(key, byDefault) * config.requiredPositive(width);
+            if (all > MOST_WIDTH) {
+              throw config.error(key, "so few that all are at most " + MOST_WIDTH + " wide");
+            }
+            return (int) all;
+          });
+    }
+
+    /** Experts have a {@link Mixture#gate clamped gate}. */
+    Keys clamped() {
+      clamped = true;
+      return this;
+    }
+
+    /**
+     * Every {@code decoder_sparse_step}-th layer has a mixture, but for those in {@code
+     * mlp_only_layers}.
+     */
+    Keys everyStep() {
+      layers = Keys::bySteps;
+      return this;
+    }
+
+    /** The first layers have none: so many as {@code first_k_dense_replace} says. */
+    Keys behindFirst(int byDefault) {
+      return between(
+          config -> config.countOr("first_k_dense_replace", byDefault), config -> MOST_EXPERTS);
+    }
+
+    /** Layers from one on have a mixture, up to another one and with that. */
+    Keys between(ToIntFunction<JsonFields> first, ToIntFunction<JsonFields> last) {
+      layers =
+          (config, depth) -> {
+            int from = first.applyAsInt(config);
+            int to = last.applyAsInt(config);
+            return IntStream.range(0, depth).mapToObj(l -> from <= l && l <= to).toList();
+          };
+      return this;
+    }
+
+    private static List<Boolean> bySteps(JsonFields config, int depth) {
+      int step = config.positiveOr("decoder_sparse_step", 1);
+      List<Boolean> mixtures = new ArrayList<>();
+      for (int layer = 0; layer < depth; layer++) {
+        mixtures.add((layer + 1) % step == 0);
+      }
+      for (int dense : config.counts("mlp_only_layers")) {
+        if (dense < depth) {
+          mixtures.set(dense, false);
+        }
+      }
+      return mixtures;
+    }
+
+    /** Keys of the number of experts, of which configs have one. */
+    List<String> experts() {
+      return experts;
+    }
+
+    /** The key of the inner width of an expert. */
+    String width() {
+      return width;
+    }
+
+    /** What the logits of a router become. */
+    Scores scores() {
+      return scores;
+    }
+
+    /** The key of the number of experts that a token is given to. */
+    String chosen() {
+      return chosen;
+    }
+
+    /** Whether {@code norm_topk_prob} says whether shares sum to 1. */
+    boolean isNormalisedByConfig() {
+      return normalisedByDefault.isPresent();
+    }
+
+    private RouterSpec router(JsonFields config) {
+      boolean normalised =
+          normalisedByDefault
+              .map(byDefault -> config.booleanOr("norm_topk_prob", byDefault))
+              .orElse(true);
+      return new RouterSpec(scores, normalised, factor.applyAsDouble(config));
+    }
   }
 
   /**
@@ -85,18 +221,18 @@ public record Mixture(
       throw config.error(
           counted, "at most " + MOST_EXPERTS / depth + " in each of " + depth + " layers");
     }
-    int chosen = config.requiredPositive("num_experts_per_tok");
+    int chosen = config.requiredPositive(keys.chosen);
     if (chosen > experts) {
-      throw config.error("num_experts_per_tok", "at most " + counted + ", " + experts);
+      throw config.error(keys.chosen, "at most " + counted + ", " + experts);
     }
     return new Mixture(
         experts,
         chosen,
         config.requiredPositive(keys.width),
-        keys.shares == Shares.CHOSEN || config.booleanOr("norm_topk_prob", false),
-        keys.shared ? config.requiredPositive("shared_expert_intermediate_size") : 0,
+        keys.router(config),
+        keys.sharedWidth.applyAsInt(config),
         keys.clamped ? clampedGate(config) : null,
-        keys.denseLayers ? mixtures(config, depth) : allOf(depth));
+        keys.layers.apply(config, depth));
   }
 
   private static ClampedGate clampedGate(JsonFields config) {
@@ -105,27 +241,5 @@ public record Mixture(
       throw config.error("swiglu_limit", "a number above 0");
     }
     return new ClampedGate(config.numberOr("swiglu_alpha", 1.702), limit);
-  }
-
-  private static List<Boolean> allOf(int depth) {
-    return Collections.nCopies(depth, true);
-  }
-
-  /**
-   * Every {@code decoder_sparse_step}-th layer has a mixture, but for those in {@code
-   * mlp_only_layers}.
-   */
-  private static List<Boolean> mixtures(JsonFields config, int depth) {
-    int step = config.positiveOr("decoder_sparse_step", 1);
-    List<Boolean> mixtures = new ArrayList<>();
-    for (int layer = 0; layer < depth; layer++) {
-      mixtures.add((layer + 1) % step == 0);
-    }
-    for (int dense : config.counts("mlp_only_layers")) {
-      if (dense < depth) {
-        mixtures.set(dense, false);
-      }
-    }
-    return mixtures;
   }
 }

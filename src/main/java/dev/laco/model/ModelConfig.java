@@ -63,7 +63,8 @@ public record ModelConfig(
     LogitSpec logits,
     @Nullable Mixture mixture,
     List<LayerAttention> attention,
-    int visualLayers) {
+    int visualLayers,
+    int predictionLayers) {
 
   /**
    * Most layers of a config, far more than any model has, so that a wrong number does not fill the
@@ -163,7 +164,8 @@ public record ModelConfig(
             architecture,
             layers,
             new RopeParameters.Reader(config, positions, headDim, architecture.rotates())),
-        around.map(kind -> kind.visualLayers(root)).orElse(0));
+        around.map(kind -> kind.visualLayers(root)).orElse(0),
+        architecture.predictionLayers(config));
   }
 
   private static boolean tied(

@@ -2,8 +2,6 @@ package dev.laco.model;
 
 import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Architecture.QueryKeyNorm;
-import dev.laco.model.Mixture.Shares;
-import java.util.List;
 
 /** OLMoE (Muennighoff et al. 2024): a mixture of experts in every layer; norms over all heads. */
 final class Olmoe {
@@ -11,12 +9,8 @@ final class Olmoe {
       Architecture.named("OlmoeForCausalLM", "olmoe")
           .names(TensorNames.LLAMA_EXPERTS)
           .mixture(
-              new Mixture.Keys(
-                  List.of("num_experts", "num_local_experts"),
-                  "intermediate_size",
-                  Shares.BY_CONFIG,
-                  false,
-                  false))
+              Mixture.Keys.of("intermediate_size", "num_experts", "num_local_experts")
+                  .normalisedByConfig(false))
           .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
           .queryKeyNorm(QueryKeyNorm.ALL_HEADS)
           .without("clip_qkv")

@@ -1,8 +1,6 @@
 package dev.laco.model;
 
 import dev.laco.model.Architecture.Biases;
-import dev.laco.model.Mixture.Shares;
-import java.util.List;
 import java.util.Map;
 
 /** Qwen1.5 and Qwen2 with mixtures of experts (Yang et al. 2024), one of which all tokens share. */
@@ -17,12 +15,10 @@ final class Qwen2Moe {
                       LayerRole.SHARED_UP, "mlp.shared_expert.up_proj.weight",
                       LayerRole.SHARED_DOWN, "mlp.shared_expert.down_proj.weight")))
           .mixture(
-              new Mixture.Keys(
-                  List.of("num_experts", "num_local_experts"),
-                  "moe_intermediate_size",
-                  Shares.BY_CONFIG,
-                  true,
-                  true))
+              Mixture.Keys.of("moe_intermediate_size", "num_experts", "num_local_experts")
+                  .normalisedByConfig(false)
+                  .shared(config -> config.requiredPositive("shared_expert_intermediate_size"))
+                  .everyStep())
           .attentionBiases(Biases.ALWAYS, Biases.NEVER)
           .window(Qwen2Moe::window)
           .slidingLayers(Qwen2Moe::slides)

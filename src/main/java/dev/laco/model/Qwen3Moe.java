@@ -2,8 +2,6 @@ package dev.laco.model;
 
 import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Architecture.QueryKeyNorm;
-import dev.laco.model.Mixture.Shares;
-import java.util.List;
 
 /** Qwen3 with mixtures of experts (Yang et al. 2025); some layers may have one network instead. */
 final class Qwen3Moe {
@@ -11,12 +9,9 @@ final class Qwen3Moe {
       Architecture.named("Qwen3MoeForCausalLM", "qwen3_moe")
           .names(TensorNames.LLAMA_EXPERTS)
           .mixture(
-              new Mixture.Keys(
-                  List.of("num_experts", "num_local_experts"),
-                  "moe_intermediate_size",
-                  Shares.BY_CONFIG,
-                  false,
-                  true))
+              Mixture.Keys.of("moe_intermediate_size", "num_experts", "num_local_experts")
+                  .normalisedByConfig(false)
+                  .everyStep())
           .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
           .queryKeyNorm(QueryKeyNorm.EACH_HEAD)
           .window(Qwen2::window)

@@ -6,6 +6,7 @@ import dev.laco.Legible;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.ToDoubleFunction;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -122,19 +123,28 @@ public record RopeParameters(
    * Whether a family's models may rotate a share of each head.
    *
    * @param partial whether they may
-   * @param key the key of the share in a config without {@code rope_parameters}
-   * @param otherwise the share where the config has none
+   * @param ofConfig the share by a config whose {@code rope_parameters} say none
    */
-  record Rotates(boolean partial, String key, double otherwise) {
-    static final Rotates WHOLE_HEADS = new Rotates(false, "partial_rotary_factor", 1);
+  record Rotates(boolean partial, ToDoubleFunction<JsonFields> ofConfig) {
     static final Rotates BY_CONFIG = shareOf("partial_rotary_factor", 1);
+    static final Rotates WHOLE_HEADS = new Rotates(false, BY_CONFIG.ofConfig);
 
+    /**
+     * A share that a key says.
+     *
+     * @param otherwise the share where the config has none
+     */
     static Rotates shareOf(String key, double otherwise) {
-      return new Rotates(true, key, otherwise);
+      return by(config -> config.numberOr(key, otherwise));
+    }
+
+    /** A share that several keys say. */
+    static Rotates by(ToDoubleFunction<JsonFields> ofConfig) {
+      return new Rotates(true, ofConfig);
     }
 
     double share(JsonFields config) {
-      return config.numberOr(key, otherwise);
+      return ofConfig.applyAsDouble(config);
     }
   }
 

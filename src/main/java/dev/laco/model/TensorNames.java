@@ -155,6 +155,11 @@ record TensorNames(
     return layers + layer + "." + suffix;
   }
 
+  /** The name of a tensor of a layer in another layer. */
+  String moved(String name, int layer) {
+    return of(layer, name.substring(name.indexOf('.', layers.length()) + 1));
+  }
+
   /**
    * What stands behind the number of a layer.
    *

@@ -253,6 +253,11 @@ record PruneTexts(
       warnings.add(
           "layers are chosen and measured on text alone: what images or sounds lose is not known");
     }
+    if (model.checkpoint().hasPredictionLayers()) {
+      warnings.add(
+          "the layers that predict tokens beyond the next one stay as they are: how often their drafts are right"
+              + " behind the pruned model is not known");
+    }
     if (evaluation != null) {
       List<FitText> learnt = new ArrayList<>();
       if (heal != null) {

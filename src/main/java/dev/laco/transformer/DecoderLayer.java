@@ -142,7 +142,7 @@ public final class DecoderLayer {
   void addExperts(LayerWeights weights, Normed input, Tensor x, Workspace.Buffers buffers) {
     Workspace.Experts room = buffers.experts();
     linear(weights, input.states(), LayerRole.ROUTER, LayerRole.ROUTER_BIAS, room.logits());
-    Routing routing = new Routing(backend, room.mixture(), room.logits());
+    Routing routing = new Routing(backend, room.mixture(), weights, room.logits());
     for (int e = 0; e < weights.experts().size(); e++) {
       int[] rows = routing.rows(e);
       if (rows.length > 0) {
@@ -166,12 +166,17 @@ public final class DecoderLayer {
     }
   }
 
-  /** Adds what the expert of all tokens returns, times the sigmoid of its router's logit. */
+  /**
+   * Adds what the expert of all tokens returns, times the sigmoid of its router's logit where it
+   * has a router.
+   */
   private void addSharedExpert(
       LayerWeights weights, Normed input, Tensor x, Workspace.Buffers buffers) {
+    Tensor router = weights.find(LayerRole.SHARED_ROUTER);
     Tensor logits = buffers.experts().sharedLogits();
-    backend.linear(input.states(), weights.get(LayerRole.SHARED_ROUTER), null, logits);
-    float[] shares = Routing.sharedShares(backend, logits);
+    if (router != null) {
+      backend.linear(input.states(), router, null, logits);
+    }
     Tensor output =
         expert(
             weights.get(LayerRole.SHARED_GATE),
@@ -179,7 +184,12 @@ public final class DecoderLayer {
             weights.get(LayerRole.SHARED_DOWN),
             input.states(),
             buffers);
-    backend.addRows(x, IntStream.range(0, shares.length).toArray(), shares, output);
+    if (router == null) {
+      backend.add(x, output);
+    } else {
+      float[] shares = Routing.sharedShares(backend, logits);
+      backend.addRows(x, IntStream.range(0, shares.length).toArray(), shares, output);
+    }
   }
 
   /** What an expert returns for each row of its input. */

@@ -72,7 +72,7 @@ final class ExpertGradient {
     Mixture mixture = room.mixture();
     backend.linear(
         input, weights.get(LayerRole.ROUTER), weights.find(LayerRole.ROUTER_BIAS), room.logits());
-    Routing routing = new Routing(backend, mixture, room.logits());
+    Routing routing = new Routing(backend, mixture, weights, room.logits());
     int tokens = Math.toIntExact(input.rows());
     // By the share that each token gives to each expert; 0 where it gives none.
     double[][] byShare = new double[tokens][mixture.experts()];
@@ -290,11 +290,16 @@ final class ExpertGradient {
     training.linearGradient(logits, weights.get(LayerRole.ROUTER), true, all.byInput);
   }
 
-  /** The gradients of the expert of all tokens, and of its router. */
+  /** The gradients of the expert of all tokens, and of its router where it has one. */
   private void shared(LayerWeights weights, LayerWeights sums, States all, Scratch scratch) {
+    Tensor router = weights.find(LayerRole.SHARED_ROUTER);
     Tensor logits = buffers.experts().sharedLogits();
-    backend.linear(all.input, weights.get(LayerRole.SHARED_ROUTER), null, logits);
-    float[] shares = Routing.sharedShares(backend, logits);
+    float[] shares = new float[Math.toIntExact(all.input.rows())];
+    Arrays.fill(shares, 1);
+    if (router != null) {
+      backend.linear(all.input, router, null, logits);
+      shares = Routing.sharedShares(backend, logits);
+    }
     float[] products =
         expert(
             new GatedExpert(
@@ -303,11 +308,14 @@ final class ExpertGradient {
             shares,
             all,
             scratch);
+    if (router == null) {
+      return;
+    }
     for (int t = 0; t < shares.length; t++) {
       products[t] *= shares[t] * (1 - shares[t]);
     }
     backend.upload(products, logits);
     addProduct(logits, all.factor(), sums.find(LayerRole.SHARED_ROUTER));
-    training.linearGradient(logits, weights.get(LayerRole.SHARED_ROUTER), true, all.byInput);
+    training.linearGradient(logits, router, true, all.byInput);
   }
 }

@@ -2,7 +2,9 @@ package dev.laco.transformer;
 
 import dev.laco.backend.ForwardOps;
 import dev.laco.backend.Tensor;
+import dev.laco.model.LayerRole;
 import dev.laco.model.Mixture;
+import dev.laco.model.RouterSpec;
 import java.util.Arrays;
 
 /** The tokens that each expert of a layer is given, and the shares of what it returns. */
@@ -12,19 +14,20 @@ final class Routing {
 
   private final float[] shares;
   private final int[] starts;
-  private final boolean normalised;
+  private final RouterSpec router;
 
   /**
    * Chooses experts for each token.
    *
+   * @param weights of the layer
    * @param logits of the router, {@code [T, E]}
    */
-  Routing(ForwardOps backend, Mixture mixture, Tensor logits) {
-    normalised = mixture.normalised();
+  Routing(ForwardOps backend, Mixture mixture, LayerWeights weights, Tensor logits) {
+    router = mixture.router();
     int tokens = Math.toIntExact(logits.rows());
     int[] experts = new int[tokens * mixture.chosen()];
     float[] chosenShares = new float[experts.length];
-    backend.route(logits, mixture.normalised(), experts, chosenShares);
+    backend.route(logits, weights.find(LayerRole.ROUTER_CORRECTION), router, experts, chosenShares);
     starts = new int[mixture.experts() + 1];
     for (int expert : experts) {
       starts[expert + 1]++;
@@ -67,9 +70,10 @@ final class Routing {
 
   /**
    * The gradient by the router's logits, from that by the shares. With the share {@code s_e} of an
-   * expert and the gradient {@code g_e} by it, it is {@code s_e (g_e - sum_j s_j g_j)}, where only
-   * chosen experts have a {@code g}; experts that were not chosen have a share only where the
-   * softmax is over all experts.
+   * expert, the gradient {@code g_e} by it and the factor {@code f} on shares, it is {@code s_e
+   * (g_e - sum_j s_j g_j / f)}, where only chosen experts have a {@code g}; experts that were not
+   * chosen have a share only where the softmax is over all experts. Where scores are sigmoids
+   * {@code p_e}, it is that times {@code 1 - p_e}, without the sum where shares are not normalised.
    *
    * @param logits {@code [T * E]}
    * @param byShare {@code [T][E]}
@@ -85,13 +89,22 @@ final class Routing {
     }
     float[] gradient = new float[logits.length];
     for (int t = 0; t < byShare.length; t++) {
+      boolean sigmoid = router.scores() == RouterSpec.Scores.SIGMOID;
       double common = 0;
-      for (int e = 0; e < experts; e++) {
-        common += all[t][e] * byShare[t][e];
+      for (int e = 0; e < experts && (router.normalised() || !sigmoid); e++) {
+        common += all[t][e] * byShare[t][e] / router.factor();
       }
-      double[] share = normalised ? all[t] : softmax(logits, t * experts, experts);
+      double[] share = all[t];
+      if (!sigmoid && !router.normalised()) {
+        share = softmax(logits, t * experts, experts);
+        for (int e = 0; e < experts; e++) {
+          share[e] *= router.factor();
+        }
+      }
       for (int e = 0; e < experts; e++) {
-        gradient[t * experts + e] = (float) (share[e] * (byShare[t][e] - common));
+        int place = t * experts + e;
+        double slope = sigmoid ? 1 / (1 + Math.exp(logits[place])) : 1;
+        gradient[place] = (float) (share[e] * (byShare[t][e] - common) * slope);
       }
     }
     return gradient;

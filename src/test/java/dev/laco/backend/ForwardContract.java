@@ -11,10 +11,14 @@ import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
+import dev.laco.model.RouterSpec;
+import dev.laco.model.RouterSpec.Scores;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -64,20 +68,81 @@ public abstract class ForwardContract extends Contract {
       logits[4 * count + i] = Float.NEGATIVE_INFINITY;
     }
     for (boolean normalised : new boolean[] {false, true}) {
-      String op = "route " + chosen + " of " + count + (normalised ? ", normalised" : "");
-      int[] expected = new int[5 * chosen];
-      int[] experts = expected.clone();
-      double[] shares = of(reference, run -> route(run, logits, count, normalised, expected));
-      double[] found = of(backend, run -> route(run, logits, count, normalised, experts));
-      assertArrayEquals(expected, experts, () -> tested + ": " + op);
-      close(op, Tolerance.ELEMENTWISE, 1, shares, found);
+      sameRoutes(logits, null, count, chosen, RouterSpec.softmax(normalised));
+      sameRoutes(logits, null, count, chosen, new RouterSpec(Scores.SIGMOID, normalised, 2.5));
     }
   }
 
+  @ParameterizedTest
+  @CsvSource({"1, 1", "4, 2", "8, 8", "31, 3", "60, 4", "128, 8", "257, 1"})
+  void routesToTheLargestCorrectedScores(int count, int chosen) {
+    float[] logits = normal(5 * count);
+    Arrays.fill(logits, 2 * count, 3 * count, Float.NaN);
+    Arrays.fill(logits, 3 * count, 4 * count, Float.NEGATIVE_INFINITY);
+    // Scores that differ by more than any rounding, in an order that is not that of logits.
+    float[] steps = new float[count];
+    for (int i = 0; i < count; i++) {
+      steps[i] = 10 * (i * 7 % count);
+    }
+    for (DType dtype : DType.values()) {
+      Correction correction = new Correction(steps, dtype);
+      for (boolean normalised : new boolean[] {false, true}) {
+        for (Scores scores : Scores.values()) {
+          sameRoutes(logits, correction, count, chosen, new RouterSpec(scores, normalised, 0.75));
+        }
+      }
+    }
+  }
+
+  @Test
+  void choosesAnExpertOfASmallLogitByItsCorrection() {
+    float[] correction = {0, 0.5f, 0};
+    int[] experts = new int[2];
+    float[] shares = new float[2];
+    try (Run run = new Run(backend)) {
+      run.on.route(
+          run.tensor(new float[] {0, -1, 1}, 1, 3),
+          run.tensor(correction, 1, 3),
+          new RouterSpec(Scores.SIGMOID, true, 2),
+          experts,
+          shares);
+    }
+    // Scores 0.5, 0.2689, 0.7311; with the correction 0.5, 0.7689, 0.7311.
+    assertArrayEquals(new int[] {1, 2}, experts);
+    assertArrayEquals(new float[] {2 * 0.2689414f, 2 * 0.7310586f}, shares, 1e-6f);
+  }
+
+  private record Correction(float[] values, DType dtype) {
+    Tensor on(Run run) {
+      Tensor wide = run.tensor(values, 1, values.length);
+      return dtype == DType.F32 ? wide : run.rounded(wide, dtype);
+    }
+  }
+
+  private void sameRoutes(
+      float[] logits, @Nullable Correction correction, int count, int chosen, RouterSpec router) {
+    String op =
+        String.format(
+            Locale.ROOT, "route %d of %d, %s, %s", chosen, count, router, correction != null);
+    int[] expected = new int[logits.length / count * chosen];
+    int[] experts = expected.clone();
+    double[] shares = of(reference, run -> route(run, logits, correction, count, router, expected));
+    double[] found = of(backend, run -> route(run, logits, correction, count, router, experts));
+    assertArrayEquals(expected, experts, () -> tested + ": " + op);
+    close(op, Tolerance.ELEMENTWISE, 1, shares, found);
+  }
+
   private static double[] route(
-      Run run, float[] logits, int count, boolean normalised, int[] experts) {
+      Run run,
+      float[] logits,
+      @Nullable Correction correction,
+      int count,
+      RouterSpec router,
+      int[] experts) {
     float[] shares = new float[experts.length];
-    run.on.route(run.tensor(logits, logits.length / count, count), normalised, experts, shares);
+    Tensor corrected = correction == null ? null : correction.on(run);
+    run.on.route(
+        run.tensor(logits, logits.length / count, count), corrected, router, experts, shares);
     return widen(shares);
   }
 
@@ -119,9 +184,11 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.addRows(x, new int[] {2, 1}, factors, two));
       refuses(() -> backend.addRows(x, new int[] {1, 3}, factors, two));
       refuses(() -> backend.addRows(x, new int[] {0, 1}, new float[3], two));
-      refuses(() -> backend.route(x, true, new int[15], new float[15]));
-      refuses(() -> backend.route(x, true, new int[4], new float[4]));
-      refuses(() -> backend.route(x, true, new int[6], new float[3]));
+      RouterSpec router = RouterSpec.softmax(true);
+      refuses(() -> backend.route(x, null, router, new int[15], new float[15]));
+      refuses(() -> backend.route(x, null, router, new int[4], new float[4]));
+      refuses(() -> backend.route(x, null, router, new int[6], new float[3]));
+      refuses(() -> backend.route(x, two, router, new int[6], new float[6]));
     }
   }
 

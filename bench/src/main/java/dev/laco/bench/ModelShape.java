@@ -68,7 +68,8 @@ public final class ModelShape {
         config.logits(),
         config.mixture(),
         config.attention(),
-        config.visualLayers());
+        config.visualLayers(),
+        config.predictionLayers());
   }
 
   private static final RopeParameters ROTATION =

@@ -28,6 +28,7 @@ import dev.laco.model.LogitSpec;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
+import dev.laco.model.RouterSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
@@ -68,7 +69,7 @@ public final class CpuBackend extends MemoryBackend {
   private final Scratch attentionScratch = new Scratch();
   private final Scratch rowScratch = new Scratch();
   private final Scratch mixScratch = new Scratch();
-  private final Scratch sinkScratch = new Scratch();
+  private final Scratch wideScratch = new Scratch();
   private final Scratch roundedScratch = new Scratch();
   private final Scratch reductionScratch = new Scratch();
   private final Scratch logits = new Scratch();
@@ -365,7 +366,7 @@ public final class CpuBackend extends MemoryBackend {
     if (tensor.dtype() == DType.F32) {
       return data(tensor);
     }
-    MemorySegment wide = sinkScratch.atLeast(tensor.elements() * Float.BYTES);
+    MemorySegment wide = wideScratch.atLeast(tensor.elements() * Float.BYTES);
     current.widen(data(tensor), tensor.dtype(), tensor.elements(), wide);
     return wide;
   }
@@ -390,8 +391,13 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
-    OpChecks.route(logits, experts, shares);
+  public void route(
+      Tensor logits,
+      @Nullable Tensor correction,
+      RouterSpec router,
+      int[] experts,
+      float[] shares) {
+    OpChecks.route(logits, correction, experts, shares);
     CpuKernels current = kernels();
     long bytes = (long) experts.length * Integer.BYTES;
     MemorySegment scratch = rowScratch.atLeast(2 * bytes);
@@ -399,10 +405,11 @@ public final class CpuBackend extends MemoryBackend {
     MemorySegment weights = scratch.asSlice(bytes, bytes);
     current.route(
         data(logits),
+        correction == null ? MemorySegment.NULL : wide(current, correction),
         logits.rows(),
         logits.columns(),
         experts.length / logits.rows(),
-        normalised,
+        router,
         indices,
         weights);
     MemorySegment.copy(indices, JAVA_INT, 0, experts, 0, experts.length);
@@ -757,7 +764,7 @@ public final class CpuBackend extends MemoryBackend {
     attentionScratch.close();
     rowScratch.close();
     mixScratch.close();
-    sinkScratch.close();
+    wideScratch.close();
     roundedScratch.close();
     reductionScratch.close();
     logits.close();

@@ -16,6 +16,7 @@ import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
+import dev.laco.model.RouterSpec;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
@@ -223,11 +224,22 @@ final class CpuKernels {
           ADDRESS);
 
   /**
-   * {@code int32_t laco_route(const float *logits, int64_t rows, int64_t experts, int64_t chosen,
-   * int32_t normalised, int32_t *indices, float *shares)}.
+   * {@code int32_t laco_route(const float *logits, const float *correction, int64_t rows, int64_t
+   * experts, int64_t chosen, int32_t sigmoid, int32_t normalised, double factor, int32_t *indices,
+   * float *shares)}.
    */
   private static final MethodHandle ROUTE =
-      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_INT, ADDRESS, ADDRESS);
+      Downcalls.ofInt(
+          ADDRESS,
+          ADDRESS,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_INT,
+          JAVA_INT,
+          JAVA_DOUBLE,
+          ADDRESS,
+          ADDRESS);
 
   /**
    * {@code int32_t laco_add_rows(float *x, const float *y, const int32_t *rows, const float
@@ -852,10 +864,11 @@ final class CpuKernels {
 
   void route(
       MemorySegment logits,
+      MemorySegment correction,
       long rows,
       long experts,
       long chosen,
-      boolean normalised,
+      RouterSpec router,
       MemorySegment indices,
       MemorySegment shares) {
     run(
@@ -863,7 +876,17 @@ final class CpuKernels {
         () ->
             (int)
                 ROUTE.invokeExact(
-                    route, logits, rows, experts, chosen, normalised ? 1 : 0, indices, shares));
+                    route,
+                    logits,
+                    correction,
+                    rows,
+                    experts,
+                    chosen,
+                    router.scores() == RouterSpec.Scores.SIGMOID ? 1 : 0,
+                    router.normalised() ? 1 : 0,
+                    router.factor(),
+                    indices,
+                    shares));
   }
 
   void addRows(

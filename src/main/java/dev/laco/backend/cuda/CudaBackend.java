@@ -26,6 +26,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
+import dev.laco.model.RouterSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
@@ -629,17 +630,27 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
-    OpChecks.route(logits, experts, shares);
+  public void route(
+      Tensor logits,
+      @Nullable Tensor correction,
+      RouterSpec router,
+      int[] experts,
+      float[] shares) {
+    OpChecks.route(logits, correction, experts, shares);
+    context.enter();
+    long corrected = correction == null ? 0 : products.wide(CudaTensor.of(correction));
     long bytes = (long) experts.length * Integer.BYTES;
     long indices = routes.atLeast(2 * bytes);
     begin(Kernel.ROUTE, DType.F32)
         .pointer(input(logits))
+        .pointer(corrected)
         .pointer(indices)
         .pointer(indices + bytes)
         .int32(logits.columns())
         .int32(experts.length / logits.rows())
-        .int32(normalised ? 1 : 0)
+        .int32(router.scores() == RouterSpec.Scores.SIGMOID ? 1 : 0)
+        .int32(router.normalised() ? 1 : 0)
+        .float32((float) router.factor())
         .run(logits.rows(), WARP);
     staging.download(indices, MemorySegment.ofArray(experts), stream);
     staging.download(indices + bytes, MemorySegment.ofArray(shares), stream);

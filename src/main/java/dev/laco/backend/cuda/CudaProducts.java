@@ -45,7 +45,7 @@ final class CudaProducts {
     this.panel = new Scratch(context, "widened weights");
     this.narrowed = new Scratch(context, "narrowed activations");
     this.crossed = new Scratch(context, "narrowed factors");
-    this.widened = new Scratch(context, "widened sinks");
+    this.widened = new Scratch(context, "widened vectors");
   }
 
   /** As the other one, with a result of f32. */

@@ -18,11 +18,13 @@ import dev.laco.model.DType;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
+import dev.laco.model.RouterSpec;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
+import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -33,6 +35,9 @@ import org.jspecify.annotations.Nullable;
 public final class ReferenceBackend extends MemoryBackend {
   /** About what plain Java does that takes one element after the other. */
   private static final double OPERATIONS_PER_SECOND = 5e8;
+
+  /** The sum by which normalised shares of experts are divided at least. */
+  private static final double LEAST_SUM_OF_SCORES = 1e-20;
 
   /**
    * A reference backend.
@@ -290,8 +295,13 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
-    OpChecks.route(logits, experts, shares);
+  public void route(
+      Tensor logits,
+      @Nullable Tensor correction,
+      RouterSpec router,
+      int[] experts,
+      float[] shares) {
+    OpChecks.route(logits, correction, experts, shares);
     MemoryTensor from = MemoryTensor.of(logits);
     int count = Math.toIntExact(logits.columns());
     int chosen = experts.length / Math.toIntExact(logits.rows());
@@ -300,26 +310,39 @@ public final class ReferenceBackend extends MemoryBackend {
       for (int e = 0; e < count; e++) {
         row[e] = from.get((long) t * count + e);
       }
+      // A softmax over all experts is not needed where only its ratios are.
+      boolean ratios = router.normalised() && correction == null;
+      double[] scores = scores(router.scores(), row, ratios);
+      double[] keys = row.clone();
+      for (int e = 0; e < count && correction != null; e++) {
+        keys[e] = scores[e] + MemoryTensor.of(correction).get(e);
+      }
       List<Integer> order =
           IntStream.range(0, count)
               .boxed()
               .sorted(
                   Comparator.comparingDouble(
                       // Zeros of either sign are equal.
-                      e -> Double.isNaN(row[e]) ? Double.POSITIVE_INFINITY : 0 - row[e]))
+                      e -> Double.isNaN(keys[e]) ? Double.POSITIVE_INFINITY : 0 - keys[e]))
               .limit(chosen)
               .toList();
-      double most = row[order.getFirst()];
-      double shift = most > Double.NEGATIVE_INFINITY ? most : 0;
-      double sum =
-          (normalised ? order.stream() : IntStream.range(0, count).boxed())
-              .mapToDouble(e -> Math.exp(row[e] - shift))
-              .sum();
+      double sum = order.stream().mapToDouble(e -> scores[e]).sum();
+      double divisor = !router.normalised() ? 1 : Math.max(sum, LEAST_SUM_OF_SCORES);
       for (int i = 0; i < chosen; i++) {
         experts[t * chosen + i] = order.get(i);
-        shares[t * chosen + i] = (float) (Math.exp(row[order.get(i)] - shift) / sum);
+        shares[t * chosen + i] = (float) (router.factor() * scores[order.get(i)] / divisor);
       }
     }
+  }
+
+  private static double[] scores(RouterSpec.Scores kind, double[] logits, boolean ratios) {
+    if (kind == RouterSpec.Scores.SIGMOID) {
+      return DoubleStream.of(logits).map(logit -> 1 / (1 + Math.exp(-logit))).toArray();
+    }
+    double most = DoubleStream.of(logits).filter(logit -> !Double.isNaN(logit)).max().orElse(0);
+    double shift = most > Double.NEGATIVE_INFINITY ? most : 0;
+    double sum = ratios ? 1 : DoubleStream.of(logits).map(logit -> Math.exp(logit - shift)).sum();
+    return DoubleStream.of(logits).map(logit -> Math.exp(logit - shift) / sum).toArray();
   }
 
   @Override

@@ -12,6 +12,7 @@ import dev.laco.model.GgufWeight;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
+import dev.laco.model.RouterSpec;
 import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -197,11 +198,27 @@ public final class GgufExport extends GgufFile {
   private void mixture(String prefix, Mixture mixture) {
     writer.number(prefix + "expert_count", mixture.experts());
     writer.number(prefix + "expert_used_count", mixture.chosen());
-    if (config.architecture().hasExpertWidth() || mixture.gate() != null) {
+    boolean saysRouter = rules.family().hasRouterInMetadata();
+    if (config.architecture().hasExpertWidth() || mixture.gate() != null || saysRouter) {
       writer.number(prefix + "expert_feed_forward_length", mixture.width());
+    }
+    if (saysRouter) {
+      router(prefix, mixture);
     }
     if (mixture.sharedWidth() > 0) {
       writer.number(prefix + "expert_shared_feed_forward_length", mixture.sharedWidth());
+    }
+  }
+
+  private void router(String prefix, Mixture mixture) {
+    RouterSpec router = mixture.router();
+    writer.number(prefix + "leading_dense_block_count", mixture.firstWithout());
+    writer.number(prefix + "expert_shared_count", mixture.sharedWidth() / mixture.width());
+    writer.number(prefix + GgufNames.GATING, router.scores() == RouterSpec.Scores.SIGMOID ? 2 : 1);
+    writer.bool(prefix + "expert_weights_norm", router.normalised());
+    writer.real(prefix + "expert_weights_scale", router.factor());
+    for (String key : rules.family().ones()) {
+      writer.number(prefix + key, 1);
     }
   }
 

@@ -83,9 +83,12 @@ public final class GgufPatch extends GgufFile {
     GgufMetadata metadata = header.metadata();
     String depth = prefix + "block_count";
     String windows = prefix + "attention.sliding_window_pattern";
+    String dense = prefix + "leading_dense_block_count";
     for (String key : metadata.keys()) {
       if (key.equals(depth)) {
         writer.number(depth, bases.size());
+      } else if (key.equals(dense) && config.mixture() != null) {
+        writer.number(dense, config.mixture().firstWithout());
       } else if (key.startsWith(prefix)
           && !key.startsWith(prefix + "rope.")
           && metadata.listSize(key) == original.config().numHiddenLayers()) {

@@ -225,12 +225,18 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     if (gate() != null && !gate().equals(LLAMA_CPP_GATE)) {
       throw unsupported("a clamped gate with other numbers than " + LLAMA_CPP_GATE);
     }
+    if (family.hasRouterInMetadata()) {
+      if (mixture.layers().lastIndexOf(false) >= mixture.firstWithout()) {
+        throw unsupported("layers without a mixture of experts behind others with one");
+      }
+      return;
+    }
     if (mixture.layers().contains(false)) {
       throw unsupported(
           "mixtures of experts in some of the layers, where llama.cpp reads one in each,");
     }
     boolean normalised = family.hasSharesOfChosen();
-    if (mixture.normalised() != normalised) {
+    if (mixture.router().normalised() != normalised) {
       throw unsupported(
           "a mixture whose shares are a softmax over "
               + (normalised ? "all experts" : "the chosen experts"));

@@ -26,6 +26,7 @@ import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
+import dev.laco.model.RouterSpec;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.reflect.InvocationTargetException;
@@ -123,7 +124,7 @@ class NarrowedInputTest {
       case "linearTransposed" -> new Object[] {x(), weight(6, 6), null, x()};
       case "clampedGate" -> new Object[] {tensor(2, 12), new ClampedGate(1.7, 7), x()};
       case "gatedActivation" -> new Object[] {Activation.SILU, x(), x(), x()};
-      case "route" -> new Object[] {x(), true, new int[4], new float[4]};
+      case "route" -> new Object[] {x(), null, RouterSpec.softmax(true), new int[4], new float[4]};
       case "gather" -> new Object[] {x(), new int[] {1, 1}, x()};
       case "gatherColumns" -> new Object[] {x(), new int[] {1, 1}, x(), 2L};
       case "addRows" -> new Object[] {x(), new int[] {0, 1}, new float[] {1, 2}, x()};

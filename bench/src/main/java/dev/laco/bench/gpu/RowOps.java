@@ -17,6 +17,7 @@ import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
+import dev.laco.model.RouterSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.stream.IntStream;
@@ -463,17 +464,22 @@ final class RowOps {
             Grid.of(tokens, WARP),
             new Arguments()
                 .pointer(logits)
+                .pointer(0)
                 .pointer(indices)
                 .pointer(shares)
                 .int32(EXPERTS)
                 .int32(CHOSEN)
-                .int32(1))
+                .int32(0)
+                .int32(1)
+                .float32(1))
         .moves(bytes(logits), bytes(indices, shares))
         .expects(
             reference -> {
               float[] expected = new float[Math.toIntExact(reference.of(logits).rows() * CHOSEN)];
               int[] experts = new int[expected.length];
-              reference.backend().route(reference.of(logits), true, experts, expected);
+              reference
+                  .backend()
+                  .route(reference.of(logits), null, RouterSpec.softmax(true), experts, expected);
               reference.backend().upload(expected, reference.of(shares));
               reference.backend().upload(bits(experts), reference.of(indices));
             },
