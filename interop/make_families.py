@@ -18,6 +18,8 @@ from transformers import (
     Cohere2ForCausalLM,
     CohereConfig,
     CohereForCausalLM,
+    CwmConfig,
+    CwmForCausalLM,
     Exaone4Config,
     Exaone4ForCausalLM,
     FalconConfig,
@@ -44,6 +46,8 @@ from transformers import (
     LlamaForCausalLM,
     Ministral3Config,
     Ministral3ForCausalLM,
+    MinistralConfig,
+    MinistralForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Olmo2Config,
@@ -76,6 +80,7 @@ from transformers import (
 from transformers.utils import logging
 
 LLAMA = (LlamaConfig, LlamaForCausalLM)
+MINISTRAL = (MinistralConfig, MinistralForCausalLM)
 MINISTRAL3 = (Ministral3Config, Ministral3ForCausalLM)
 MISTRAL = (MistralConfig, MistralForCausalLM)
 QWEN2 = (Qwen2Config, Qwen2ForCausalLM)
@@ -104,6 +109,7 @@ GPT_OSS = (GptOssConfig, GptOssForCausalLM)
 GRANITE_MOE = (GraniteMoeConfig, GraniteMoeForCausalLM)
 QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
+CWM = (CwmConfig, CwmForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -312,6 +318,10 @@ FAMILIES = {
         )
         | {"original_max_position_embeddings": 48},
     ),
+    "cwm": (CWM, "float32", {"head_dim": 32, "sliding_window": 8}),
+    "cwm_bias": (CWM, "bfloat16", {"head_dim": 32, "sliding_window": 16, "mlp_bias": True, "layer_types": ["sliding_attention", "full_attention"] * 4}),
+    "ministral": (MINISTRAL, "float32", {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "sliding_attention"] * 2}),
+    "ministral_whole_context": (MINISTRAL, "bfloat16", {"sliding_window": 256, "head_dim": 24}),
 }
 
 

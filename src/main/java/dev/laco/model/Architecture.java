@@ -374,8 +374,8 @@ public final class Architecture {
     }
 
     /**
-     * {@code head_dim} where the config has none; without this call it is {@code hidden_size /
-     * num_attention_heads}.
+     * {@code head_dim} where the config has no such key; without this call, and where it is {@code
+     * null}, it is {@code hidden_size / num_attention_heads}.
      */
     Builder defaultHeadDim(int width) {
       defaultHeadDim = OptionalInt.of(width);
@@ -386,6 +386,18 @@ public final class Architecture {
     Builder keyValueHeads(ToIntFunction<JsonFields> count) {
       keyValueHeads = count;
       return this;
+    }
+
+    /**
+     * {@code num_key_value_heads} where the config has no such key; {@code null} stands for one
+     * each head of queries.
+     */
+    Builder defaultKeyValueHeads(int count) {
+      return keyValueHeads(
+          config -> {
+            int given = config.positiveOrNull("num_key_value_heads", count);
+            return given > 0 ? given : config.requiredPositive("num_attention_heads");
+          });
     }
 
     /** The channels of a feed-forward network, where they are not {@code intermediate_size}. */

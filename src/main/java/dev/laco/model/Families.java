@@ -9,6 +9,7 @@ final class Families {
       List.of(
           Llama.FAMILY,
           Mistral.FAMILY,
+          Ministral.FAMILY,
           Ministral3.FAMILY,
           Qwen2.FAMILY,
           Qwen3.FAMILY,
@@ -32,6 +33,7 @@ final class Families {
           Falcon.FAMILY,
           StarCoder2.FAMILY,
           SeedOss.FAMILY,
+          Cwm.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,

@@ -221,7 +221,7 @@ public record ModelConfig(
 
   private static int headDim(JsonFields config, Architecture architecture, int hidden, int heads) {
     OptionalInt given = config.positive("head_dim");
-    if (given.isEmpty()) {
+    if (given.isEmpty() && !config.node().has("head_dim")) {
       given = architecture.defaultHeadDim();
     }
     if (given.isEmpty() && hidden % heads != 0) {
