@@ -20,6 +20,8 @@ from transformers import (
     CohereForCausalLM,
     CwmConfig,
     CwmForCausalLM,
+    Ernie4_5Config,
+    Ernie4_5ForCausalLM,
     Exaone4Config,
     Exaone4ForCausalLM,
     FalconConfig,
@@ -42,6 +44,8 @@ from transformers import (
     GraniteForCausalLM,
     GraniteMoeConfig,
     GraniteMoeForCausalLM,
+    HeliumConfig,
+    HeliumForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     Ministral3Config,
@@ -109,7 +113,9 @@ GPT_OSS = (GptOssConfig, GptOssForCausalLM)
 GRANITE_MOE = (GraniteMoeConfig, GraniteMoeForCausalLM)
 QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
+ERNIE4_5 = (Ernie4_5Config, Ernie4_5ForCausalLM)
 CWM = (CwmConfig, CwmForCausalLM)
+HELIUM = (HeliumConfig, HeliumForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -318,10 +324,13 @@ FAMILIES = {
         )
         | {"original_max_position_embeddings": 48},
     ),
+    "ernie4_5": (ERNIE4_5, "float32", {"head_dim": 24, "tie_word_embeddings": True}),
+    "ernie4_5_bias": (ERNIE4_5, "bfloat16", {"use_bias": True, "head_dim": 32}),
     "cwm": (CWM, "float32", {"head_dim": 32, "sliding_window": 8}),
     "cwm_bias": (CWM, "bfloat16", {"head_dim": 32, "sliding_window": 16, "mlp_bias": True, "layer_types": ["sliding_attention", "full_attention"] * 4}),
     "ministral": (MINISTRAL, "float32", {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "sliding_attention"] * 2}),
     "ministral_whole_context": (MINISTRAL, "bfloat16", {"sliding_window": 256, "head_dim": 24}),
+    "helium": (HELIUM, "float32", {"head_dim": 16, "attention_bias": True, "mlp_bias": True}),
 }
 
 

@@ -198,6 +198,7 @@ class GgufExportTest {
         "baichuan_rotated",
         "cohere",
         "cohere2",
+        "ernie4_5",
         "falcon",
         "falcon_two_norms",
         "glm",
