@@ -46,6 +46,7 @@ from transformers import (
     GraniteMoeForCausalLM,
     HeliumConfig,
     HeliumForCausalLM,
+    InternLM3Config,
     LlamaConfig,
     LlamaForCausalLM,
     Ministral3Config,
@@ -78,10 +79,17 @@ from transformers import (
     Starcoder2Config,
     Starcoder2ForCausalLM,
     SmolLM3ForCausalLM,
+    VaultGemmaConfig,
+    VaultGemmaForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
 from transformers.utils import logging
+
+
+class InternLM3ForCausalLM(LlamaForCausalLM):
+    """Checkpoints name this class, which transformers has not: it computes them by its Llama."""
+
 
 LLAMA = (LlamaConfig, LlamaForCausalLM)
 MINISTRAL = (MinistralConfig, MinistralForCausalLM)
@@ -116,6 +124,8 @@ QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
 ERNIE4_5 = (Ernie4_5Config, Ernie4_5ForCausalLM)
 CWM = (CwmConfig, CwmForCausalLM)
 HELIUM = (HeliumConfig, HeliumForCausalLM)
+VAULTGEMMA = (VaultGemmaConfig, VaultGemmaForCausalLM)
+INTERNLM3 = (InternLM3Config, InternLM3ForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -331,6 +341,20 @@ FAMILIES = {
     "ministral": (MINISTRAL, "float32", {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "sliding_attention"] * 2}),
     "ministral_whole_context": (MINISTRAL, "bfloat16", {"sliding_window": 256, "head_dim": 24}),
     "helium": (HELIUM, "float32", {"head_dim": 16, "attention_bias": True, "mlp_bias": True}),
+    "vaultgemma": (
+        VAULTGEMMA,
+        "float32",
+        {
+            "head_dim": 32,
+            "sliding_window": 8,
+            "query_pre_attn_scalar": 24,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 3.0,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "internlm3": (INTERNLM3, "float32", {"head_dim": 16, "attention_bias": True, "mlp_bias": True}),
+    "internlm3_dynamic_ntk": (INTERNLM3, "bfloat16", rope("dynamic", factor=6.0) | {"head_dim": 24, "max_position_embeddings": 48}),
 }
 
 
