@@ -9,6 +9,7 @@ before it, so that merging behaves as on trained models.
 
 import json
 import pathlib
+import re
 import sys
 
 import loaders
@@ -46,6 +47,8 @@ from transformers import (
     GraniteMoeForCausalLM,
     HeliumConfig,
     HeliumForCausalLM,
+    HyperCLOVAXConfig,
+    HyperCLOVAXForCausalLM,
     InternLM3Config,
     LlamaConfig,
     LlamaForCausalLM,
@@ -126,6 +129,7 @@ CWM = (CwmConfig, CwmForCausalLM)
 HELIUM = (HeliumConfig, HeliumForCausalLM)
 VAULTGEMMA = (VaultGemmaConfig, VaultGemmaForCausalLM)
 INTERNLM3 = (InternLM3Config, InternLM3ForCausalLM)
+HYPERCLOVAX = (HyperCLOVAXConfig, HyperCLOVAXForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -355,6 +359,16 @@ FAMILIES = {
     ),
     "internlm3": (INTERNLM3, "float32", {"head_dim": 16, "attention_bias": True, "mlp_bias": True}),
     "internlm3_dynamic_ntk": (INTERNLM3, "bfloat16", rope("dynamic", factor=6.0) | {"head_dim": 24, "max_position_embeddings": 48}),
+    "hyperclovax": (
+        HYPERCLOVAX,
+        "float32",
+        {"embedding_multiplier": 6.0, "residual_multiplier": 0.5, "logits_scaling": 0.25, "rms_norm_eps": 1e-2, "head_dim": 24},
+    ),
+    "hyperclovax_no_norms_behind": (
+        HYPERCLOVAX,
+        "bfloat16",
+        {"use_post_norm": False, "attention_multiplier": 0.1, "residual_multiplier": 0.5, "logits_scaling": 0.25, "attention_bias": True, "mlp_bias": True},
+    ),
 }
 
 
@@ -366,7 +380,7 @@ def fill(model, generator):
         return torch.randn(tensor.shape, generator=generator) * deviation
 
     def fresh(name, tensor):
-        if name.endswith("norm.weight"):
+        if re.search(r"norm\d?\.weight$", name):
             return 1 + noise(tensor, 0.2)
         return noise(tensor, tensor.shape[-1] ** -0.5 if tensor.dim() > 1 else 0.1)
 

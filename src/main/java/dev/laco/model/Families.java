@@ -38,6 +38,7 @@ final class Families {
           Ernie45.FAMILY,
           Cwm.FAMILY,
           Helium.FAMILY,
+          HyperClovaX.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,

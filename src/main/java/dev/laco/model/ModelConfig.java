@@ -310,8 +310,11 @@ public record ModelConfig(
         .collect(Collectors.toUnmodifiableSet());
   }
 
-  /** The norms of queries and keys. */
-  public NormSpec headNorm() {
+  /**
+   * The norms of queries and keys, and those behind attention and feed-forward network, whose input
+   * no scale divides.
+   */
+  public NormSpec innerNorm() {
     return new NormSpec(rmsNormEps, architecture.normOffset());
   }
 

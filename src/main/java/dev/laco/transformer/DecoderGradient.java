@@ -408,7 +408,7 @@ public final class DecoderGradient implements AutoCloseable {
             kept.feedForwardProjected(),
             LayerRole.FEED_FORWARD_OUTPUT_NORM,
             null,
-            config.norm(),
+            config.innerNorm(),
             output,
             room.scratch());
         byProjected = room.scratch();
@@ -445,7 +445,7 @@ public final class DecoderGradient implements AutoCloseable {
             kept.attentionProjected(),
             LayerRole.ATTENTION_OUTPUT_NORM,
             null,
-            config.norm(),
+            config.innerNorm(),
             output,
             room.scratch());
         byProjected = room.scratch();
@@ -557,7 +557,7 @@ public final class DecoderGradient implements AutoCloseable {
       if (weight != null) {
         long rows = byHeads.elements() / weight.columns();
         Tensor by = byHeads.reshape(rows, weight.columns());
-        norm(projected.reshape(rows, weight.columns()), role, null, config.headNorm(), by, by);
+        norm(projected.reshape(rows, weight.columns()), role, null, config.innerNorm(), by, by);
       }
     }
 

@@ -319,7 +319,7 @@ public final class DecoderLayer {
   private void turn(
       Tensor heads, @Nullable Tensor weight, int table, TokenBatch batch, Tensor out) {
     if (table >= 0 && weight != null && normsAndRotatesAtOnce(weight)) {
-      backend.normRope(heads, weight, config.headNorm(), config.headDim(), table, batch, out);
+      backend.normRope(heads, weight, config.innerNorm(), config.headDim(), table, batch, out);
       return;
     }
     Tensor normed = heads;
@@ -327,7 +327,7 @@ public final class DecoderLayer {
       // What is rotated next is not rounded yet.
       normed = table >= 0 && out.dtype() != DType.F32 ? heads : out;
       Tensor rows = heads.reshape(heads.elements() / weight.columns(), weight.columns());
-      norm(rows, weight, null, config.headNorm(), normed.reshape(rows.rows(), rows.columns()));
+      norm(rows, weight, null, config.innerNorm(), normed.reshape(rows.rows(), rows.columns()));
     }
     if (table >= 0) {
       backend.rope(normed, config.rotaryPairs(), config.headDim(), table, batch, out);
@@ -365,7 +365,7 @@ public final class DecoderLayer {
     if (norm == null) {
       return new Projected(projected);
     }
-    norm(projected, norm, null, config.norm(), out);
+    norm(projected, norm, null, config.innerNorm(), out);
     return new Projected(out);
   }
 
