@@ -47,6 +47,8 @@ from transformers import (
     GraniteMoeForCausalLM,
     HeliumConfig,
     HeliumForCausalLM,
+    HunYuanDenseV1Config,
+    HunYuanDenseV1ForCausalLM,
     HyperCLOVAXConfig,
     HyperCLOVAXForCausalLM,
     InternLM3Config,
@@ -129,6 +131,7 @@ CWM = (CwmConfig, CwmForCausalLM)
 HELIUM = (HeliumConfig, HeliumForCausalLM)
 VAULTGEMMA = (VaultGemmaConfig, VaultGemmaForCausalLM)
 INTERNLM3 = (InternLM3Config, InternLM3ForCausalLM)
+HUNYUAN = (HunYuanDenseV1Config, HunYuanDenseV1ForCausalLM)
 HYPERCLOVAX = (HyperCLOVAXConfig, HyperCLOVAXForCausalLM)
 
 SIZES = {
@@ -359,6 +362,8 @@ FAMILIES = {
     ),
     "internlm3": (INTERNLM3, "float32", {"head_dim": 16, "attention_bias": True, "mlp_bias": True}),
     "internlm3_dynamic_ntk": (INTERNLM3, "bfloat16", rope("dynamic", factor=6.0) | {"head_dim": 24, "max_position_embeddings": 48}),
+    "hunyuan_v1_dense": (HUNYUAN, "float32", rope("dynamic", factor=1.0, alpha=1000.0) | {"head_dim": 24}),
+    "hunyuan_v1_dense_bias": (HUNYUAN, "bfloat16", {"head_dim": 32, "attention_bias": True, "tie_word_embeddings": True}),
     "hyperclovax": (
         HYPERCLOVAX,
         "float32",

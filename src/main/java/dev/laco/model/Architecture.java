@@ -64,10 +64,14 @@ public final class Architecture {
     @Nullable RopeParameters of(RopeParameters.Reader reader, boolean slides);
   }
 
-  /** What the norms of queries and keys, before their rotation, take together. */
+  /**
+   * What the norms of queries and keys take together: before the rotation, if not said otherwise.
+   */
   enum QueryKeyNorm {
     /** Each head, all with the same weights. */
     EACH_HEAD,
+    /** Each head behind its rotation, all with the same weights. */
+    EACH_ROTATED_HEAD,
     /** Each head, with weights of its own. */
     EACH_HEAD_BY_OWN_WEIGHTS,
     ALL_HEADS
@@ -241,12 +245,12 @@ public final class Architecture {
       return this;
     }
 
-    /** Queries and keys have a norm before their rotation. */
+    /** Queries and keys have a norm. */
     Builder queryKeyNorm(QueryKeyNorm norm) {
       return queryKeyNorm(norm, config -> true);
     }
 
-    /** Queries and keys have a norm before their rotation where the config says so. */
+    /** Queries and keys have a norm where the config says so. */
     Builder queryKeyNorm(QueryKeyNorm norm, Predicate<JsonFields> where) {
       queryKeyNorm = norm;
       queryKeyNormed = where;
@@ -612,6 +616,10 @@ public final class Architecture {
     return parts.queryKeyNormed.test(config);
   }
 
+  boolean normsRotatedHeads() {
+    return parts.queryKeyNorm == QueryKeyNorm.EACH_ROTATED_HEAD;
+  }
+
   boolean parallel(JsonFields config) {
     return parts.parallel.stream().anyMatch(where -> where.test(config));
   }
@@ -881,7 +889,7 @@ public final class Architecture {
 
   private void addHeadNorm(Stored tensors, LayerRole role, long heads, long width) {
     switch (parts.queryKeyNorm) {
-      case EACH_HEAD -> tensors.vector(role, width);
+      case EACH_HEAD, EACH_ROTATED_HEAD -> tensors.vector(role, width);
       case EACH_HEAD_BY_OWN_WEIGHTS -> tensors.matrix(role, heads, width);
       case ALL_HEADS -> tensors.vector(role, heads * width);
     }

@@ -39,6 +39,7 @@ final class Families {
           Cwm.FAMILY,
           Helium.FAMILY,
           HyperClovaX.FAMILY,
+          HunYuanDense.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,

@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
  * @param queryKeyValueBias whether q, k and v projections have biases
  * @param outputBias whether the output projection of attention has a bias
  * @param mlpBias whether the gate, up and down projections have biases
- * @param queryKeyNorm whether queries and keys have norms before their rotation
+ * @param queryKeyNorm whether queries and keys have norms
  * @param parallel whether attention and feed-forward network both read the input of the layer, so
  *     that the residual stream has one sum for both; else the feed-forward network reads the stream
  *     behind attention
@@ -270,6 +270,11 @@ public record ModelConfig(
    */
   public boolean isGated() {
     return architecture.isGated();
+  }
+
+  /** Whether norms of queries and keys take them behind their rotation; else they do before it. */
+  public boolean normsRotatedHeads() {
+    return architecture.normsRotatedHeads();
   }
 
   /** Whether a norm follows the output projections of attention and feed-forward network. */
