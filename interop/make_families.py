@@ -9,6 +9,7 @@ before it, so that merging behaves as on trained models.
 
 import json
 import pathlib
+import re
 import sys
 
 import loaders
@@ -22,6 +23,10 @@ from transformers import (
     Dots1ForCausalLM,
     Ernie4_5_MoeConfig,
     Ernie4_5_MoeForCausalLM,
+    CwmConfig,
+    CwmForCausalLM,
+    Ernie4_5Config,
+    Ernie4_5ForCausalLM,
     Exaone4Config,
     Exaone4ForCausalLM,
     FalconConfig,
@@ -46,12 +51,21 @@ from transformers import (
     GraniteForCausalLM,
     GraniteMoeConfig,
     GraniteMoeForCausalLM,
+    HeliumConfig,
+    HeliumForCausalLM,
+    HunYuanDenseV1Config,
+    HunYuanDenseV1ForCausalLM,
+    HyperCLOVAXConfig,
+    HyperCLOVAXForCausalLM,
+    InternLM3Config,
     LlamaConfig,
     LlamaForCausalLM,
     MiniMaxM2Config,
     MiniMaxM2ForCausalLM,
     Ministral3Config,
     Ministral3ForCausalLM,
+    MinistralConfig,
+    MinistralForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Olmo2Config,
@@ -80,12 +94,20 @@ from transformers import (
     Starcoder2Config,
     Starcoder2ForCausalLM,
     SmolLM3ForCausalLM,
+    VaultGemmaConfig,
+    VaultGemmaForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
 from transformers.utils import logging
 
+
+class InternLM3ForCausalLM(LlamaForCausalLM):
+    """Checkpoints name this class, which transformers has not: it computes them by its Llama."""
+
+
 LLAMA = (LlamaConfig, LlamaForCausalLM)
+MINISTRAL = (MinistralConfig, MinistralForCausalLM)
 MINISTRAL3 = (Ministral3Config, Ministral3ForCausalLM)
 MISTRAL = (MistralConfig, MistralForCausalLM)
 QWEN2 = (Qwen2Config, Qwen2ForCausalLM)
@@ -119,6 +141,13 @@ MINIMAX_M2 = (MiniMaxM2Config, MiniMaxM2ForCausalLM)
 ERNIE4_5_MOE = (Ernie4_5_MoeConfig, Ernie4_5_MoeForCausalLM)
 QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
+ERNIE4_5 = (Ernie4_5Config, Ernie4_5ForCausalLM)
+CWM = (CwmConfig, CwmForCausalLM)
+HELIUM = (HeliumConfig, HeliumForCausalLM)
+VAULTGEMMA = (VaultGemmaConfig, VaultGemmaForCausalLM)
+INTERNLM3 = (InternLM3Config, InternLM3ForCausalLM)
+HUNYUAN = (HunYuanDenseV1Config, HunYuanDenseV1ForCausalLM)
+HYPERCLOVAX = (HyperCLOVAXConfig, HyperCLOVAXForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -396,6 +425,39 @@ FAMILIES = {
         )
         | {"original_max_position_embeddings": 48},
     ),
+    "ernie4_5": (ERNIE4_5, "float32", {"head_dim": 24, "tie_word_embeddings": True}),
+    "ernie4_5_bias": (ERNIE4_5, "bfloat16", {"use_bias": True, "head_dim": 32}),
+    "cwm": (CWM, "float32", {"head_dim": 32, "sliding_window": 8}),
+    "cwm_bias": (CWM, "bfloat16", {"head_dim": 32, "sliding_window": 16, "mlp_bias": True, "layer_types": ["sliding_attention", "full_attention"] * 4}),
+    "ministral": (MINISTRAL, "float32", {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "sliding_attention"] * 2}),
+    "ministral_whole_context": (MINISTRAL, "bfloat16", {"sliding_window": 256, "head_dim": 24}),
+    "helium": (HELIUM, "float32", {"head_dim": 16, "attention_bias": True, "mlp_bias": True}),
+    "vaultgemma": (
+        VAULTGEMMA,
+        "float32",
+        {
+            "head_dim": 32,
+            "sliding_window": 8,
+            "query_pre_attn_scalar": 24,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 3.0,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "internlm3": (INTERNLM3, "float32", {"head_dim": 16, "attention_bias": True, "mlp_bias": True}),
+    "internlm3_dynamic_ntk": (INTERNLM3, "bfloat16", rope("dynamic", factor=6.0) | {"head_dim": 24, "max_position_embeddings": 48}),
+    "hunyuan_v1_dense": (HUNYUAN, "float32", rope("dynamic", factor=1.0, alpha=1000.0) | {"head_dim": 24}),
+    "hunyuan_v1_dense_bias": (HUNYUAN, "bfloat16", {"head_dim": 32, "attention_bias": True, "tie_word_embeddings": True}),
+    "hyperclovax": (
+        HYPERCLOVAX,
+        "float32",
+        {"embedding_multiplier": 6.0, "residual_multiplier": 0.5, "logits_scaling": 0.25, "rms_norm_eps": 1e-2, "head_dim": 24},
+    ),
+    "hyperclovax_no_norms_behind": (
+        HYPERCLOVAX,
+        "bfloat16",
+        {"use_post_norm": False, "attention_multiplier": 0.1, "residual_multiplier": 0.5, "logits_scaling": 0.25, "attention_bias": True, "mlp_bias": True},
+    ),
 }
 
 
@@ -407,7 +469,7 @@ def fill(model, generator):
         return torch.randn(tensor.shape, generator=generator) * deviation
 
     def fresh(name, tensor):
-        if name.endswith("norm.weight"):
+        if re.search(r"norm\d?\.weight$", name):
             return 1 + noise(tensor, 0.2)
         return noise(tensor, tensor.shape[-1] ** -0.5 if tensor.dim() > 1 else 0.1)
 

@@ -79,6 +79,7 @@ public final class Fixtures {
             "baichuan2_13b",
             "internlm2",
             "gpt_neox",
+            "hunyuan_dense",
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",

@@ -67,10 +67,14 @@ public final class Architecture {
     @Nullable RopeParameters of(RopeParameters.Reader reader, boolean slides);
   }
 
-  /** What the norms of queries and keys, before their rotation, take together. */
+  /**
+   * What the norms of queries and keys take together: before the rotation, if not said otherwise.
+   */
   enum QueryKeyNorm {
     /** Each head, all with the same weights. */
     EACH_HEAD,
+    /** Each head behind its rotation, all with the same weights. */
+    EACH_ROTATED_HEAD,
     /** Each head, with weights of its own. */
     EACH_HEAD_BY_OWN_WEIGHTS,
     ALL_HEADS
@@ -246,12 +250,12 @@ public final class Architecture {
       return this;
     }
 
-    /** Queries and keys have a norm before their rotation. */
+    /** Queries and keys have a norm. */
     Builder queryKeyNorm(QueryKeyNorm norm) {
       return queryKeyNorm(norm, config -> true);
     }
 
-    /** Queries and keys have a norm before their rotation where the config says so. */
+    /** Queries and keys have a norm where the config says so. */
     Builder queryKeyNorm(QueryKeyNorm norm, Predicate<JsonFields> where) {
       queryKeyNorm = norm;
       queryKeyNormed = where;
@@ -379,8 +383,8 @@ public final class Architecture {
     }
 
     /**
-     * {@code head_dim} where the config has none; without this call it is {@code hidden_size /
-     * num_attention_heads}.
+     * {@code head_dim} where the config has no such key; without this call, and where it is {@code
+     * null}, it is {@code hidden_size / num_attention_heads}.
      */
     Builder defaultHeadDim(int width) {
       defaultHeadDim = OptionalInt.of(width);
@@ -391,6 +395,18 @@ public final class Architecture {
     Builder keyValueHeads(ToIntFunction<JsonFields> count) {
       keyValueHeads = count;
       return this;
+    }
+
+    /**
+     * {@code num_key_value_heads} where the config has no such key; {@code null} stands for one
+     * each head of queries.
+     */
+    Builder defaultKeyValueHeads(int count) {
+      return keyValueHeads(
+          config -> {
+            int given = config.positiveOrNull("num_key_value_heads", count);
+            return given > 0 ? given : config.requiredPositive("num_attention_heads");
+          });
     }
 
     /** The channels of a feed-forward network, where they are not {@code intermediate_size}. */
@@ -618,6 +634,10 @@ public final class Architecture {
 
   boolean queryKeyNorm(JsonFields config) {
     return parts.queryKeyNormed.test(config);
+  }
+
+  boolean normsRotatedHeads() {
+    return parts.queryKeyNorm == QueryKeyNorm.EACH_ROTATED_HEAD;
   }
 
   boolean parallel(JsonFields config) {
@@ -922,7 +942,7 @@ public final class Architecture {
 
   private void addHeadNorm(Stored tensors, LayerRole role, long heads, long width) {
     switch (parts.queryKeyNorm) {
-      case EACH_HEAD -> tensors.vector(role, width);
+      case EACH_HEAD, EACH_ROTATED_HEAD -> tensors.vector(role, width);
       case EACH_HEAD_BY_OWN_WEIGHTS -> tensors.matrix(role, heads, width);
       case ALL_HEADS -> tensors.vector(role, heads * width);
     }

@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
  * @param queryKeyValueBias whether q, k and v projections have biases
  * @param outputBias whether the output projection of attention has a bias
  * @param mlpBias whether the gate, up and down projections have biases
- * @param queryKeyNorm whether queries and keys have norms before their rotation
+ * @param queryKeyNorm whether queries and keys have norms
  * @param parallel whether attention and feed-forward network both read the input of the layer, so
  *     that the residual stream has one sum for both; else the feed-forward network reads the stream
  *     behind attention
@@ -223,7 +223,7 @@ public record ModelConfig(
 
   private static int headDim(JsonFields config, Architecture architecture, int hidden, int heads) {
     OptionalInt given = config.positive("head_dim");
-    if (given.isEmpty()) {
+    if (given.isEmpty() && !config.node().has("head_dim")) {
       given = architecture.defaultHeadDim();
     }
     if (given.isEmpty() && hidden % heads != 0) {
@@ -274,6 +274,11 @@ public record ModelConfig(
     return architecture.isGated();
   }
 
+  /** Whether norms of queries and keys take them behind their rotation; else they do before it. */
+  public boolean normsRotatedHeads() {
+    return architecture.normsRotatedHeads();
+  }
+
   /** Whether a norm follows the output projections of attention and feed-forward network. */
   public boolean normsOutputs() {
     return architecture.normsOutputs();
@@ -312,8 +317,11 @@ public record ModelConfig(
         .collect(Collectors.toUnmodifiableSet());
   }
 
-  /** The norms of queries and keys. */
-  public NormSpec headNorm() {
+  /**
+   * The norms of queries and keys, and those behind attention and feed-forward network, whose input
+   * no scale divides.
+   */
+  public NormSpec innerNorm() {
     return new NormSpec(rmsNormEps, architecture.normOffset());
   }
 

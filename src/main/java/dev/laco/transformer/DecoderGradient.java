@@ -408,7 +408,7 @@ public final class DecoderGradient implements AutoCloseable {
             kept.feedForwardProjected(),
             LayerRole.FEED_FORWARD_OUTPUT_NORM,
             null,
-            config.norm(),
+            config.innerNorm(),
             output,
             room.scratch());
         byProjected = room.scratch();
@@ -445,7 +445,7 @@ public final class DecoderGradient implements AutoCloseable {
             kept.attentionProjected(),
             LayerRole.ATTENTION_OUTPUT_NORM,
             null,
-            config.norm(),
+            config.innerNorm(),
             output,
             room.scratch());
         byProjected = room.scratch();
@@ -543,8 +543,22 @@ public final class DecoderGradient implements AutoCloseable {
       return values;
     }
 
-    /** The gradient by heads before rotation and norm, in place. */
-    private void turnBack(LayerRole role, Tensor projected, Tensor byHeads) {
+    /**
+     * The gradient by heads before rotation and norm, in place.
+     *
+     * @param normed the input of the norm
+     */
+    private void turnBack(LayerRole role, Tensor normed, Tensor byHeads) {
+      if (config.normsRotatedHeads()) {
+        throughHeadNorm(role, normed, byHeads);
+        rotateBack(role, byHeads);
+      } else {
+        rotateBack(role, byHeads);
+        throughHeadNorm(role, normed, byHeads);
+      }
+    }
+
+    private void rotateBack(LayerRole role, Tensor byHeads) {
       int table =
           role == LayerRole.QUERY_NORM
               ? decoder.queryTable(results.attention)
@@ -553,11 +567,14 @@ public final class DecoderGradient implements AutoCloseable {
         training.ropeGradient(
             byHeads, config.rotaryPairs(), config.headDim(), table, results.batch);
       }
+    }
+
+    private void throughHeadNorm(LayerRole role, Tensor normed, Tensor byHeads) {
       Tensor weight = weights.find(role);
       if (weight != null) {
         long rows = byHeads.elements() / weight.columns();
         Tensor by = byHeads.reshape(rows, weight.columns());
-        norm(projected.reshape(rows, weight.columns()), role, null, config.headNorm(), by, by);
+        norm(normed.reshape(rows, weight.columns()), role, null, config.innerNorm(), by, by);
       }
     }
 

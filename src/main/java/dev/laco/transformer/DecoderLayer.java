@@ -322,25 +322,39 @@ public final class DecoderLayer {
   /**
    * Normalises queries or keys, and rotates them, where the layer does so.
    *
-   * @param heads f32, which may be overwritten where {@code out} has 16 bits
+   * @param heads f32, which may be overwritten where {@code out} has 16 bits; becomes the input of
+   *     a norm behind the rotation
    * @param table of angles; below 0 for no rotation
    * @param out {@code heads} where they have neither norm nor rotation
    */
   private void turn(
       Tensor heads, @Nullable Tensor weight, int table, TokenBatch batch, Tensor out) {
     if (table >= 0 && weight != null && normsAndRotatesAtOnce(weight)) {
-      backend.normRope(heads, weight, config.headNorm(), config.headDim(), table, batch, out);
+      backend.normRope(heads, weight, config.innerNorm(), config.headDim(), table, batch, out);
+      return;
+    }
+    if (weight != null && config.normsRotatedHeads()) {
+      rotate(heads, table, batch, heads);
+      normHeads(heads, weight, out);
       return;
     }
     Tensor normed = heads;
     if (weight != null) {
       // What is rotated next is not rounded yet.
       normed = table >= 0 && out.dtype() != DType.F32 ? heads : out;
-      Tensor rows = heads.reshape(heads.elements() / weight.columns(), weight.columns());
-      norm(rows, weight, null, config.headNorm(), normed.reshape(rows.rows(), rows.columns()));
+      normHeads(heads, weight, normed);
     }
+    rotate(normed, table, batch, out);
+  }
+
+  private void normHeads(Tensor heads, Tensor weight, Tensor out) {
+    Tensor rows = heads.reshape(heads.elements() / weight.columns(), weight.columns());
+    norm(rows, weight, null, config.innerNorm(), out.reshape(rows.rows(), rows.columns()));
+  }
+
+  private void rotate(Tensor heads, int table, TokenBatch batch, Tensor out) {
     if (table >= 0) {
-      backend.rope(normed, config.rotaryPairs(), config.headDim(), table, batch, out);
+      backend.rope(heads, config.rotaryPairs(), config.headDim(), table, batch, out);
     }
   }
 
@@ -358,6 +372,7 @@ public final class DecoderLayer {
   /** Whether one op does what the family does to queries and keys. */
   private boolean normsAndRotatesAtOnce(Tensor weight) {
     return !config.hasLayerNorms()
+        && !config.normsRotatedHeads()
         && config.rotaryPairs() == RotaryPairs.HALVES
         && weight.columns() == config.headDim();
   }
@@ -375,7 +390,7 @@ public final class DecoderLayer {
     if (norm == null) {
       return new Projected(projected);
     }
-    norm(projected, norm, null, config.norm(), out);
+    norm(projected, norm, null, config.innerNorm(), out);
     return new Projected(out);
   }
 

@@ -53,7 +53,10 @@ class GgufExportTest {
           "baichuan.tensor_data_layout",
           "falcon.tensor_data_layout",
           "command-r.rope.scaling.type",
-          "cohere2.rope.scaling.type");
+          "cohere2.rope.scaling.type",
+          "hunyuan-dense.rope.scaling.factor",
+          "hunyuan-dense.rope.scaling.original_context_length",
+          "hunyuan-dense.rope.scaling.type");
 
   @TempDir Path folder;
 
@@ -198,11 +201,13 @@ class GgufExportTest {
         "baichuan_rotated",
         "cohere",
         "cohere2",
+        "ernie4_5",
         "falcon",
         "falcon_two_norms",
         "glm",
         "glm4",
         "granitemoe",
+        "hunyuan_v1_dense",
         "seed_oss",
         "stablelm",
         "starcoder2"
