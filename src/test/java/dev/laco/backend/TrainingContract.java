@@ -336,8 +336,20 @@ public abstract class TrainingContract extends Contract {
     }
   }
 
+  @Test
+  void theSlopeOfSquaredReluHasNoEnd() {
+    try (Run run = new Run(backend)) {
+      Tensor slopes =
+          slope(run, Activation.RELU_SQUARED, Float.NEGATIVE_INFINITY, -1, 0, 1e4f, 1e20f);
+      assertArrayEquals(new float[] {0, 0, 0, 2e4f, 2e20f}, run.download(slopes), 0);
+      Tensor end = slope(run, Activation.RELU_SQUARED, Float.POSITIVE_INFINITY, Float.NaN);
+      assertEquals(Float.POSITIVE_INFINITY, run.download(end)[0]);
+      assertTrue(Float.isNaN(run.download(end)[1]));
+    }
+  }
+
   @ParameterizedTest
-  @EnumSource(Activation.class)
+  @EnumSource(value = Activation.class, names = "RELU_SQUARED", mode = EnumSource.Mode.EXCLUDE)
   void slopesEndAtZeroAndOne(Activation activation) {
     float[] gates = {-1000, -1e20f, Float.NEGATIVE_INFINITY, 1000, 1e20f, Float.POSITIVE_INFINITY};
     try (Run run = new Run(backend)) {
