@@ -30,7 +30,7 @@ int32_t laco_watch_mappings(void*);
                             float*);                                                               \
   int32_t laco_rms_norm_##tier(const float*, const void*, int32_t, double, float, int64_t,         \
                                int64_t, void*, int32_t);                                           \
-  int32_t laco_layer_norm_##tier(const float*, const void*, const void*, int32_t, double, int64_t, \
+  int32_t laco_layer_norm_##tier(const float*, const void*, const void*, int32_t, double, float, int64_t, \
                                  int64_t, int64_t, void*, int32_t);                                \
   int32_t laco_linear_rows_##tier(const float*, const void*, int32_t, int64_t, int64_t, int64_t,   \
                                   float*);                                                         \
@@ -425,9 +425,10 @@ void test_weights(const Kernels& k) {
     Floats out(rows * n, side, unset);
     for (bool shifted : {false, true}) {
       const void* added = shifted ? bias.data() : nullptr;
-      check(k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, rows, n, sets, out.data(), 0) == 0, "status");
+      const float offset = shifted ? 1 : 0;
+      check(k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, offset, rows, n, sets, out.data(), 0) == 0, "status");
       rounds(k, out.data(), rows * n, side, shift, [&](void* to, int32_t type) {
-        return k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, rows, n, sets, to, type);
+        return k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, offset, rows, n, sets, to, type);
       });
       for (int64_t r = 0; r < rows; r++) {
         double mean = 0, variance = 0;
@@ -439,7 +440,8 @@ void test_weights(const Kernels& k) {
         }
         for (int64_t i = 0; i < n; i++) {
           const int64_t at = r % sets * n + i;
-          const double expected = weight[at] * (x[r * n + i] - mean) / std::sqrt(variance + 1e-5);
+          const double scale = weight[at] + static_cast<double>(offset);
+          const double expected = scale * (x[r * n + i] - mean) / std::sqrt(variance + 1e-5);
           close(out[r * n + i], expected + (shifted ? bias[at] : 0), 1e-5, i);
         }
       }
@@ -888,7 +890,7 @@ void test_norm_gradient(const Kernels& k) {
   each("norm_gradient", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
     const bool centred = shift != 0;
     const int64_t sets = centred ? 2 : 1, rows = n % 5 == 0 ? 140 : 4;
-    const double eps = 0.1, offset = centred ? 0 : 1;
+    const double eps = 0.1, offset = dtype == 1 ? 0 : 1;
     Floats x(rows * n, side), gradient(rows * n, side);
     Weight weight(dtype, sets * n, side, shift);
     Floats weights(sets * n, side), biases(sets * n, side), out(rows * n, side, unset);

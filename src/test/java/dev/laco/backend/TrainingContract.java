@@ -180,7 +180,7 @@ public abstract class TrainingContract extends Contract {
                     run.tensor(x, rows, width),
                     run.on.weight(weight),
                     // Of a row of one element the variance is 0.
-                    width == 1 ? 1 : EPS,
+                    new NormSpec(width == 1 ? 1 : EPS, biased ? 1 : 0),
                     from,
                     weightGradient,
                     biased ? biasGradient : null,
@@ -846,7 +846,7 @@ public abstract class TrainingContract extends Contract {
       refuses(() -> ops.addColumns(x, other));
       refuses(() -> ops.rmsNormGradient(x, row, new NormSpec(EPS, 0), other, row, x));
       refuses(() -> ops.rmsNormGradient(x, row, new NormSpec(EPS, 0), x, other, x));
-      refuses(() -> ops.layerNormGradient(x, row, EPS, x, row, x, x));
+      refuses(() -> ops.layerNormGradient(x, row, new NormSpec(EPS, 0), x, row, x, x));
       refuses(() -> ops.ropeGradient(other, RotaryPairs.HALVES, 4, 0, three));
       refuses(() -> ops.attention(x, x, x, null, spec, three, x, x));
       refuses(() -> ops.gatedGradients(Activation.SILU, x, other, x));

@@ -89,7 +89,7 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, NormSpec norm, Tensor out) {
     OpChecks.layerNorm(x, weight, bias, out);
     MemoryTensor from = MemoryTensor.of(x);
     MemoryTensor scale = MemoryTensor.of(weight);
@@ -106,12 +106,12 @@ public final class ReferenceBackend extends MemoryBackend {
         double distance = from.get(start + i) - mean;
         variance += distance * distance / width;
       }
-      double deviation = Math.sqrt(variance + eps);
+      double deviation = Math.sqrt(variance + norm.eps());
       for (long i = 0; i < width; i++) {
         long at = r % weight.rows() * width + i;
         double shift = bias == null ? 0 : MemoryTensor.of(bias).get(at);
         double normal = (from.get(start + i) - mean) / deviation;
-        to.set(start + i, (float) (scale.get(at) * normal + shift));
+        to.set(start + i, (float) ((norm.offset() + scale.get(at)) * normal + shift));
       }
     }
   }
