@@ -1,7 +1,7 @@
 // The gate of a feed-forward network: out = activation(gate) * up, and its gradients. A thread takes four neighbours.
 //
 //   laco_gated_activation_f32_v1    12 bytes per element and, with exact exp, erfc and division, some 20 (SiLU)
-//                                   to 60 (GELU) operations: an H100 has time for over 100, so memory binds.
+//                                   to 60 (GELU) operations, and 2 of ReLU: an H100 has time for over 100, so memory binds.
 //                                   2 bytes less for a result in 16 bits, which only products read.
 //   laco_gated_gradients_f32_v1     20 bytes per element and about twice the operations.
 //   laco_clamped_gate_f32_v1        12 bytes per channel: the gate of an expert of gpt-oss.
@@ -14,8 +14,8 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// The ordinals of dev.laco.model.Activation.
-enum : int32_t { kSilu = 0, kGelu = 1, kGeluTanh = 2 };
+// As dev.laco.backend.KernelCode numbers them.
+enum : int32_t { kSilu = 0, kGelu = 1, kGeluTanh = 2, kRelu = 3, kReluSquared = 4 };
 
 __device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
 
@@ -28,13 +28,18 @@ __device__ __forceinline__ float gelu_tanh(float x) {
   return x / (1.0f + expf(-1.5957691f * u));
 }
 
+// max(x, 0); NaN stays.
+__device__ __forceinline__ float relu(float x) { return x < 0.0f ? 0.0f : x; }
+
+__device__ __forceinline__ float relu_squared(float x) { return relu(x) * relu(x); }
+
 // What is larger than most becomes most; NaN stays.
 __device__ __forceinline__ float at_most(float x, float most) { return x > most ? most : x; }
 
 // What is not between -limit and limit becomes the nearer one; NaN stays.
 __device__ __forceinline__ float within(float x, float limit) { return x < -limit ? -limit : at_most(x, limit); }
 
-// Where the slope of an activation is at its limit, 0 or 1, and none of its factors overflows.
+// Where the slope of SiLU or GELU is at its limit, 0 or 1, and none of its factors overflows.
 __device__ __forceinline__ float within_1000(float x) { return within(x, 1000.0f); }
 
 // The slope of x s(v(x)) with the logistic function s, s(v) (1 + w s(-v)) with w = x v'(x). From e^-|v|, so that
@@ -64,6 +69,11 @@ __device__ __forceinline__ float gelu_tanh_slope(float x) {
   const float square = 0.044715f * x * x;
   return logistic_slope(scaled * (1.0f + square), scaled * fmaf(3.0f, square, 1.0f));
 }
+
+// 0 at 0; NaN stays.
+__device__ __forceinline__ float relu_slope(float x) { return x > 0.0f ? 1.0f : relu(x); }
+
+__device__ __forceinline__ float relu_squared_slope(float x) { return 2.0f * relu(x); }
 
 template <class Function>
 __device__ __forceinline__ void gate_and_multiply(const float* gate, const float* up, Activations out, int64_t n,
@@ -129,6 +139,12 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     case kGeluTanh:
       gate_and_multiply(gate, up, out, n, [](float x) { return gelu_tanh(x); });
       break;
+    case kRelu:
+      gate_and_multiply(gate, up, out, n, [](float x) { return relu(x); });
+      break;
+    case kReluSquared:
+      gate_and_multiply(gate, up, out, n, [](float x) { return relu_squared(x); });
+      break;
   }
 }
 LACO_EXPORT(laco_gated_activation_f32_v1)
@@ -147,6 +163,13 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     case kGeluTanh:
       gradients(gate, up, gradient, n, [](float x) { return gelu_tanh(x); },
                 [](float x) { return gelu_tanh_slope(x); });
+      break;
+    case kRelu:
+      gradients(gate, up, gradient, n, [](float x) { return relu(x); }, [](float x) { return relu_slope(x); });
+      break;
+    case kReluSquared:
+      gradients(gate, up, gradient, n, [](float x) { return relu_squared(x); },
+                [](float x) { return relu_squared_slope(x); });
       break;
   }
 }

@@ -189,16 +189,16 @@ __device__ __forceinline__ void inverse_rms(const X* x, float* out, int64_t colu
   LACO_EXPORT(laco_add_rms_norm_##name##_v1)                                                                   \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_layer_norm_##name##_v1(                   \
       const float* x, const W* weight, const W* bias, void* out, int64_t columns, int32_t sets, float eps,     \
-      int32_t type) {                                                                                          \
+      float offset, int32_t type) {                                                                            \
     const int64_t set = blockIdx.x % static_cast<uint32_t>(sets) * columns;                                    \
     norm<false, true>(const_cast<float*>(x), nullptr, weight + set, bias == nullptr ? bias : bias + set,       \
-                      {out, type}, columns, eps, 0);                                                           \
+                      {out, type}, columns, eps, offset);                                                      \
   }                                                                                                            \
   LACO_EXPORT(laco_layer_norm_##name##_v1)                                                                     \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_add_layer_norm_##name##_v1(               \
       float* x, const float* y, const W* weight, const W* bias, void* out, int64_t columns, float eps,         \
-      int32_t type) {                                                                                          \
-    norm<true, true>(x, y, weight, bias, {out, type}, columns, eps, 0);                                        \
+      float offset, int32_t type) {                                                                            \
+    norm<true, true>(x, y, weight, bias, {out, type}, columns, eps, offset);                                   \
   }                                                                                                            \
   LACO_EXPORT(laco_add_layer_norm_##name##_v1)
 

@@ -187,8 +187,8 @@ __device__ __forceinline__ void norm_gradients(const float* x, const W* weight, 
   LACO_EXPORT(laco_rms_norm_gradient_##name##_v1)                                                                \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_layer_norm_gradient_##name##_v1(            \
       const float* x, const W* weight, const float* gradient, float* by_weight, float* by_bias, float* out,      \
-      int64_t rows, int64_t part, int64_t columns, float eps) {                                                  \
-    norm_gradients<true>(x, weight, gradient, by_weight, by_bias, out, rows, part, columns, eps, 0);             \
+      int64_t rows, int64_t part, int64_t columns, float eps, float offset) {                                    \
+    norm_gradients<true>(x, weight, gradient, by_weight, by_bias, out, rows, part, columns, eps, offset);        \
   }                                                                                                              \
   LACO_EXPORT(laco_layer_norm_gradient_##name##_v1)
 

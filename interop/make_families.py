@@ -15,6 +15,8 @@ import sys
 import loaders
 import torch
 from transformers import (
+    ArceeConfig,
+    ArceeForCausalLM,
     Cohere2Config,
     Cohere2ForCausalLM,
     CohereConfig,
@@ -58,6 +60,8 @@ from transformers import (
     HyperCLOVAXConfig,
     HyperCLOVAXForCausalLM,
     InternLM3Config,
+    Jais2Config,
+    Jais2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MiniMaxM2Config,
@@ -68,6 +72,8 @@ from transformers import (
     MinistralForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    NemotronConfig,
+    NemotronForCausalLM,
     Olmo2Config,
     Olmo2ForCausalLM,
     Olmo3Config,
@@ -127,6 +133,9 @@ GPT_NEOX = (GPTNeoXConfig, GPTNeoXForCausalLM)
 STABLELM = (StableLmConfig, StableLmForCausalLM)
 FALCON = (FalconConfig, FalconForCausalLM)
 STARCODER2 = (Starcoder2Config, Starcoder2ForCausalLM)
+NEMOTRON = (NemotronConfig, NemotronForCausalLM)
+ARCEE = (ArceeConfig, ArceeForCausalLM)
+JAIS2 = (Jais2Config, Jais2ForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMOE = (OlmoeConfig, OlmoeForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
@@ -248,6 +257,13 @@ FAMILIES = {
     "falcon_two_norms": (FALCON, "bfloat16", {"new_decoder_architecture": True, "num_kv_heads": 2, "ffn_hidden_size": 96}),
     "falcon_serial": (FALCON, "float32", {"parallel_attn": False, "multi_query": False, "bias": True}),
     "starcoder2": (STARCODER2, "float32", {"sliding_window": None, "tie_word_embeddings": True}),
+    "gpt_neox_relu": (GPT_NEOX, "float32", {"hidden_act": "relu"}),
+    "nemotron": (NEMOTRON, "float32", {"head_dim": 24}),
+    "nemotron_bias": (NEMOTRON, "bfloat16", {"attention_bias": True, "mlp_bias": True, "partial_rotary_factor": 0.25, "norm_eps": 1e-3}),
+    "arcee": (ARCEE, "float32", rope("yarn", factor=4.0, original_max_position_embeddings=32) | {"max_position_embeddings": 128, "head_dim": 32}),
+    "arcee_bias": (ARCEE, "bfloat16", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "jais2": (JAIS2, "float32", {"head_dim": 24}),
+    "jais2_no_bias": (JAIS2, "bfloat16", {"attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True}),
     "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
     "gemma2": (
         GEMMA2,

@@ -39,7 +39,8 @@ inline int32_t activate(const float* gate, const float* up, int64_t n, void* out
 
 }  // namespace
 
-// out = activation(gate) * up; up may be null, for ones; out of out_dtype. activation: 0 SiLU, 1 GELU, 2 tanh GELU.
+// out = activation(gate) * up; up may be null, for ones; out of out_dtype. activation: 0 SiLU, 1 GELU, 2 tanh GELU,
+// 3 ReLU, 4 squared ReLU.
 LACO_KERNEL(gated_activation)
 (int32_t activation, const float* gate, const float* up, int64_t n, void* out, int32_t out_dtype) {
   switch (activation) {
@@ -49,6 +50,10 @@ LACO_KERNEL(gated_activation)
       return activate(gate, up, n, out, out_dtype, [](Vec g) { return gelu(g); });
     case 2:
       return activate(gate, up, n, out, out_dtype, [](Vec g) { return gelu_tanh(g); });
+    case 3:
+      return activate(gate, up, n, out, out_dtype, [](Vec g) { return relu(g); });
+    case 4:
+      return activate(gate, up, n, out, out_dtype, [](Vec g) { return relu_squared(g); });
     default:
       return LACO_BAD_ACTIVATION;
   }
@@ -65,6 +70,11 @@ LACO_KERNEL(gated_gradients)
     case 2:
       return gradients(
           gate, up, gradient, n, [](Vec g) { return gelu_tanh(g); }, [](Vec g) { return gelu_tanh_slope(g); });
+    case 3:
+      return gradients(gate, up, gradient, n, [](Vec g) { return relu(g); }, [](Vec g) { return relu_slope(g); });
+    case 4:
+      return gradients(
+          gate, up, gradient, n, [](Vec g) { return relu_squared(g); }, [](Vec g) { return relu_squared_slope(g); });
     default:
       return LACO_BAD_ACTIVATION;
   }

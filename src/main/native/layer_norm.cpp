@@ -43,36 +43,37 @@ Moments moments_of(const float* x, float shift, int64_t n) {
 }
 
 template <class T, class To>
-void normalise(const float* from, const T* scale, const T* bias, double eps, int64_t width, To* to) {
+void normalise(const float* from, const T* scale, const T* bias, double eps, float offset, int64_t width,
+               To* to) {
   const float shift = mean_of(from, width);
   const Moments moments = moments_of(from, shift, width);
   const float factor = static_cast<float>(1 / __builtin_sqrt(moments.variance + eps));
   const float mean = static_cast<float>(moments.mean);
   int64_t i = 0;
   for (; i + W <= width; i += W) {
-    const Vec v = load(scale + i) * ((load(from + i) - shift - mean) * factor);
+    const Vec v = (load(scale + i) + offset) * ((load(from + i) - shift - mean) * factor);
     store(to + i, bias == nullptr ? v : v + load(bias + i));
   }
   if (i < width) {
     const int64_t n = width - i;
-    const Vec v = load(scale + i, n) * ((load(from + i, n) - shift - mean) * factor);
+    const Vec v = (load(scale + i, n) + offset) * ((load(from + i, n) - shift - mean) * factor);
     store(to + i, bias == nullptr ? v : v + load(bias + i, n), n);
   }
 }
 
 }  // namespace
 
-// out = weight * (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) + bias for each row; row r has row r % sets of weight
-// and bias. x, out [rows, width], weight, bias [sets, width]; bias may be null; out of out_dtype.
+// out = (offset + weight) * (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) + bias for each row; row r has row r % sets
+// of weight and bias. x, out [rows, width], weight, bias [sets, width]; bias may be null; out of out_dtype.
 LACO_KERNEL(layer_norm)
-(const float* x, const void* weight, const void* bias, int32_t dtype, double eps, int64_t rows, int64_t width,
- int64_t sets, void* out, int32_t out_dtype) {
+(const float* x, const void* weight, const void* bias, int32_t dtype, double eps, float offset, int64_t rows,
+ int64_t width, int64_t sets, void* out, int32_t out_dtype) {
   return with_dtypes(dtype, weight, out_dtype, out, [&](auto* scale, auto* all) {
     const auto* shift = static_cast<decltype(scale)>(bias);
 #pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
     for (int64_t r = 0; r < rows; r++) {
       const int64_t set = r % sets * width;
-      normalise(x + r * width, scale + set, shift == nullptr ? shift : shift + set, eps, width, all + r * width);
+      normalise(x + r * width, scale + set, shift == nullptr ? shift : shift + set, eps, offset, width, all + r * width);
     }
   });
 }

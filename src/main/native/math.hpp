@@ -66,6 +66,12 @@ inline Vec gelu_tanh(Vec x) {
   return x / (1.0f + exp(-1.5957691216057308f * u));
 }
 
+// max(x, 0); NaN stays.
+inline Vec relu(Vec x) { return select(x < 0.0f, Vec{}, x); }
+
+// max(x, 0)^2.
+inline Vec relu_squared(Vec x) { return relu(x) * relu(x); }
+
 // tanh(x): 1 - 2 / (e^2x + 1), and near 0, where that difference would cancel, the series up to x^9.
 inline Vec tanh(Vec x) {
   const Vec square = x * x;
@@ -79,7 +85,7 @@ inline Vec tanh(Vec x) {
 // soft_cap * tanh(x / soft_cap); x where soft_cap is 0.
 inline Vec capped(Vec x, float soft_cap) { return soft_cap == 0 ? x : soft_cap * tanh(x / soft_cap); }
 
-// Where the slope of an activation is at its limit, 0 or 1, and none of its factors overflows.
+// Where the slope of SiLU or GELU is at its limit, 0 or 1, and none of its factors overflows.
 inline Vec within_1000(Vec x) {
   x = select(x > 1000.0f, splat(1000.0f), x);
   return select(x < -1000.0f, splat(-1000.0f), x);
@@ -112,5 +118,10 @@ inline Vec gelu_tanh_slope(Vec x) {
   Vec square = 0.044715f * x * x;
   return logistic_slope(scaled * (1.0f + square), scaled * (1.0f + 3.0f * square));
 }
+
+// 0 at 0; NaN stays.
+inline Vec relu_slope(Vec x) { return select(x > 0.0f, splat(1.0f), relu(x)); }
+
+inline Vec relu_squared_slope(Vec x) { return 2.0f * relu(x); }
 
 }  // namespace LACO_NAMESPACE

@@ -88,7 +88,7 @@ int64_t LACO_JOIN(laco_norm_gradient_scratch_, LACO_TIER)(int64_t rows, int64_t 
   return 2 * min(rows, kChunks) * sets * width;
 }
 
-// Of a layer norm where centred is not 0, else of an RMS norm whose weights have `offset` added. x, gradient, out
+// Of a layer norm where centred is not 0, else of an RMS norm; weights have `offset` added. x, gradient, out
 // [rows, width], out may be gradient; weight, weight_gradient, bias_gradient [sets, width], row r has row r % sets of
 // them. Adds to weight_gradient and bias_gradient, which may be null.
 LACO_KERNEL(norm_gradient)

@@ -30,7 +30,7 @@ int32_t laco_watch_mappings(void*);
                             float*);                                                               \
   int32_t laco_rms_norm_##tier(const float*, const void*, int32_t, double, float, int64_t,         \
                                int64_t, void*, int32_t);                                           \
-  int32_t laco_layer_norm_##tier(const float*, const void*, const void*, int32_t, double, int64_t, \
+  int32_t laco_layer_norm_##tier(const float*, const void*, const void*, int32_t, double, float, int64_t, \
                                  int64_t, int64_t, void*, int32_t);                                \
   int32_t laco_linear_rows_##tier(const float*, const void*, int32_t, int64_t, int64_t, int64_t,   \
                                   float*);                                                         \
@@ -339,9 +339,9 @@ std::vector<int64_t> lengths() {
 
 // Calls f for every length, element type, side and shift of the weight.
 void each(const char* op, int tier,
-          const std::function<void(int64_t, int32_t, Guarded::Side, size_t)>& f) {
+          const std::function<void(int64_t, int32_t, Guarded::Side, size_t)>& f, int32_t dtypes = 3) {
   for (int64_t n : lengths()) {
-    for (int32_t dtype = 0; dtype < 3; dtype++) {
+    for (int32_t dtype = 0; dtype < dtypes; dtype++) {
       for (Guarded::Side side : {Guarded::kEnd, Guarded::kBeginning}) {
         for (size_t shift : {size_t{0}, size_t{1}}) {
           current = std::string(op) + "_" + std::to_string(tier) + " n=" + std::to_string(n) +
@@ -426,9 +426,10 @@ void test_weights(const Kernels& k) {
     Floats out(rows * n, side, unset);
     for (bool shifted : {false, true}) {
       const void* added = shifted ? bias.data() : nullptr;
-      check(k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, rows, n, sets, out.data(), 0) == 0, "status");
+      const float offset = shifted ? 1 : 0;
+      check(k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, offset, rows, n, sets, out.data(), 0) == 0, "status");
       rounds(k, out.data(), rows * n, side, shift, [&](void* to, int32_t type) {
-        return k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, rows, n, sets, to, type);
+        return k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, offset, rows, n, sets, to, type);
       });
       for (int64_t r = 0; r < rows; r++) {
         double mean = 0, variance = 0;
@@ -440,7 +441,8 @@ void test_weights(const Kernels& k) {
         }
         for (int64_t i = 0; i < n; i++) {
           const int64_t at = r % sets * n + i;
-          const double expected = weight[at] * (x[r * n + i] - mean) / std::sqrt(variance + 1e-5);
+          const double scale = weight[at] + static_cast<double>(offset);
+          const double expected = scale * (x[r * n + i] - mean) / std::sqrt(variance + 1e-5);
           close(out[r * n + i], expected + (shifted ? bias[at] : 0), 1e-5, i);
         }
       }
@@ -531,20 +533,28 @@ void test_activations(const Kernels& k) {
     const double tanh_argument = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
     return activation == 0   ? x / (1 + std::exp(-x))
            : activation == 1 ? 0.5 * x * std::erfc(-x / std::sqrt(2.0))
-                             : 0.5 * x * (1 + std::tanh(tanh_argument));
+           : activation == 2 ? 0.5 * x * (1 + std::tanh(tanh_argument))
+           : activation == 3 ? std::max(x, 0.0)
+                             : std::max(x, 0.0) * std::max(x, 0.0);
   };
+  auto slope_of = [&](int32_t activation, double x) {
+    const double step = 1e-4;
+    return activation == 3   ? (x > 0 ? 1 : 0)
+           : activation == 4 ? 2 * std::max(x, 0.0)
+                             : (activate(activation, x + step) - activate(activation, x - step)) / (2 * step);
+  };
+  constexpr int32_t kActivations = 5;
   each("gated_gradients", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t plain) {
     Floats gate(n, side), up(n, side), gradient(n, side);
     float* factors = plain != 0 ? nullptr : up.data();
     check(k.gated_gradients(activation, gate.data(), factors, gradient.data(), n) == 0, "status");
     for (int64_t i = 0; i < n; i++) {
-      const double x = gate.before(i), value = activate(activation, x), step = 1e-4;
-      const double slope = (activate(activation, x + step) - activate(activation, x - step)) / (2 * step);
-      const double by_gate = gradient[i] * (plain != 0 ? 1 : up.before(i)) * slope;
+      const double x = gate.before(i), value = activate(activation, x);
+      const double by_gate = gradient[i] * (plain != 0 ? 1 : up.before(i)) * slope_of(activation, x);
       close(gate[i], by_gate, 4e-6 * (1 + std::abs(by_gate)), i);
       close(up[i], plain != 0 ? up.before(i) : gradient[i] * value, 4e-6 * (1 + std::abs(gradient[i] * value)), i);
     }
-  });
+  }, kActivations);
   each("elementwise", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t in_place) {
     Floats gate(n, side), up(n, side), out(n, side, unset), factor(n, side);
     check(k.gated_activation(activation, gate.data(), up.data(), n, out.data(), 0) == 0, "status");
@@ -572,7 +582,7 @@ void test_activations(const Kernels& k) {
     for (int64_t i = 0; i < n; i++) {
       close(gate[i], static_cast<double>(static_cast<float>(gate.before(i) + up[i])), 0, i);
     }
-  });
+  }, kActivations);
 }
 
 void test_rope(const Kernels& k) {
@@ -906,7 +916,7 @@ void test_norm_gradient(const Kernels& k) {
   each("norm_gradient", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
     const bool centred = shift != 0;
     const int64_t sets = centred ? 2 : 1, rows = n % 5 == 0 ? 140 : 4;
-    const double eps = 0.1, offset = centred ? 0 : 1;
+    const double eps = 0.1, offset = dtype == 1 ? 0 : 1;
     Floats x(rows * n, side), gradient(rows * n, side);
     Weight weight(dtype, sets * n, side, shift);
     Floats weights(sets * n, side), biases(sets * n, side), out(rows * n, side, unset);

@@ -27,7 +27,7 @@ struct Case {
 
 template <class W>
 void run(const Case& c) {
-  const float eps = 1e-5f, offset = c.center ? 0 : 1;
+  const float eps = 1e-5f, offset = 1;
   const size_t of_set = c.rows / c.sets, parts = (of_set + c.part - 1) / c.part;
   const std::vector<float> x = check::random<float>(c.rows * c.columns);
   const std::vector<float> gradient = check::random<float>(x.size());
@@ -45,7 +45,7 @@ void run(const Case& c) {
   if (c.center) {
     check::launch(kernel, grid, c.threads, 0, static_cast<const float*>(device_x.data()),
                   static_cast<const W*>(device_weight.data()), device_from, by_weight.data(),
-                  c.biased ? by_bias.data() : nullptr, out, rows, part, columns, eps);
+                  c.biased ? by_bias.data() : nullptr, out, rows, part, columns, eps, offset);
   } else {
     check::launch(kernel, grid, c.threads, 0, static_cast<const float*>(device_x.data()),
                   static_cast<const W*>(device_weight.data()), device_from, by_weight.data(), out, rows, part, columns,

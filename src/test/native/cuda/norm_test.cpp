@@ -53,7 +53,7 @@ struct Case {
 template <class W, class To = float>
 void run(const Case& c, std::vector<float> x, double mean = 0) {
   const float eps = 1e-5f;
-  const float offset = !c.center && c.columns % 2 == 0 ? 1.0f : 0.0f;  // added to the weights
+  const float offset = c.columns % 2 == 0 ? 1.0f : 0.0f;  // added to the weights
   for (float& value : x) {
     value += static_cast<float>(mean);
   }
@@ -80,11 +80,11 @@ void run(const Case& c, std::vector<float> x, double mean = 0) {
   const W* scale = device_weight.data();
   const W* shift = device_bias.data();
   if (c.add && c.center) {
-    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, shift, to, columns, eps, type);
+    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, shift, to, columns, eps, offset, type);
   } else if (c.add) {
     check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, to, columns, eps, offset, type);
   } else if (c.center) {
-    check::launch(kernel, grid, c.threads, 0, from_x, scale, shift, to, columns, int32_t{1}, eps, type);
+    check::launch(kernel, grid, c.threads, 0, from_x, scale, shift, to, columns, int32_t{1}, eps, offset, type);
   } else {
     check::launch(kernel, grid, c.threads, 0, from_x, scale, to, columns, eps, offset, type);
   }
@@ -234,7 +234,7 @@ TEST(layer_norm_takes_a_weight_for_each_head_and_no_bias) {
     check::launch("laco_layer_norm_f32_v1", static_cast<unsigned>(rows), 32, 0,
                   static_cast<const float*>(device_x.data()), static_cast<const float*>(device_weight.data()), shift,
                   static_cast<void*>(out.data()), static_cast<int64_t>(columns), static_cast<int32_t>(sets), 1e-5f,
-                  int32_t{0});
+                  0.5f, int32_t{0});
     for (size_t r = 0; r < rows; r++) {
       const auto part = [&](const std::vector<float>& from, size_t row) {
         return wide(std::vector<float>(from.begin() + static_cast<int64_t>(row * columns),
@@ -242,7 +242,7 @@ TEST(layer_norm_takes_a_weight_for_each_head_and_no_bias) {
       };
       const std::vector<double> zeros(columns, 0.0);
       const std::vector<double> expected = plain_norm(part(x, r), part(weight, r % sets),
-                                                      shift == nullptr ? zeros : part(bias, r % sets), 1e-5, 0);
+                                                      shift == nullptr ? zeros : part(bias, r % sets), 1e-5, 0.5);
       for (size_t i = 0; i < columns; i++) {
         CHECK_CLOSE(check::wide(out[r * columns + i]), expected[i], kTolerance * (1 + std::abs(expected[i])),
                     "row " + std::to_string(r) + ", column " + std::to_string(i));

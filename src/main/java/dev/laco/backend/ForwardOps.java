@@ -63,8 +63,9 @@ public interface ForwardOps extends DeviceMemory {
   }
 
   /**
-   * Layer norm of each row (Ba et al. 2016): {@code out = weight * (x - mean(x)) / sqrt(mean((x -
-   * mean(x))^2) + eps) + bias}. Row {@code r} has row {@code r mod g} of weight and bias.
+   * Layer norm of each row (Ba et al. 2016): {@code out = (offset + weight) * (x - mean(x)) /
+   * sqrt(mean((x - mean(x))^2) + eps) + bias}. Row {@code r} has row {@code r mod g} of weight and
+   * bias.
    *
    * @param x {@code [R, d]}
    * @param weight {@code [g, d]}, {@code g} divides {@code R}
@@ -72,7 +73,7 @@ public interface ForwardOps extends DeviceMemory {
    * @param out {@code [R, d]}; may be {@code x}; of any dtype, but f32 where the bias has another
    *     dtype than the weight
    */
-  void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out);
+  void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, NormSpec norm, Tensor out);
 
   /**
    * As {@link #addRmsNorm}, with {@link #layerNorm}.
@@ -81,10 +82,10 @@ public interface ForwardOps extends DeviceMemory {
    * @param bias {@code [1, d]}; null for zeros
    */
   default void addLayerNorm(
-      Tensor x, Tensor y, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+      Tensor x, Tensor y, Tensor weight, @Nullable Tensor bias, NormSpec norm, Tensor out) {
     OpChecks.addLayerNorm(x, y, weight, bias, out);
     add(x, y);
-    layerNorm(x, weight, bias, eps, out);
+    layerNorm(x, weight, bias, norm, out);
   }
 
   /**

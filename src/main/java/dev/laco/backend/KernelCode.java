@@ -22,6 +22,8 @@ public final class KernelCode {
       case SILU -> 0;
       case GELU -> 1;
       case GELU_TANH -> 2;
+      case RELU -> 3;
+      case RELU_SQUARED -> 4;
     };
   }
 }

@@ -68,8 +68,8 @@ public interface TrainingOps {
 
   /**
    * The gradients of {@link ForwardOps#layerNorm}. With the normalised row {@code n} and {@code g =
-   * gradient * weight}, the gradient by {@code x} is {@code (g - mean(g) - n mean(g n)) /
-   * sqrt(variance + eps)}.
+   * gradient * (offset + weight)}, the gradient by {@code x} is {@code (g - mean(g) - n mean(g n))
+   * / sqrt(variance + eps)}.
    *
    * @param x {@code [R, d]}
    * @param weight {@code [m, d]}, {@code m} divides {@code R}
@@ -81,7 +81,7 @@ public interface TrainingOps {
   void layerNormGradient(
       Tensor x,
       Tensor weight,
-      double eps,
+      NormSpec norm,
       Tensor gradient,
       Tensor weightGradient,
       @Nullable Tensor biasGradient,

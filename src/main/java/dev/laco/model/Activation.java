@@ -10,7 +10,11 @@ public enum Activation {
   /** {@code x * Phi(x)}, with the exact error function. */
   GELU("gelu"),
   /** GELU's tanh approximation. */
-  GELU_TANH("gelu_pytorch_tanh");
+  GELU_TANH("gelu_pytorch_tanh"),
+  /** {@code max(x, 0)}, whose slope at 0 is 0. */
+  RELU("relu"),
+  /** {@code max(x, 0)^2} (So et al. 2021, arXiv 2109.08668). */
+  RELU_SQUARED("relu2");
 
   private final String configName;
 

@@ -238,6 +238,12 @@ public final class Architecture {
       return this;
     }
 
+    /** There are {@link Biases#BY_CONFIG} biases where a config has no key of them. */
+    Builder biasByDefault() {
+      biasByDefault = true;
+      return this;
+    }
+
     /** Biases of the gate, up and down projections. */
     Builder feedForwardBiases(Biases biases) {
       feedForwardBias = biases;

@@ -251,9 +251,7 @@ public record ModelConfig(
     return new NormSpec(rmsNormEps / (residualScale * residualScale), architecture.normOffset());
   }
 
-  /**
-   * Whether norms are layer norms, which {@link #norm} gives no offset; else they are RMS norms.
-   */
+  /** Whether norms are layer norms; else they are RMS norms. */
   public boolean hasLayerNorms() {
     return architecture.hasLayerNorms();
   }

@@ -315,7 +315,7 @@ public final class DecoderGradient implements AutoCloseable {
       @Nullable Tensor biasSum,
       Tensor out) {
     if (config.hasLayerNorms()) {
-      training.layerNormGradient(x, weight, spec.eps(), gradient, weightSum, biasSum, out);
+      training.layerNormGradient(x, weight, spec, gradient, weightSum, biasSum, out);
     } else {
       training.rmsNormGradient(x, weight, spec, gradient, weightSum, out);
     }

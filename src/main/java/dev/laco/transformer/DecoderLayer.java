@@ -486,7 +486,7 @@ public final class DecoderLayer {
 
   private void norm(Tensor x, Tensor weight, @Nullable Tensor bias, NormSpec spec, Tensor out) {
     if (config.hasLayerNorms()) {
-      backend.layerNorm(x, weight, bias, spec.eps(), out);
+      backend.layerNorm(x, weight, bias, spec, out);
     } else {
       backend.rmsNorm(x, weight, spec, out);
     }
@@ -503,7 +503,7 @@ public final class DecoderLayer {
     Tensor bias = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS);
     Tensor out = buffers.feedForwardInput(feedForwardInputType(weights, norm, bias, x.rows()));
     if (config.hasLayerNorms()) {
-      backend.addLayerNorm(x, attention.states(), norm, bias, config.norm().eps(), out);
+      backend.addLayerNorm(x, attention.states(), norm, bias, config.norm(), out);
     } else {
       backend.addRmsNorm(x, attention.states(), norm, config.norm(), out);
     }

@@ -270,6 +270,7 @@ public abstract class ForwardContract extends Contract {
             case BF16 -> weight(dtype, 3, width);
           };
       for (boolean inPlace : new boolean[] {false, true}) {
+        NormSpec norm = NORMS.get(inPlace ? 0 : 1);
         for (int sets : new int[] {1, 3}) {
           HostTensor weight = weight(dtype, 3, width).rows(0, sets);
           same(
@@ -280,7 +281,7 @@ public abstract class ForwardContract extends Contract {
                 Tensor rows = run.tensor(x, 6, width);
                 Tensor out = inPlace ? rows : run.result(6, width);
                 Tensor shift = bias == null ? null : run.on.weight(bias.rows(0, sets));
-                run.on.layerNorm(rows, run.on.weight(weight), shift, EPS, out);
+                run.on.layerNorm(rows, run.on.weight(weight), shift, norm, out);
                 return out;
               });
         }
@@ -295,7 +296,7 @@ public abstract class ForwardContract extends Contract {
                 Tensor added = run.tensor(y, 6, width);
                 Tensor out = inPlace ? added : run.result(6, width);
                 Tensor shift = bias == null ? null : run.on.weight(bias.rows(0, 1));
-                run.on.addLayerNorm(sum, added, run.on.weight(weight), shift, EPS, out);
+                run.on.addLayerNorm(sum, added, run.on.weight(weight), shift, norm, out);
                 return residual ? sum : out;
               });
         }
@@ -375,7 +376,7 @@ public abstract class ForwardContract extends Contract {
                     run.tensor(x, 6, width),
                     run.on.weight(weight),
                     shifted ? run.on.weight(bias) : null,
-                    EPS,
+                    NORMS.getLast(),
                     out));
         rounds(
             "addLayerNorm " + dtype,
@@ -387,7 +388,7 @@ public abstract class ForwardContract extends Contract {
                     run.tensor(y, 6, width),
                     run.on.weight(row),
                     shifted ? run.on.weight(bias.rows(0, 1)) : null,
-                    EPS,
+                    NORMS.getLast(),
                     out));
       }
     }
@@ -1352,14 +1353,14 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.rmsNorm(other, norm, NORMS.getFirst(), other));
       refuses(() -> backend.rmsNorm(half, norm, NORMS.getFirst(), x));
       Tensor rounded = run.rounded(norm, DType.BF16);
-      refuses(() -> backend.layerNorm(x, norm, rounded, EPS, half));
+      refuses(() -> backend.layerNorm(x, norm, rounded, NORMS.getFirst(), half));
       refuses(() -> backend.linear(half, run.result(5, 4), null, run.result(3, 5)));
       Tensor matrix = run.rounded(run.result(5, 4), DType.BF16);
       refuses(() -> backend.linear(half, matrix, null, run.result(3, 5)));
-      refuses(() -> backend.layerNorm(x, norm, null, EPS, other));
-      refuses(() -> backend.layerNorm(x, weight, null, EPS, x));
-      refuses(() -> backend.layerNorm(x, norm, weight, EPS, x));
-      refuses(() -> backend.addLayerNorm(x, x, normOfRows, null, EPS, x));
+      refuses(() -> backend.layerNorm(x, norm, null, NORMS.getFirst(), other));
+      refuses(() -> backend.layerNorm(x, weight, null, NORMS.getFirst(), x));
+      refuses(() -> backend.layerNorm(x, norm, weight, NORMS.getFirst(), x));
+      refuses(() -> backend.addLayerNorm(x, x, normOfRows, null, NORMS.getFirst(), x));
       refuses(() -> backend.linear(x, weight, null, x));
       refuses(() -> backend.linear(other, weight, null, other));
       refuses(() -> backend.linear(x, weight, norm, other));

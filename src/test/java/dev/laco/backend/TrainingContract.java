@@ -180,7 +180,7 @@ public abstract class TrainingContract extends Contract {
                     run.tensor(x, rows, width),
                     run.on.weight(weight),
                     // Of a row of one element the variance is 0.
-                    width == 1 ? 1 : EPS,
+                    new NormSpec(width == 1 ? 1 : EPS, biased ? 1 : 0),
                     from,
                     weightGradient,
                     biased ? biasGradient : null,
@@ -336,8 +336,20 @@ public abstract class TrainingContract extends Contract {
     }
   }
 
+  @Test
+  void theSlopeOfSquaredReluHasNoEnd() {
+    try (Run run = new Run(backend)) {
+      Tensor slopes =
+          slope(run, Activation.RELU_SQUARED, Float.NEGATIVE_INFINITY, -1, 0, 1e4f, 1e20f);
+      assertArrayEquals(new float[] {0, 0, 0, 2e4f, 2e20f}, run.download(slopes), 0);
+      Tensor end = slope(run, Activation.RELU_SQUARED, Float.POSITIVE_INFINITY, Float.NaN);
+      assertEquals(Float.POSITIVE_INFINITY, run.download(end)[0]);
+      assertTrue(Float.isNaN(run.download(end)[1]));
+    }
+  }
+
   @ParameterizedTest
-  @EnumSource(Activation.class)
+  @EnumSource(value = Activation.class, names = "RELU_SQUARED", mode = EnumSource.Mode.EXCLUDE)
   void slopesEndAtZeroAndOne(Activation activation) {
     float[] gates = {-1000, -1e20f, Float.NEGATIVE_INFINITY, 1000, 1e20f, Float.POSITIVE_INFINITY};
     try (Run run = new Run(backend)) {
@@ -834,7 +846,7 @@ public abstract class TrainingContract extends Contract {
       refuses(() -> ops.addColumns(x, other));
       refuses(() -> ops.rmsNormGradient(x, row, new NormSpec(EPS, 0), other, row, x));
       refuses(() -> ops.rmsNormGradient(x, row, new NormSpec(EPS, 0), x, other, x));
-      refuses(() -> ops.layerNormGradient(x, row, EPS, x, row, x, x));
+      refuses(() -> ops.layerNormGradient(x, row, new NormSpec(EPS, 0), x, row, x, x));
       refuses(() -> ops.ropeGradient(other, RotaryPairs.HALVES, 4, 0, three));
       refuses(() -> ops.attention(x, x, x, null, spec, three, x, x));
       refuses(() -> ops.gatedGradients(Activation.SILU, x, other, x));

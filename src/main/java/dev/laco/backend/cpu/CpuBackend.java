@@ -202,7 +202,7 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, NormSpec norm, Tensor out) {
     OpChecks.layerNorm(x, weight, bias, out);
     CpuKernels current = kernels();
     // The kernel of the norm adds a bias of the weight's type.
@@ -212,7 +212,7 @@ public final class CpuBackend extends MemoryBackend {
         data(weight),
         added == null ? MemorySegment.NULL : data(added),
         weight.dtype(),
-        eps,
+        norm,
         x.rows(),
         x.columns(),
         weight.rows(),

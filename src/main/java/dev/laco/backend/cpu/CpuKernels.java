@@ -26,7 +26,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 16;
+  private static final int ABI = 17;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -70,7 +70,8 @@ final class CpuKernels {
 
   /**
    * {@code int32_t laco_layer_norm(const float *x, const void *weight, const void *bias, int32_t
-   * dtype, double eps, int64_t rows, int64_t width, int64_t sets, void *out, int32_t out_dtype)}.
+   * dtype, double eps, float offset, int64_t rows, int64_t width, int64_t sets, void *out, int32_t
+   * out_dtype)}.
    */
   private static final MethodHandle LAYER_NORM =
       Downcalls.ofInt(
@@ -79,6 +80,7 @@ final class CpuKernels {
           ADDRESS,
           JAVA_INT,
           JAVA_DOUBLE,
+          JAVA_FLOAT,
           JAVA_LONG,
           JAVA_LONG,
           JAVA_LONG,
@@ -592,7 +594,7 @@ final class CpuKernels {
       MemorySegment weight,
       MemorySegment bias,
       DType dtype,
-      double eps,
+      NormSpec norm,
       long rows,
       long width,
       long sets,
@@ -608,7 +610,8 @@ final class CpuKernels {
                     weight,
                     bias,
                     KernelCode.of(dtype),
-                    eps,
+                    norm.eps(),
+                    (float) norm.offset(),
                     rows,
                     width,
                     sets,

@@ -371,7 +371,7 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, NormSpec norm, Tensor out) {
     OpChecks.layerNorm(x, weight, bias, out);
     begin(Kernel.LAYER_NORM, weight.dtype())
         .pointer(input(x))
@@ -380,7 +380,8 @@ public final class CudaBackend implements Backend {
         .pointer(output(out))
         .int64(x.columns())
         .int32(weight.rows())
-        .float32((float) eps)
+        .float32((float) norm.eps())
+        .float32((float) norm.offset())
         .int32(KernelCode.of(out.dtype()))
         .run(x.rows(), rowBlock(x.columns()));
     addBiasOfOtherType(weight, bias, out);
@@ -388,7 +389,7 @@ public final class CudaBackend implements Backend {
 
   @Override
   public void addLayerNorm(
-      Tensor x, Tensor y, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+      Tensor x, Tensor y, Tensor weight, @Nullable Tensor bias, NormSpec norm, Tensor out) {
     OpChecks.addLayerNorm(x, y, weight, bias, out);
     begin(Kernel.ADD_LAYER_NORM, weight.dtype())
         .pointer(output(x))
@@ -397,7 +398,8 @@ public final class CudaBackend implements Backend {
         .pointer(biasOf(weight, bias))
         .pointer(output(out))
         .int64(x.columns())
-        .float32((float) eps)
+        .float32((float) norm.eps())
+        .float32((float) norm.offset())
         .int32(KernelCode.of(out.dtype()))
         .run(x.rows(), rowBlock(x.columns()));
     addBiasOfOtherType(weight, bias, out);

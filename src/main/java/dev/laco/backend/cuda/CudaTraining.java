@@ -161,7 +161,7 @@ final class CudaTraining implements TrainingOps {
   public void layerNormGradient(
       Tensor x,
       Tensor weight,
-      double eps,
+      NormSpec norm,
       Tensor gradient,
       Tensor weightGradient,
       @Nullable Tensor biasGradient,
@@ -182,7 +182,8 @@ final class CudaTraining implements TrainingOps {
         .int64(x.rows())
         .int64(parts.rows)
         .int64(x.columns())
-        .float32((float) eps)
+        .float32((float) norm.eps())
+        .float32((float) norm.offset())
         .run(parts.count, weight.rows(), 1, rowBlock(x.columns()), 0);
     columnSums(partial, parts.count, weight.elements(), parts.count, true, output(weightGradient));
     if (biasGradient != null) {

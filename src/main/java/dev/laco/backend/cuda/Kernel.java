@@ -52,6 +52,7 @@ enum Kernel {
       INT64,
       INT32,
       FLOAT32,
+      FLOAT32,
       INT32),
   ADD_LAYER_NORM(
       "norm",
@@ -63,6 +64,7 @@ enum Kernel {
       POINTER,
       POINTER,
       INT64,
+      FLOAT32,
       FLOAT32,
       INT32),
   RMS_NORM_GRADIENT(
@@ -92,6 +94,7 @@ enum Kernel {
       INT64,
       INT64,
       INT64,
+      FLOAT32,
       FLOAT32),
   ROPE("rope", "rope_%s_v1", Set.of(F32), rope(4, 1)),
   ROPE_NEIGHBOURS("rope", "rope_neighbours_%s_v1", Set.of(F32), rope(4, 1)),

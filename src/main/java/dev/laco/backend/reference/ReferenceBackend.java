@@ -94,7 +94,7 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, NormSpec norm, Tensor out) {
     OpChecks.layerNorm(x, weight, bias, out);
     MemoryTensor from = MemoryTensor.of(x);
     MemoryTensor scale = MemoryTensor.of(weight);
@@ -111,12 +111,12 @@ public final class ReferenceBackend extends MemoryBackend {
         double distance = from.get(start + i) - mean;
         variance += distance * distance / width;
       }
-      double deviation = Math.sqrt(variance + eps);
+      double deviation = Math.sqrt(variance + norm.eps());
       for (long i = 0; i < width; i++) {
         long at = r % weight.rows() * width + i;
         double shift = bias == null ? 0 : MemoryTensor.of(bias).get(at);
         double normal = (from.get(start + i) - mean) / deviation;
-        to.set(start + i, (float) (scale.get(at) * normal + shift));
+        to.set(start + i, (float) ((norm.offset() + scale.get(at)) * normal + shift));
       }
     }
   }
@@ -653,13 +653,16 @@ public final class ReferenceBackend extends MemoryBackend {
       case GELU -> 0.5 * x * Erf.erfc(-x * Math.sqrt(0.5));
       case GELU_TANH ->
           0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
+      case RELU -> Math.max(x, 0);
+      case RELU_SQUARED -> Math.max(x, 0) * Math.max(x, 0);
     };
   }
 
   /** The derivative of {@link #activate}. */
   static double slope(Activation activation, double gate) {
-    // Beyond 1000 the slope is its limit, 0 or 1, in f64; at an infinity the formulas give 0 times
-    // infinity.
+    // Beyond 1000 the slope of SiLU and GELU is its limit, 0 or 1, in f64; at an infinity the
+    // formulas
+    // give 0 times infinity.
     double x = Math.clamp(gate, -1000.0, 1000.0);
     return switch (activation) {
       case SILU -> logisticSlope(x, x);
@@ -672,6 +675,8 @@ public final class ReferenceBackend extends MemoryBackend {
         double cube = 0.044715 * x * x * x;
         yield logisticSlope(scale * (x + cube), scale * (x + 3 * cube));
       }
+      case RELU -> Math.max(Math.signum(x), 0);
+      case RELU_SQUARED -> 2 * Math.max(gate, 0);
     };
   }
 

@@ -80,14 +80,13 @@ final class ReferenceTraining implements MemoryTraining {
   public void layerNormGradient(
       Tensor x,
       Tensor weight,
-      double eps,
+      NormSpec norm,
       Tensor gradient,
       Tensor weightGradient,
       @Nullable Tensor biasGradient,
       Tensor out) {
     OpChecks.layerNormGradient(x, weight, gradient, weightGradient, biasGradient, out);
-    normGradient(
-        x, weight, new NormSpec(eps, 0), true, gradient, weightGradient, biasGradient, out);
+    normGradient(x, weight, norm, true, gradient, weightGradient, biasGradient, out);
   }
 
   /** The gradients of both norms: an RMS norm is a layer norm that leaves the mean in its place. */

@@ -157,7 +157,7 @@ class CpuThreadsTest {
                 .layerNormGradient(
                     x,
                     weight,
-                    1e-5,
+                    new NormSpec(1e-5, 1),
                     gradient,
                     out.slice(TOKENS, TOKENS + 1),
                     out.slice(TOKENS + 1, TOKENS + 2),

@@ -131,7 +131,7 @@ class CudaSteadyStateTest {
             ops.linearGradient(wide, weight, true, out);
             ops.addColumns(x, sums);
             ops.rmsNormGradient(x, norm, new NormSpec(1, 0), gradient, sums, out);
-            ops.layerNormGradient(x, norm, 1, gradient, sums, sums, out);
+            ops.layerNormGradient(x, norm, new NormSpec(1, 0), gradient, sums, sums, out);
             ops.attention(x, x, x, null, spec, batch, out, logSums);
             ops.attentionGradient(
                 x, x, x, spec, batch, out, logSums, gradient, other, other, other);

@@ -104,8 +104,8 @@ class NarrowedInputTest {
       case "embed" -> new Object[] {weight(4, 6), batch(), 1.5, x()};
       case "rmsNorm" -> new Object[] {x(), weight(1, 6), NORM, x()};
       case "addRmsNorm" -> new Object[] {x(), x(), weight(1, 6), NORM, x()};
-      case "layerNorm" -> new Object[] {x(), weight(1, 6), weight(1, 6), EPS, x()};
-      case "addLayerNorm" -> new Object[] {x(), x(), weight(1, 6), weight(1, 6), EPS, x()};
+      case "layerNorm" -> new Object[] {x(), weight(1, 6), weight(1, 6), NORM, x()};
+      case "addLayerNorm" -> new Object[] {x(), x(), weight(1, 6), weight(1, 6), NORM, x()};
       // Weights of f32: the product itself must not round anything else.
       case "linear" -> new Object[] {x(), weight(6, 6), null, x()};
       case "rope" -> new Object[] {x(), RotaryPairs.HALVES, 2, 0, batch(), x()};
@@ -163,7 +163,7 @@ class NarrowedInputTest {
       case "addColumns" -> new Object[] {x(), tensor(1, 6)};
       case "rmsNormGradient" -> new Object[] {x(), weight(1, 6), NORM, x(), tensor(1, 6), x()};
       case "layerNormGradient" ->
-          new Object[] {x(), weight(1, 6), EPS, x(), tensor(1, 6), tensor(1, 6), x()};
+          new Object[] {x(), weight(1, 6), NORM, x(), tensor(1, 6), tensor(1, 6), x()};
       case "ropeGradient" -> new Object[] {x(), RotaryPairs.HALVES, 2, 0, batch()};
       case "attention" -> new Object[] {x(), x(), x(), null, spec, batch(), x(), tensor(2, 1)};
       case "attentionGradient" ->

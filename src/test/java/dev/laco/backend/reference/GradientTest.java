@@ -144,8 +144,8 @@ class GradientTest {
     Tensor shifts = normal(2, 7);
     Tensor byScales = zeros(2, 7);
     Tensor byShifts = zeros(2, 7);
-    training.layerNormGradient(x, scales, 0.01, byOut, byScales, byShifts, byX);
-    Op layer = out -> backend.layerNorm(x, scales, shifts, 0.01, out);
+    training.layerNormGradient(x, scales, spec, byOut, byScales, byShifts, byX);
+    Op layer = out -> backend.layerNorm(x, scales, shifts, spec, out);
     check("x of layer norm", layer, x, zeros(6, 7), byOut, byX);
     check("weight of layer norm", layer, scales, zeros(6, 7), byOut, byScales);
     check("bias of layer norm", layer, shifts, zeros(6, 7), byOut, byShifts);

@@ -125,10 +125,8 @@ final class GradientOps {
     if (centred) {
       arguments.pointer(byBias);
     }
-    arguments.pointer(out).int64(rows).int64(NORM_ROWS).int64(columns).float32(EPS);
-    if (!centred) {
-      arguments.float32(NORM.offset());
-    }
+    arguments.pointer(out).int64(rows).int64(NORM_ROWS).int64(columns);
+    arguments.float32(EPS).float32(NORM.offset());
     return new Job(lab)
         .launches(Grid.of(parts, CudaBackend.rowBlock(columns)), arguments)
         .moves(bytes(x, gradient), bytes(out, byWeight) + (centred ? bytes(byBias) : 0))
@@ -144,7 +142,7 @@ final class GradientOps {
                 MemoryTensor sums = zeroed(on.of(byWeight).slice(part, part + 1));
                 if (centred) {
                   MemoryTensor bias = zeroed(on.of(byBias).slice(part, part + 1));
-                  ops.layerNormGradient(from, on.of(weight), EPS, by, sums, bias, to);
+                  ops.layerNormGradient(from, on.of(weight), NORM, by, sums, bias, to);
                 } else {
                   ops.rmsNormGradient(from, on.of(weight), NORM, by, sums, to);
                 }

@@ -252,6 +252,7 @@ final class RowOps {
                 .int64(x.columns())
                 .int32(1)
                 .float32(EPS)
+                .float32(NORM.offset())
                 .int32(KernelCode.of(F32)))
         .moves(bytes(x, weight, bias), bytes(out))
         .expects(
@@ -262,7 +263,7 @@ final class RowOps {
                         reference.of(x),
                         reference.of(weight),
                         reference.of(bias),
-                        EPS,
+                        NORM,
                         reference.of(out)),
             ELEMENTWISE,
             out);
@@ -284,6 +285,7 @@ final class RowOps {
                 .pointer(y)
                 .int64(x.columns())
                 .float32(EPS)
+                .float32(NORM.offset())
                 .int32(KernelCode.of(F32)))
         .moves(bytes(x, y, weight, bias), bytes(x, y))
         .expects(
@@ -295,7 +297,7 @@ final class RowOps {
                         reference.of(y),
                         reference.of(weight),
                         reference.of(bias),
-                        EPS,
+                        NORM,
                         reference.of(y)),
             ELEMENTWISE,
             x,
