@@ -10,7 +10,7 @@ using namespace laco;
 
 namespace {
 
-// The least sum by which shares are divided.
+// The least sum by which scores are divided.
 constexpr float kLeastSum = 1e-20f;
 
 struct Place {
@@ -109,7 +109,9 @@ extern "C" __global__ void __launch_bounds__(kWarp)
       share[i] = score;
     }
   }
-  const float total = normalised == 0 ? 1.0f : sum < kLeastSum ? kLeastSum : sum;
+  // The largest weight of a softmax is 1, unless all logits are -infinity.
+  const bool least = sum < kLeastSum && (sigmoid != 0 || correction != nullptr);
+  const float total = normalised == 0 ? 1.0f : least ? kLeastSum : sum;
   if (threadIdx.x == 0) {
     for (int32_t i = 0; i < chosen; i++) {
       share[i] = share[i] * factor / total;

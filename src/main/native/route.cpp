@@ -4,7 +4,7 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-// The least sum by which shares are divided.
+// The least sum by which scores are divided.
 constexpr double kLeastSum = 1e-20;
 
 // The order of experts: the larger key first, NaN as if it were -infinity, the lower index among equals.
@@ -93,7 +93,9 @@ LACO_KERNEL(route)
       share[i] = static_cast<float>(score);
       sum += score;
     }
-    const double total = normalised == 0 ? 1 : sum < kLeastSum ? kLeastSum : sum;
+    // The largest weight of a softmax is 1, unless all logits are -infinity.
+    const bool least = sum < kLeastSum && (sigmoid != 0 || correction != nullptr);
+    const double total = normalised == 0 ? 1 : least ? kLeastSum : sum;
     for (int64_t i = 0; i < chosen; i++) {
       share[i] = static_cast<float>(static_cast<double>(share[i]) * factor / total);
     }

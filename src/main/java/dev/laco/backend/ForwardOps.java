@@ -215,8 +215,8 @@ public interface ForwardOps extends DeviceMemory {
    * exp(-logits_te))}. Chosen are the experts of the largest logits or, with a correction, of the
    * largest {@code s_e + correction_e}: the largest first, the lower index first among equals; NaN
    * is chosen last, as infinity below zero is. The share of an expert is {@code factor * s_e},
-   * divided by the sum of the scores of the row's chosen experts, but no less than 1e-20, where
-   * shares are normalised.
+   * divided by the sum of the scores of the row's chosen experts where shares are normalised, which
+   * counts as no less than 1e-20, but in a softmax without a correction.
    *
    * @param logits {@code [T, E]}
    * @param correction {@code [1, E]}, which changes the choice and not the shares (DeepSeek-V3,

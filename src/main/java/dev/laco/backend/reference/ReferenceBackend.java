@@ -311,7 +311,8 @@ public final class ReferenceBackend extends MemoryBackend {
         row[e] = from.get((long) t * count + e);
       }
       // A softmax over all experts is not needed where only its ratios are.
-      boolean ratios = router.normalised() && correction == null;
+      boolean ratios =
+          router.scores() == RouterSpec.Scores.SOFTMAX && router.normalised() && correction == null;
       double[] scores = scores(router.scores(), row, ratios);
       double[] keys = row.clone();
       for (int e = 0; e < count && correction != null; e++) {
@@ -327,7 +328,7 @@ public final class ReferenceBackend extends MemoryBackend {
               .limit(chosen)
               .toList();
       double sum = order.stream().mapToDouble(e -> scores[e]).sum();
-      double divisor = !router.normalised() ? 1 : Math.max(sum, LEAST_SUM_OF_SCORES);
+      double divisor = !router.normalised() ? 1 : ratios ? sum : Math.max(sum, LEAST_SUM_OF_SCORES);
       for (int i = 0; i < chosen; i++) {
         experts[t * chosen + i] = order.get(i);
         shares[t * chosen + i] = (float) (router.factor() * scores[order.get(i)] / divisor);
