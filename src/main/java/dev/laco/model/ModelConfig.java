@@ -72,6 +72,9 @@ public record ModelConfig(
    */
   public static final int MAX_LAYERS = 10_000;
 
+  /** What the class names of multimodal models end with. */
+  private static final String MULTIMODAL = "ForConditionalGeneration";
+
   public ModelConfig {
     attention = List.copyOf(attention);
   }
@@ -212,13 +215,18 @@ public record ModelConfig(
 
   private static String whyNot(String name) {
     String reason = Families.NOT_COMPUTED.get(name);
-    return reason != null
-        ? ": " + reason
-        : "; these are: "
-            + (name.endsWith("ForConditionalGeneration")
-                    ? Multimodal.all().stream().map(Multimodal::className)
-                    : Architecture.all().stream().map(Architecture::className))
-                .collect(Collectors.joining(", "));
+    if (reason != null) {
+      return ": " + reason;
+    }
+    boolean multimodal = name.endsWith(MULTIMODAL);
+    String ending = multimodal ? MULTIMODAL : "ForCausalLM";
+    Stream<String> known =
+        multimodal
+            ? Multimodal.all().stream().map(Multimodal::className)
+            : Architecture.all().stream().map(Architecture::className);
+    return known
+        .map(supported -> supported.replace(ending, ""))
+        .collect(Collectors.joining(", ", "; these are, each with " + ending + ": ", ""));
   }
 
   private static int headDim(JsonFields config, Architecture architecture, int hidden, int heads) {
