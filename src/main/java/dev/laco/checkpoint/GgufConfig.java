@@ -202,16 +202,19 @@ final class GgufConfig {
           prefix + GgufNames.GATING,
           architecture.hasSigmoidRouter() ? "2, sigmoids" : "1, softmax");
     }
-    for (String key : family.ones()) {
-      if (integer(key).orElse(1) != 1) {
-        throw metadata.bad(prefix + key, "1, which alone is supported");
-      }
-    }
     if (integer(PREDICTION).orElse(0) > 0) {
       throw metadata.bad(
           prefix + PREDICTION,
-          "0; of a file with layers that predict more than the next token, prune the original folder");
+          "0; of a model with layers that predict more than the next token, prune the original folder");
     }
+    family
+        .counts()
+        .forEach(
+            (key, count) -> {
+              if (integer(key).orElse(count) != count) {
+                throw metadata.bad(prefix + key, count + ", which alone is supported");
+              }
+            });
     config.put("first_k_dense_replace", integer("leading_dense_block_count").orElse(0));
     config.put("n_shared_experts", integer("expert_shared_count").orElse(0));
     config.put("norm_topk_prob", metadata.bool(prefix + "expert_weights_norm").orElse(true));

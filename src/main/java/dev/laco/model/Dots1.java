@@ -2,6 +2,7 @@ package dev.laco.model;
 
 import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Architecture.QueryKeyNorm;
+import java.util.Map;
 
 /**
  * dots.llm1 (rednote-hilab 2025, arXiv 2506.05767): the mixtures of GLM-4.5; norms of queries and
@@ -24,6 +25,7 @@ final class Dots1 {
                   .head(GgufFamily.Head.OWN)
                   .ignoresWindows(GgufFamily.WindowKey.NEVER)
                   .routerInMetadata()
+                  .counts(Map.of("expert_group_count", 1, "expert_group_used_count", 1))
                   .refuses(
                       (model, window) ->
                           model.numKeyValueHeads() == model.numAttentionHeads()

@@ -32,7 +32,7 @@ final class Ernie45Moe {
           .gguf(
               GgufFamily.named("ernie4_5-moe")
                   .routerInMetadata()
-                  .ones("interleave_moe_layer_step")
+                  .counts(Map.of("interleave_moe_layer_step", 1))
                   .config((config, tensors) -> fromGguf(config)))
           .build();
 

@@ -7,6 +7,7 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.function.BiConsumer;
 import java.util.function.BiFunction;
 import java.util.function.ToDoubleFunction;
@@ -60,7 +61,7 @@ public final class GgufFamily {
   private boolean softCaps;
   private boolean sharesOfChosen;
   private boolean routerInMetadata;
-  private List<String> ones = List.of();
+  private Map<String, Integer> counts = Map.of();
   private boolean saysParallel;
   private final List<Value> values = new ArrayList<>();
   private BiFunction<ModelConfig, Integer, @Nullable String> refused = (model, window) -> null;
@@ -263,9 +264,9 @@ public final class GgufFamily {
     return this;
   }
 
-  /** Counts of the metadata that are 1 in all files. */
-  GgufFamily ones(String... keys) {
-    ones = List.of(keys);
+  /** Counts of the metadata that are the same in all files. */
+  GgufFamily counts(Map<String, Integer> ofKeys) {
+    counts = new TreeMap<>(ofKeys);
     return this;
   }
 
@@ -417,9 +418,9 @@ public final class GgufFamily {
     return routerInMetadata;
   }
 
-  /** The keys of counts that are 1 in all files. */
-  public List<String> ones() {
-    return ones;
+  /** Counts that are the same in all files, by their keys. */
+  public Map<String, Integer> counts() {
+    return Collections.unmodifiableMap(counts);
   }
 
   /** Whether metadata say the factor on products of queries and keys. */

@@ -35,7 +35,15 @@ final class Glm4Moe {
               GgufFamily.named("glm4moe")
                   .names(Map.of(LayerRole.FEED_FORWARD_INPUT_NORM, "post_attention_norm.weight"))
                   .head(GgufFamily.Head.OWN)
-                  .routerInMetadata())
+                  .routerInMetadata()
+                  .counts(
+                      Map.of(
+                          "expert_group_count", 1,
+                          "expert_group_used_count", 1,
+                          "nextn_predict_layers", 0))
+                  .config(
+                      (config, tensors) ->
+                          config.put("use_qk_norm", tensors.contains("blk.0.attn_q_norm.weight"))))
           .build();
 
   private Glm4Moe() {}

@@ -71,6 +71,9 @@ public final class GgufExport extends GgufFile {
           "the file has the language model alone: llama.cpp takes images and sounds by the original's"
               + " mmproj file, which stays right");
     }
+    if (original.hasPredictionLayers()) {
+      warnings.accept("the layers that predict tokens beyond the next one are left out");
+    }
     metadata(rules.family());
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize(), warnings);
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);
@@ -217,9 +220,7 @@ public final class GgufExport extends GgufFile {
     writer.number(prefix + GgufNames.GATING, router.scores() == RouterSpec.Scores.SIGMOID ? 2 : 1);
     writer.bool(prefix + "expert_weights_norm", router.normalised());
     writer.real(prefix + "expert_weights_scale", router.factor());
-    for (String key : rules.family().ones()) {
-      writer.number(prefix + key, 1);
-    }
+    rules.family().counts().forEach((key, count) -> writer.number(prefix + key, count));
   }
 
   /** {@code llama_ftype} of llama.h. */

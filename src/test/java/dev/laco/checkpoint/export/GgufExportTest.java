@@ -201,13 +201,17 @@ class GgufExportTest {
         "baichuan_rotated",
         "cohere",
         "cohere2",
+        "dots1",
         "ernie4_5",
+        "ernie4_5_moe",
         "falcon",
         "falcon_two_norms",
         "glm",
         "glm4",
+        "glm4_moe",
         "granitemoe",
         "hunyuan_v1_dense",
+        "minimax_m2",
         "seed_oss",
         "stablelm",
         "starcoder2"
@@ -320,6 +324,22 @@ class GgufExportTest {
     assertTrue(
         warnings.getFirst().contains("2, of which the first is '<image>' (" + rows + ")"),
         warnings::toString);
+  }
+
+  /** A layer that predicts later tokens is no part of a GGUF file, and this is said. */
+  @Test
+  void layersThatPredictLaterTokensAreLeftOut() {
+    List<String> warnings = new ArrayList<>();
+    Path file = export(Fixtures.model("glm4_moe"), GgufType.F32, warnings);
+    assertTrue(
+        warnings.stream().anyMatch(warning -> warning.contains("beyond the next one are left out")),
+        warnings::toString);
+    try (Checkpoint original = Checkpoint.open(Fixtures.model("glm4_moe"));
+        Checkpoint written = Checkpoint.open(file)) {
+      written.requireSupported();
+      assertEquals(original.config().mixture(), written.config().mixture());
+      assertFalse(written.hasPredictionLayers());
+    }
   }
 
   /** What was written is read as the model that was written. */
