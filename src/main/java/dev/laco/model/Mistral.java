@@ -4,7 +4,7 @@ package dev.laco.model;
 final class Mistral {
   static final Architecture FAMILY =
       Architecture.named("MistralForCausalLM", "mistral")
-          .window(config -> config.positiveOr("sliding_window", 0))
+          .window(config -> config.positiveOrNull("sliding_window", 4096))
           .defaultPositions(131072)
           .gguf(GgufFamily.named("llama").rowsInterleaved().biases(GgufFamily.Biases.ALL))
           .build();
