@@ -72,8 +72,8 @@ public record ModelConfig(
    */
   public static final int MAX_LAYERS = 10_000;
 
-  /** What the class names of multimodal models end with. */
-  private static final String MULTIMODAL = "ForConditionalGeneration";
+  /** What the class names of language models end with. */
+  private static final String LANGUAGE_MODEL = "ForCausalLM";
 
   public ModelConfig {
     attention = List.copyOf(attention);
@@ -218,15 +218,14 @@ public record ModelConfig(
     if (reason != null) {
       return ": " + reason;
     }
-    boolean multimodal = name.endsWith(MULTIMODAL);
-    String ending = multimodal ? MULTIMODAL : "ForCausalLM";
-    Stream<String> known =
-        multimodal
-            ? Multimodal.all().stream().map(Multimodal::className)
-            : Architecture.all().stream().map(Architecture::className);
-    return known
-        .map(supported -> supported.replace(ending, ""))
-        .collect(Collectors.joining(", ", "; these are, each with " + ending + ": ", ""));
+    if (name.endsWith("ForConditionalGeneration")) {
+      return Multimodal.all().stream()
+          .map(Multimodal::className)
+          .collect(Collectors.joining(", ", "; these are: ", ""));
+    }
+    return Architecture.all().stream()
+        .map(family -> family.className().replace(LANGUAGE_MODEL, ""))
+        .collect(Collectors.joining(", ", "; these are, each with " + LANGUAGE_MODEL + ": ", ""));
   }
 
   private static int headDim(JsonFields config, Architecture architecture, int hidden, int heads) {
