@@ -29,6 +29,7 @@ final class Glm4Moe {
           .attentionBiases(Biases.BY_CONFIG, Biases.NEVER)
           .queryKeyNorm(QueryKeyNorm.EACH_HEAD, config -> config.booleanOr("use_qk_norm", false))
           .rotates(Rotates.shareOf("partial_rotary_factor", 0.5))
+          .defaultKeyValueHeads(8)
           .defaultEps(1e-5)
           .defaultPositions(131072)
           .gguf(

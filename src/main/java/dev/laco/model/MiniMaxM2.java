@@ -25,6 +25,7 @@ final class MiniMaxM2 {
           .rotates(Rotates.by(MiniMaxM2::rotated))
           .rotation((reader, slides) -> reader.read(5_000_000))
           .defaultHeadDim(HEAD_DIM)
+          .defaultKeyValueHeads(8)
           .defaultPositions(196608)
           .gguf(
               GgufFamily.named("minimax-m2")

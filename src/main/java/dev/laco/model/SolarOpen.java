@@ -13,6 +13,7 @@ final class SolarOpen {
           .rotation((reader, slides) -> reader.read(1_000_000))
           .rotates(Rotates.BY_CONFIG)
           .defaultHeadDim(128)
+          .defaultKeyValueHeads(8)
           .defaultEps(1e-5)
           .defaultPositions(131072)
           .unknownTo(Loader.VLLM)

@@ -66,6 +66,7 @@ final class Glm4MoeTest {
     Mixture mixture = mixture(ernie());
     assertEquals(new RouterSpec(Scores.SOFTMAX, true, 1), mixture.router());
     assertEquals(3, mixture.chosen());
+    assertEquals(500_000, ModelConfig.parse("c", ernie()).rotations().getFirst().theta());
     assertEquals(List.of(false, true, true, true, true, false), mixture.layers());
     assertEquals(
         List.of(false, true, true, true, true, true),
@@ -119,6 +120,16 @@ final class Glm4MoeTest {
     BadInputException refused =
         assertThrows(BadInputException.class, () -> ModelConfig.parse("c", config));
     assertTrue(refused.getMessage().startsWith("c: " + key), refused.getMessage());
+  }
+
+  /** Checkpoints of ERNIE have the tensors of such layers by names of their own. */
+  @Test
+  void ernieHasLaterTokensBesideTheLayers() {
+    ModelConfig config = ModelConfig.parse("c", ernie());
+    Architecture family = config.architecture();
+    String tensor = "model.mtp_block.0.mlp.up_proj.weight";
+    assertTrue(family.isOfPrediction(tensor, config));
+    assertEquals(tensor, family.nameBeside(tensor, config, 3));
   }
 
   /** Of the fixture, layer 5 is behind the last. */
