@@ -359,7 +359,7 @@ FAMILIES = {
         "float32",
         {"num_experts": 6, "moe_intermediate_size": 40, "num_experts_per_tok": 2, "norm_topk_prob": True, "decoder_sparse_step": 2},
     ),
-    "glm4_moe": (
+    "glm4_moe_biases": (
         GLM4_MOE,
         "float32",
         {
