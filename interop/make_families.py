@@ -391,6 +391,7 @@ FAMILIES = {
             "routed_scaling_factor": 2.5,
             "norm_topk_prob": True,
             "max_window_layers": 8,
+            "num_key_value_heads": 4,
         },
     ),
     "dots1_window": (
