@@ -196,11 +196,9 @@ final class GgufConfig {
 
   /** What llama.cpp takes where a key is absent is written out, in the keys of DeepSeek-V3. */
   private void router(Architecture architecture) {
-    long gating = integer(GgufNames.GATING).orElse(architecture.hasSigmoidRouter() ? 2 : 1);
-    if (gating != (architecture.hasSigmoidRouter() ? 2 : 1)) {
-      throw metadata.bad(
-          prefix + GgufNames.GATING,
-          architecture.hasSigmoidRouter() ? "2, sigmoids" : "1, softmax");
+    int gating = GgufNames.gating(architecture.routerScores());
+    if (integer(GgufNames.GATING).orElse(gating) != gating) {
+      throw metadata.bad(prefix + GgufNames.GATING, gating == 2 ? "2, sigmoids" : "1, softmax");
     }
     if (integer(PREDICTION).orElse(0) > 0) {
       throw metadata.bad(

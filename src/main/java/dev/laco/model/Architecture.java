@@ -787,9 +787,9 @@ public final class Architecture {
     }
   }
 
-  /** Whether the scores of experts are sigmoids of the router's logits; else a softmax. */
-  public boolean hasSigmoidRouter() {
-    return parts.mixture.filter(keys -> keys.scores() == RouterSpec.Scores.SIGMOID).isPresent();
+  /** What the logits of the family's routers become; the family has mixtures. */
+  public RouterSpec.Scores routerScores() {
+    return parts.mixture.orElseThrow().scores();
   }
 
   /** Whether configs have the inner width of experts beside that of other layers. */

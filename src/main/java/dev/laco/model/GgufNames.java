@@ -230,11 +230,16 @@ public final class GgufNames {
     return config.architecture().gguf().orElseThrow();
   }
 
-  /**
-   * The key of what logits of routers become, behind the name of the architecture: 1 for a softmax,
-   * 2 for sigmoids.
-   */
+  /** The key of what logits of routers become, behind the name of the architecture. */
   public static final String GATING = "expert_gating_func";
+
+  /** The value of {@link #GATING}: 1 for a softmax, 2 for sigmoids. */
+  public static int gating(RouterSpec.Scores scores) {
+    return switch (scores) {
+      case SOFTMAX -> 1;
+      case SIGMOID -> 2;
+    };
+  }
 
   /** The name of a tensor of a layer. */
   public static String inLayer(int layer, String suffix) {

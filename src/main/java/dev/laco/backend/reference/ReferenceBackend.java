@@ -661,9 +661,8 @@ public final class ReferenceBackend extends MemoryBackend {
 
   /** The derivative of {@link #activate}. */
   static double slope(Activation activation, double gate) {
-    // Beyond 1000 the slope of SiLU and GELU is its limit, 0 or 1, in f64; at an infinity the
-    // formulas
-    // give 0 times infinity.
+    // Beyond 1000 the slope of SiLU and GELU is its limit, 0 or 1, in f64; at an infinity their
+    // formulas give 0 times infinity.
     double x = Math.clamp(gate, -1000.0, 1000.0);
     return switch (activation) {
       case SILU -> logisticSlope(x, x);

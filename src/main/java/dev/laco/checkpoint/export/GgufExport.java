@@ -217,7 +217,7 @@ public final class GgufExport extends GgufFile {
     RouterSpec router = mixture.router();
     writer.number(prefix + "leading_dense_block_count", mixture.firstWithout());
     writer.number(prefix + "expert_shared_count", mixture.sharedWidth() / mixture.width());
-    writer.number(prefix + GgufNames.GATING, router.scores() == RouterSpec.Scores.SIGMOID ? 2 : 1);
+    writer.number(prefix + GgufNames.GATING, GgufNames.gating(router.scores()));
     writer.bool(prefix + "expert_weights_norm", router.normalised());
     writer.real(prefix + "expert_weights_scale", router.factor());
     rules.family().counts().forEach((key, count) -> writer.number(prefix + key, count));
