@@ -21,6 +21,10 @@ from transformers import (
     Cohere2ForCausalLM,
     CohereConfig,
     CohereForCausalLM,
+    DeepseekV2Config,
+    DeepseekV2ForCausalLM,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
     Dots1Config,
     Dots1ForCausalLM,
     Ernie4_5_MoeConfig,
@@ -48,6 +52,8 @@ from transformers import (
     Glm4ForCausalLM,
     Glm4MoeConfig,
     Glm4MoeForCausalLM,
+    Glm4MoeLiteConfig,
+    Glm4MoeLiteForCausalLM,
     GlmConfig,
     GlmForCausalLM,
     GraniteForCausalLM,
@@ -64,6 +70,8 @@ from transformers import (
     Jais2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MiniCPM3Config,
+    MiniCPM3ForCausalLM,
     MiniMaxM2Config,
     MiniMaxM2ForCausalLM,
     Ministral3Config,
@@ -104,6 +112,8 @@ from transformers import (
     VaultGemmaForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
+    YoutuConfig,
+    YoutuForCausalLM,
 )
 from transformers.utils import logging
 
@@ -144,6 +154,11 @@ SEED_OSS = (SeedOssConfig, SeedOssForCausalLM)
 GPT_OSS = (GptOssConfig, GptOssForCausalLM)
 GRANITE_MOE = (GraniteMoeConfig, GraniteMoeForCausalLM)
 GLM4_MOE = (Glm4MoeConfig, Glm4MoeForCausalLM)
+GLM4_MOE_LITE = (Glm4MoeLiteConfig, Glm4MoeLiteForCausalLM)
+DEEPSEEK_V2 = (DeepseekV2Config, DeepseekV2ForCausalLM)
+DEEPSEEK_V3 = (DeepseekV3Config, DeepseekV3ForCausalLM)
+YOUTU = (YoutuConfig, YoutuForCausalLM)
+MINICPM3 = (MiniCPM3Config, MiniCPM3ForCausalLM)
 DOTS1 = (Dots1Config, Dots1ForCausalLM)
 SOLAR_OPEN = (SolarOpenConfig, SolarOpenForCausalLM)
 MINIMAX_M2 = (MiniMaxM2Config, MiniMaxM2ForCausalLM)
@@ -171,6 +186,12 @@ SIZES = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
+
+
+# Attention with latent vectors: 16 elements of a head that are not rotated, 8 that are.
+LATENTS = {"num_key_value_heads": 4, "kv_lora_rank": 20, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16}
+
+EXPERTS = {"n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 40, "n_group": 1, "topk_group": 1}
 
 
 def rope(kind, **parameters):
@@ -474,6 +495,54 @@ FAMILIES = {
         HYPERCLOVAX,
         "bfloat16",
         {"use_post_norm": False, "attention_multiplier": 0.1, "residual_multiplier": 0.5, "logits_scaling": 0.25, "attention_bias": True, "mlp_bias": True},
+    ),
+    "deepseek_v2": (
+        DEEPSEEK_V2,
+        "float32",
+        {"q_lora_rank": None, **LATENTS, **EXPERTS, "v_head_dim": 12, "first_k_dense_replace": 1, "routed_scaling_factor": 1.5},
+    ),
+    "deepseek_v2_latent_queries": (
+        DEEPSEEK_V2,
+        "bfloat16",
+        rope("yarn", factor=4.0, original_max_position_embeddings=32, mscale=0.707, mscale_all_dim=0.707) | {"q_lora_rank": 40, **LATENTS, **EXPERTS},
+    ),
+    "deepseek_v3": (
+        DEEPSEEK_V3,
+        "float32",
+        rope("yarn", factor=8.0, original_max_position_embeddings=32, mscale=1.0, mscale_all_dim=0.5, beta_fast=16)
+        | {"q_lora_rank": 24, **LATENTS, **EXPERTS, "first_k_dense_replace": 2},
+    ),
+    "deepseek_v3_halves": (
+        DEEPSEEK_V3,
+        "bfloat16",
+        {"q_lora_rank": None, **LATENTS, **EXPERTS, "v_head_dim": 24, "rope_interleave": False, "norm_topk_prob": False, "rms_norm_eps": 1e-2},
+    ),
+    "glm4_moe_lite": (
+        GLM4_MOE_LITE,
+        "float32",
+        {"q_lora_rank": 24, **LATENTS, **EXPERTS, "v_head_dim": 24, "rms_norm_eps": 1e-2},
+    ),
+    "glm4_moe_lite_types": (
+        GLM4_MOE_LITE,
+        "bfloat16",
+        {"q_lora_rank": 24, **LATENTS, **EXPERTS, "mlp_layer_types": ["sparse", "dense", "sparse", "sparse"] * 2},
+    ),
+    "youtu": (YOUTU, "float32", {"q_lora_rank": 24, **LATENTS, "tie_word_embeddings": True}),
+    "minicpm3": (
+        MINICPM3,
+        "float32",
+        {"q_lora_rank": 24, **LATENTS, "scale_emb": 6, "scale_depth": 1.2, "dim_model_base": 16, "rms_norm_eps": 1e-2},
+    ),
+    "minicpm3_longrope": (
+        MINICPM3,
+        "bfloat16",
+        rope(
+            "longrope",
+            short_factor=[1.0 + 0.1 * i for i in range(4)],
+            long_factor=[2.0 + 0.5 * i for i in range(4)],
+            original_max_position_embeddings=48,
+        )
+        | {"q_lora_rank": 24, **LATENTS, "scale_depth": None, "dim_model_base": None, "tie_word_embeddings": True},
     ),
 }
 

@@ -61,6 +61,8 @@ int32_t laco_watch_mappings(void*);
                             int32_t, double, int32_t*, float*);                                    \
   int32_t laco_add_rows_##tier(float*, const float*, const int32_t*, const float*, int64_t,        \
                                int64_t);                                                           \
+  int32_t laco_copy_columns_##tier(const float*, int64_t, int64_t, int64_t, int64_t, int64_t,      \
+                                   void*, int32_t, int64_t);                                       \
   int32_t laco_gather_columns_##tier(const void*, int32_t, const int32_t*, int64_t, int64_t,       \
                                      int64_t, int64_t, void*);                                     \
   int32_t laco_add_##tier(float*, const float*, int64_t);                                          \
@@ -125,6 +127,7 @@ struct Kernels {
   decltype(&laco_norm_gradient_0) norm_gradient;
   decltype(&laco_route_0) route;
   decltype(&laco_add_rows_0) add_rows;
+  decltype(&laco_copy_columns_0) copy_columns;
   decltype(&laco_gather_columns_0) gather_columns;
   decltype(&laco_add_0) add;
   decltype(&laco_multiply_0) multiply;
@@ -156,7 +159,7 @@ struct Kernels {
         laco_clamped_gate_##tier, laco_clamped_gate_gradients_##tier,                              \
         laco_gated_activation_##tier, laco_gated_gradients_##tier,                                 \
         laco_norm_gradient_scratch_##tier, laco_norm_gradient_##tier, laco_route_##tier,           \
-        laco_add_rows_##tier, laco_gather_columns_##tier, laco_add_##tier, laco_multiply_##tier,   \
+        laco_add_rows_##tier, laco_copy_columns_##tier, laco_gather_columns_##tier, laco_add_##tier, laco_multiply_##tier,   \
         laco_mix_##tier,                                                                           \
         laco_cosine_##tier, laco_logits_##tier, laco_log_probability_##tier, laco_sample_##tier,   \
         laco_kl_divergence_##tier, laco_inverse_rms_##tier, laco_scaled_difference_##tier,         \
@@ -727,6 +730,29 @@ void test_add_rows(const Kernels& k) {
       for (int64_t i = 0; i < n; i++) {
         const double more = r % 2 == 0 ? factors[r / 2] * y[r / 2 * n + i] : 0;
         close(x[r * n + i], x.before(r * n + i) + more, r % 2 == 0 ? 2e-6 : 0, r * n + i);
+      }
+    }
+  });
+}
+
+void test_copy_columns(const Kernels& k) {
+  each("copy_columns", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    // From the second column of n + 1 to the second of n + 4, three of which become 0, or none of n + 1.
+    for (const int64_t rest : {0, 3}) {
+      const int64_t width = n + 1 + rest;
+      Floats x(2 * (n + 1), side);
+      Weight out(dtype, 6 * width, side, shift);
+      std::vector<double> before;
+      for (int64_t i = 0; i < 6 * width; i++) {
+        before.push_back(out[i]);
+      }
+      unsigned char* second = out.memory.bytes() + size_of(dtype);
+      check(k.copy_columns(x.data() + 1, 2, 3, n + 1, n, rest, second, dtype, width) == 0, "status");
+      for (int64_t i = 0; i < 6 * width; i++) {
+        const int64_t row = i / width, column = i % width;
+        const double copied = column > n ? 0 : x[row / 3 * (n + 1) + column];
+        const double tolerance = dtype == 0 ? 0 : 1e-2 * std::abs(copied) + 1e-7;
+        close(out[i], column == 0 ? before[static_cast<size_t>(i)] : copied, column == 0 ? 0 : tolerance, i);
       }
     }
   });
@@ -1350,6 +1376,7 @@ int main() {
     test_logits(k);
     test_route(k);
     test_add_rows(k);
+    test_copy_columns(k);
     test_gather_columns(k);
     test_log_probability(k);
     test_sample(k);

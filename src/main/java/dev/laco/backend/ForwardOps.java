@@ -238,6 +238,18 @@ public interface ForwardOps extends DeviceMemory {
   void gather(Tensor x, int[] rows, Tensor out);
 
   /**
+   * Copies columns of each row of {@code x} to {@code n} rows of {@code out} that follow each
+   * other: {@code out_r,(to + c) = x_(r / n),(from + c)} for {@code c < count}. The columns of
+   * {@code out} behind these become 0, those before them stay.
+   *
+   * @param x {@code [R, d]}
+   * @param from the first column that is copied; {@code from + count <= d}
+   * @param out {@code [n R, e]} of any dtype, other memory
+   * @param to the column of {@code out} that gets the first one; {@code to + count <= e}
+   */
+  void copyColumns(Tensor x, int from, int count, Tensor out, int to);
+
+  /**
    * Adds to rows: {@code x_rows[i] += factors[i] * y_i}.
    *
    * @param x {@code [R, d]}

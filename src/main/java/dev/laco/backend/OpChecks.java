@@ -229,6 +229,29 @@ public final class OpChecks {
     }
   }
 
+  /** See {@link ForwardOps#copyColumns}. */
+  public static void copyColumns(Tensor x, int from, int count, Tensor out, int to) {
+    activation("x", x);
+    if (count < 1
+        || from < 0
+        || to < 0
+        || from > x.columns() - count
+        || to > out.columns() - count) {
+      throw new IllegalArgumentException(
+          String.format(
+              Locale.ROOT,
+              "columns %d and %d others of %d to column %d of %d",
+              from,
+              count - 1,
+              x.columns(),
+              to,
+              out.columns()));
+    }
+    if (out.rows() < x.rows() || out.rows() % x.rows() != 0) {
+      throw new IllegalArgumentException(x.rows() + " rows to " + out.rows());
+    }
+  }
+
   /** See {@link ForwardOps#addRows}. */
   public static void addRows(Tensor x, int[] rows, float[] factors, Tensor y) {
     activation("x", x);

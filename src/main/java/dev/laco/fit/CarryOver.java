@@ -109,15 +109,10 @@ public final class CarryOver implements AutoCloseable {
     shared = sharing ? backend.arena() : null;
   }
 
-  /** Width of the outputs of all attention heads, side by side. */
-  static long heads(ModelConfig config) {
-    return (long) config.numAttentionHeads() * config.headDim();
-  }
-
   /** The most inputs that a matrix has which is solved for, or whose inputs are whitened. */
   private static long mostInputs(ModelConfig config) {
     return config.whyNoFit() == null
-        ? Math.max(Math.max(config.intermediateSize(), heads(config)), config.hiddenSize())
+        ? Math.max(Math.max(config.intermediateSize(), config.attendedWidth()), config.hiddenSize())
         : config.hiddenSize();
   }
 

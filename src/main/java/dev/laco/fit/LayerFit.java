@@ -155,11 +155,7 @@ final class LayerFit {
     boolean later = changed && settings.rule().later();
     boolean gap = end > base + 1;
     if (later) {
-      align(
-          LayerRole.ATTENTION_INPUT_NORM,
-          config.headsInterleaved()
-              ? List.of(LayerRole.QUERY_KEY_VALUE)
-              : List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE));
+      align(LayerRole.ATTENTION_INPUT_NORM, config.attentionInputRoles());
     }
     original.attention(base);
     if (later) {
@@ -242,7 +238,7 @@ final class LayerFit {
   }
 
   private void fitOutput() {
-    try (Moments moments = new Moments(backend, CarryOver.heads(config), config.hiddenSize(), 1)) {
+    try (Moments moments = new Moments(backend, config.attendedWidth(), config.hiddenSize(), 1)) {
       LayerWeights before = layer.weights();
       for (FitBlocks.Block block : solved) {
         moments.add(streams.forOutput(before, attention, block), !block.seen());

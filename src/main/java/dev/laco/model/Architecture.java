@@ -196,6 +196,7 @@ public final class Architecture {
     private Predicate<JsonFields> alibi = config -> false;
     private Predicate<JsonFields> unitHead = config -> false;
     private Optional<Mixture.Keys> mixture = Optional.empty();
+    private Optional<LatentAttention> latentAttention = Optional.empty();
     private boolean correctionInRow;
     private ToIntFunction<JsonFields> predictionLayers = config -> 0;
 
@@ -484,6 +485,16 @@ public final class Architecture {
       return this;
     }
 
+    /**
+     * Attention has {@link LatentAttention latent vectors}.
+     *
+     * @param sizes of configs that do not say them
+     */
+    Builder latentAttention(LatentAttention sizes) {
+      latentAttention = Optional.of(sizes);
+      return keyValueHeads(Architecture::asManyAsQueries);
+    }
+
     /** Layers have mixtures of experts, which a config describes by these keys. */
     Builder mixture(Mixture.Keys keys) {
       mixture = Optional.of(keys);
@@ -586,6 +597,9 @@ public final class Architecture {
   public @Nullable String whyOnlyDown() {
     if (whyNoFit() != null) {
       return null;
+    }
+    if (parts.latentAttention.isPresent()) {
+      return "its attention compresses queries, keys and values to latent vectors";
     }
     if (!isGated()) {
       return "its feed-forward networks have no gate";
@@ -764,6 +778,20 @@ public final class Architecture {
     return parts.rotaryPairs;
   }
 
+  /** Each head has keys of its own where attention has latent vectors. */
+  private static int asManyAsQueries(JsonFields config) {
+    int heads = config.requiredPositive("num_attention_heads");
+    if (config.positiveOr("num_key_value_heads", heads) != heads) {
+      throw config.error("num_key_value_heads", "as many as num_attention_heads, " + heads);
+    }
+    return heads;
+  }
+
+  /** The sizes of attention with latent vectors; null where the family has none. */
+  @Nullable LatentAttention latentAttention(JsonFields config) {
+    return parts.latentAttention.map(sizes -> LatentAttention.read(config, sizes)).orElse(null);
+  }
+
   Optional<Mixture.Keys> mixture() {
     return parts.mixture;
   }
@@ -897,14 +925,17 @@ public final class Architecture {
     Stored tensors = new Stored(names);
     addInputNorm(
         tensors, LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, hidden);
-    if (headsInterleaved()) {
+    LatentAttention latent = config.latentAttention();
+    if (latent != null) {
+      addLatents(tensors, latent, config.numAttentionHeads(), hidden);
+    } else if (headsInterleaved()) {
       tensors.matrix(LayerRole.QUERY_KEY_VALUE, queries + 2 * keys, hidden);
     } else {
       tensors.matrix(LayerRole.QUERY, queries, hidden);
       tensors.matrix(LayerRole.KEY, keys, hidden);
       tensors.matrix(LayerRole.VALUE, keys, hidden);
     }
-    tensors.matrix(LayerRole.OUTPUT, hidden, queries);
+    tensors.matrix(LayerRole.OUTPUT, hidden, config.attendedWidth());
     if (config.queryKeyValueBias() && headsInterleaved()) {
       tensors.vector(LayerRole.QUERY_KEY_VALUE_BIAS, queries + 2 * keys);
     } else if (config.queryKeyValueBias()) {
@@ -944,6 +975,25 @@ public final class Architecture {
     if (parts.normKind == NormKind.LAYER_WITH_BIAS) {
       tensors.norm(bias, width);
     }
+  }
+
+  /** The projections in front of attention with latent vectors. */
+  private static void addLatents(Stored tensors, LatentAttention latent, long heads, long hidden) {
+    long rank = latent.queryRank();
+    if (rank == 0) {
+      tensors.matrix(LayerRole.QUERY, heads * latent.query(), hidden);
+    } else {
+      tensors.matrix(LayerRole.QUERY_COMPRESSION, rank, hidden);
+      tensors.vector(LayerRole.QUERY_LATENT_NORM, rank);
+      tensors.matrix(LayerRole.QUERY_EXPANSION, heads * latent.query(), rank);
+    }
+    tensors.matrix(LayerRole.KEY_VALUE_COMPRESSION, latent.rank(), hidden);
+    tensors.matrix(LayerRole.ROTATED_KEY, latent.rotated(), hidden);
+    tensors.vector(LayerRole.KEY_VALUE_LATENT_NORM, latent.rank());
+    tensors.matrix(
+        LayerRole.KEY_VALUE_EXPANSION,
+        heads * (latent.unrotated() + latent.value()),
+        latent.rank());
   }
 
   private void addHeadNorm(Stored tensors, LayerRole role, long heads, long width) {

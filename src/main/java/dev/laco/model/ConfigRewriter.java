@@ -152,6 +152,7 @@ public final class ConfigRewriter {
     text.put(Multimodal.LAYERS, bases.size());
     rewriter.keepAttention(result, text);
     rewriter.keepMixtures(result, text);
+    rewriter.keepResidualScale(result, text);
     return result;
   }
 
@@ -375,9 +376,9 @@ public final class ConfigRewriter {
   }
 
   /**
-   * Keeps the mixture of experts of every surviving base layer that has one. Where {@code
-   * decoder_sparse_step} would give a layer at its new index another kind of feed-forward network,
-   * {@code mlp_only_layers} names all layers without a mixture.
+   * Keeps the mixture of experts of every surviving base layer that has one. Where the config would
+   * give a layer at its new index another kind of feed-forward network, it gets a list of all
+   * layers.
    */
   private void keepMixtures(ObjectNode result, ObjectNode text) {
     if (dense.mixture() == null) {
@@ -388,13 +389,17 @@ public final class ConfigRewriter {
     if (rewritten != null && rewritten.layers().equals(expected)) {
       return;
     }
-    ArrayNode without = JsonNodeFactory.instance.arrayNode();
-    for (int layer = 0; layer < expected.size(); layer++) {
-      if (!expected.get(layer)) {
-        without.add(layer);
-      }
+    dense.architecture().mixture().orElseThrow().writeLayers(expected, text);
+  }
+
+  /** Keeps the factor on what layers add, which some configs have by the number of layers. */
+  private void keepResidualScale(ObjectNode result, ObjectNode text) {
+    double scale = ModelConfig.parse(file, result).residualScale();
+    if (scale != dense.residualScale()) {
+      text.put(
+          MiniCpm3.DEPTH_SCALE,
+          text.path(MiniCpm3.DEPTH_SCALE).asDouble() * dense.residualScale() / scale);
     }
-    text.put("decoder_sparse_step", 1).set("mlp_only_layers", without);
   }
 
   private BadInputException error(String key, String problem) {

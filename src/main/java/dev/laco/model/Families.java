@@ -43,6 +43,8 @@ final class Families {
           Helium.FAMILY,
           HyperClovaX.FAMILY,
           HunYuanDense.FAMILY,
+          MiniCpm3.FAMILY,
+          Youtu.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,
@@ -53,10 +55,12 @@ final class Families {
           Dots1.FAMILY,
           SolarOpen.FAMILY,
           MiniMaxM2.FAMILY,
-          Ernie45Moe.FAMILY);
+          Ernie45Moe.FAMILY,
+          DeepseekV2.FAMILY,
+          DeepseekV3.FAMILY,
+          Glm4MoeLite.FAMILY);
 
-  private static final String OF_DEEPSEEK =
-      "its attention compresses keys and values (multi-head latent attention)";
+  private static final String DELTA = "its linear attention (gated delta rule)";
 
   /**
    * What the engine does not compute of families that are known and not in {@link #ALL}, by the
@@ -64,9 +68,11 @@ final class Families {
    */
   static final Map<String, String> NOT_COMPUTED =
       Map.of(
-          "DeepseekV2ForCausalLM", OF_DEEPSEEK,
-          "DeepseekV3ForCausalLM", OF_DEEPSEEK,
-          "deepseek2", OF_DEEPSEEK);
+          "DeepseekV32ForCausalLM", "its attention chooses tokens by an indexer",
+          "Qwen3NextForCausalLM", DELTA,
+          "Qwen3_5ForCausalLM", DELTA,
+          "Qwen3_5MoeForCausalLM", DELTA,
+          "deepseek2", "GGUF files of its attention with latent vectors are not read");
 
   private Families() {}
 }

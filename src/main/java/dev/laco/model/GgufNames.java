@@ -276,6 +276,12 @@ public final class GgufNames {
       case KEY_BIAS -> "attn_k.bias";
       case VALUE_BIAS -> "attn_v.bias";
       case OUTPUT_BIAS -> "attn_output.bias";
+      case QUERY_COMPRESSION -> "attn_q_a.weight";
+      case QUERY_LATENT_NORM -> "attn_q_a_norm.weight";
+      case QUERY_EXPANSION -> "attn_q_b.weight";
+      case KEY_VALUE_COMPRESSION, ROTATED_KEY -> "attn_kv_a_mqa.weight";
+      case KEY_VALUE_LATENT_NORM -> "attn_kv_a_norm.weight";
+      case KEY_VALUE_EXPANSION -> "attn_kv_b.weight";
       case QUERY_NORM -> "attn_q_norm.weight";
       case KEY_NORM -> "attn_k_norm.weight";
       case ATTENTION_OUTPUT_NORM -> "post_attention_norm.weight";

@@ -58,16 +58,21 @@ final class Glm4Moe {
     return Keys.of("moe_intermediate_size", "n_routed_experts", "num_local_experts")
         .scores(Scores.SIGMOID)
         .normalisedByConfig(normalised)
-        .factor(Glm4Moe::factor)
+        .factor(config -> factor(config, 1))
         .sharedExperts("n_shared_experts", 1);
   }
 
-  private static double factor(JsonFields config) {
+  /**
+   * The factor on shares.
+   *
+   * @param byDefault where the config has none
+   */
+  static double factor(JsonFields config, double byDefault) {
     // A choice among some of the groups is another one; one among all of them is none.
     if (config.positiveOr("n_group", 1) != config.positiveOr("topk_group", 1)) {
       throw config.error("topk_group", "as many as n_group, which alone is supported");
     }
-    double factor = config.numberOr("routed_scaling_factor", 1);
+    double factor = config.numberOr("routed_scaling_factor", byDefault);
     if (!(factor > 0)) {
       throw config.error("routed_scaling_factor", "a number above 0");
     }

@@ -35,11 +35,17 @@ final class LayerAttentions {
   }
 
   private static boolean isSliding(JsonFields config, int layers, int layer) {
-    String type = entry(config, TYPES, layers, layer).asText();
-    if (!type.equals(SLIDING) && !type.equals(FULL)) {
-      throw config.error(TYPES, FULL + " or " + SLIDING + " at layer " + layer);
+    return isOfType(config, TYPES, layers, layer, SLIDING, FULL);
+  }
+
+  /** Whether the entry of a layer in a list is the first of two names. */
+  static boolean isOfType(
+      JsonFields config, String key, int layers, int layer, String first, String second) {
+    String type = entry(config, key, layers, layer).asText();
+    if (!type.equals(first) && !type.equals(second)) {
+      throw config.error(key, second + " or " + first + " at layer " + layer);
     }
-    return type.equals(SLIDING);
+    return type.equals(first);
   }
 
   private static boolean isRotated(JsonFields config, int layers, int layer) {

@@ -15,6 +15,16 @@ public enum LayerRole {
   QUERY(ATTENTION),
   KEY(ATTENTION),
   VALUE(ATTENTION),
+  /** To the latent vector of queries; see {@link LatentAttention}. */
+  QUERY_COMPRESSION(ATTENTION),
+  /** From the latent vector of queries to the queries of all heads. */
+  QUERY_EXPANSION(ATTENTION),
+  /** To the latent vector of keys and values. */
+  KEY_VALUE_COMPRESSION(ATTENTION),
+  /** To the elements of keys that are rotated, which are the same for all heads. */
+  ROTATED_KEY(ATTENTION),
+  /** From the latent vector of keys and values to the other elements of keys, and to values. */
+  KEY_VALUE_EXPANSION(ATTENTION),
   OUTPUT(ATTENTION),
   QUERY_KEY_VALUE_BIAS(NORMS),
   QUERY_BIAS(NORMS),
@@ -25,6 +35,8 @@ public enum LayerRole {
   SINKS(NORMS),
   QUERY_NORM(NORMS),
   KEY_NORM(NORMS),
+  QUERY_LATENT_NORM(NORMS),
+  KEY_VALUE_LATENT_NORM(NORMS),
   ATTENTION_OUTPUT_NORM(NORMS),
   FEED_FORWARD_INPUT_NORM(NORMS),
   FEED_FORWARD_INPUT_NORM_BIAS(NORMS),
@@ -79,6 +91,8 @@ public enum LayerRole {
       case ATTENTION_INPUT_NORM,
           QUERY_NORM,
           KEY_NORM,
+          QUERY_LATENT_NORM,
+          KEY_VALUE_LATENT_NORM,
           ATTENTION_OUTPUT_NORM,
           FEED_FORWARD_INPUT_NORM,
           FEED_FORWARD_OUTPUT_NORM ->

@@ -1,11 +1,13 @@
 package dev.laco.model;
 
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.model.RouterSpec.Scores;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
-import java.util.Optional;
 import java.util.function.BiFunction;
+import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToIntFunction;
 import java.util.stream.IntStream;
@@ -55,14 +57,20 @@ public record Mixture(
    * shares are a softmax over the logits of its experts, unless the family says otherwise.
    */
   static final class Keys {
+    private static final String TYPES = "mlp_layer_types";
+    private static final String SPARSE = "sparse";
+    private static final String DENSE = "dense";
+
     private final String width;
     private final List<String> experts;
     private String chosen = "num_experts_per_tok";
     private Scores scores = Scores.SOFTMAX;
-    private Optional<Boolean> normalisedByDefault = Optional.empty();
+    private Predicate<JsonFields> normalised = config -> true;
+    private boolean normalisedByConfig;
     private ToDoubleFunction<JsonFields> factor = config -> 1;
     private ToIntFunction<JsonFields> sharedWidth = config -> 0;
     private boolean clamped;
+    private boolean typed;
     private BiFunction<JsonFields, Integer, List<Boolean>> layers =
         (config, depth) -> Collections.nCopies(depth, true);
 
@@ -95,7 +103,14 @@ public record Mixture(
 
     /** Shares sum to 1 where {@code norm_topk_prob} is true. */
     Keys normalisedByConfig(boolean byDefault) {
-      normalisedByDefault = Optional.of(byDefault);
+      normalised = config -> config.booleanOr("norm_topk_prob", byDefault);
+      normalisedByConfig = true;
+      return this;
+    }
+
+    /** Shares do not sum to 1, whatever {@code norm_topk_prob} says. */
+    Keys unnormalised() {
+      normalised = config -> false;
       return this;
     }
 
@@ -148,6 +163,24 @@ public record Mixture(
           config -> config.countOr("first_k_dense_replace", byDefault), config -> MOST_EXPERTS);
     }
 
+    /**
+     * Layers have one where {@code mlp_layer_types} says so; where a config has no such list, all
+     * but the first.
+     */
+    Keys byTypes() {
+      layers =
+          (config, depth) ->
+              IntStream.range(0, depth)
+                  .mapToObj(
+                      l ->
+                          config.has(TYPES)
+                              ? LayerAttentions.isOfType(config, TYPES, depth, l, SPARSE, DENSE)
+                              : l > 0)
+                  .toList();
+      typed = true;
+      return this;
+    }
+
     /** Layers from one on have a mixture, up to another one and with that. */
     Keys between(ToIntFunction<JsonFields> first, ToIntFunction<JsonFields> last) {
       layers =
@@ -178,6 +211,20 @@ public record Mixture(
       return experts;
     }
 
+    /**
+     * Writes which layers have a mixture of experts, where a config would say something else of
+     * layers that pruning has moved.
+     */
+    void writeLayers(List<Boolean> mixtures, ObjectNode config) {
+      if (typed) {
+        ArrayNode types = config.putArray(TYPES);
+        mixtures.forEach(mixture -> types.add(mixture ? SPARSE : DENSE));
+        return;
+      }
+      ArrayNode without = config.put("decoder_sparse_step", 1).putArray("mlp_only_layers");
+      IntStream.range(0, mixtures.size()).filter(l -> !mixtures.get(l)).forEach(without::add);
+    }
+
     /** The key of the inner width of an expert. */
     String width() {
       return width;
@@ -195,15 +242,11 @@ public record Mixture(
 
     /** Whether {@code norm_topk_prob} says whether shares sum to 1. */
     boolean isNormalisedByConfig() {
-      return normalisedByDefault.isPresent();
+      return normalisedByConfig;
     }
 
     private RouterSpec router(JsonFields config) {
-      boolean normalised =
-          normalisedByDefault
-              .map(byDefault -> config.booleanOr("norm_topk_prob", byDefault))
-              .orElse(true);
-      return new RouterSpec(scores, normalised, factor.applyAsDouble(config));
+      return new RouterSpec(scores, normalised.test(config), factor.applyAsDouble(config));
     }
   }
 

@@ -32,6 +32,7 @@ import org.jspecify.annotations.Nullable;
  * @param alibi whether attention scores fall with distance (ALiBi, Press et al. 2022)
  * @param unitHead whether each row of the output projection is divided by its length
  * @param logits what becomes of the products of last hidden states and output projection
+ * @param latentAttention the sizes of attention with latent vectors; null where it has none
  * @param mixture the mixtures of experts; null where no layer has one
  * @param attention what the attention of each layer has
  * @param visualLayers behind how many of the first layers features of images are added (DeepStack,
@@ -61,6 +62,7 @@ public record ModelConfig(
     boolean alibi,
     boolean unitHead,
     LogitSpec logits,
+    @Nullable LatentAttention latentAttention,
     @Nullable Mixture mixture,
     List<LayerAttention> attention,
     int visualLayers,
@@ -129,7 +131,8 @@ public record ModelConfig(
     if (heads % kvHeads != 0) {
       throw config.error("num_key_value_heads", "a divisor of num_attention_heads, " + heads);
     }
-    int headDim = headDim(config, architecture, hidden, heads);
+    LatentAttention latent = architecture.latentAttention(config);
+    int headDim = latent == null ? headDim(config, architecture, hidden, heads) : latent.query();
     int positions =
         config.positiveOr("max_position_embeddings", architecture.defaultPositions(config));
     double eps = config.numberOr(architecture.epsKey(), architecture.defaultEps());
@@ -157,16 +160,21 @@ public record ModelConfig(
         tied(config, architecture, stored),
         architecture.embeddingScale(config),
         architecture.residualScale(config),
-        architecture.attentionScores(config, headDim),
+        latent == null ? architecture.attentionScores(config, headDim) : latent.scores(config),
         architecture.hasAlibi(config),
         architecture.hasUnitHead(config),
         architecture.logits(config),
+        latent,
         architecture.mixture().map(keys -> Mixture.parse(config, keys, layers)).orElse(null),
         LayerAttentions.read(
             config,
             architecture,
             layers,
-            new RopeParameters.Reader(config, positions, headDim, architecture.rotates())),
+            new RopeParameters.Reader(
+                config,
+                positions,
+                latent == null ? headDim : latent.rotated(),
+                architecture.rotates())),
         around.map(kind -> kind.visualLayers(root)).orElse(0),
         architecture.predictionLayers(config));
   }
@@ -297,6 +305,36 @@ public record ModelConfig(
   /** Which elements of a head are rotated together. */
   public RotaryPairs rotaryPairs() {
     return architecture.rotaryPairs();
+  }
+
+  /** Elements of a head that a rotary embedding is told of: it rotates them, or the first ones. */
+  public int rotaryDim() {
+    return latentAttention == null ? headDim : latentAttention.rotated();
+  }
+
+  /** The roles of the matrices that project the input of attention. */
+  public List<LayerRole> attentionInputRoles() {
+    if (latentAttention != null) {
+      LayerRole query =
+          latentAttention.queryRank() == 0 ? LayerRole.QUERY : LayerRole.QUERY_COMPRESSION;
+      return List.of(query, LayerRole.KEY_VALUE_COMPRESSION, LayerRole.ROTATED_KEY);
+    }
+    return headsInterleaved()
+        ? List.of(LayerRole.QUERY_KEY_VALUE)
+        : List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE);
+  }
+
+  /**
+   * Width of the outputs of all attention heads, side by side, which the output projection takes.
+   */
+  public long attendedWidth() {
+    long head = latentAttention == null ? headDim : latentAttention.value();
+    return numAttentionHeads * head;
+  }
+
+  /** The norms of latent vectors. */
+  public NormSpec latentNorm() {
+    return new NormSpec(LatentAttention.EPS, architecture.normOffset());
   }
 
   /** The different rotary embeddings of the layers, those of queries and those of keys. */

@@ -191,7 +191,7 @@ public record RopeParameters(
 
     private RopeParameters read(JsonFields rope, double defaultTheta) {
       double theta = positiveTheta(config, rope.numberOr("rope_theta", defaultTheta));
-      String type = rope.stringOr("rope_type", rope.stringOr("type", "default"));
+      String type = type(rope);
       double share =
           share(
               rope,
@@ -304,6 +304,24 @@ public record RopeParameters(
         rope.numberOr("beta_slow", 1),
         rope.booleanOr("truncate", true),
         original);
+  }
+
+  /**
+   * What a config that stretches its context makes of a key of its rotation: {@code 1 + 0.1 m
+   * ln(factor)} with the key's number {@code m}; 1 where it stretches nothing or has no such key.
+   */
+  static double yarnScale(JsonFields config, String key) {
+    String place = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+    if (!config.has(place)) {
+      return 1;
+    }
+    JsonFields rope = Reader.nested(config, place);
+    double mscale = rope.numberOr(key, 0);
+    return mscale == 0 || type(rope).equals("default") ? 1 : yarnScale(factor(rope), mscale);
+  }
+
+  private static String type(JsonFields rope) {
+    return rope.stringOr("rope_type", rope.stringOr("type", "default"));
   }
 
   private static double yarnScale(double factor, double mscale) {

@@ -36,7 +36,7 @@ public final class CausalLm {
     this.layers = layers;
     this.rotary =
         config.rotations().stream()
-            .map(rotation -> new RotaryEmbedding(rotation, rotation.rotated(config.headDim())))
+            .map(rotation -> new RotaryEmbedding(rotation, rotation.rotated(config.rotaryDim())))
             .toList();
     this.decoder = new DecoderLayer(backend, config);
   }

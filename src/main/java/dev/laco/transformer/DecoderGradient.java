@@ -7,6 +7,7 @@ import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.DType;
+import dev.laco.model.LatentAttention;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
@@ -39,6 +40,13 @@ public final class DecoderGradient implements AutoCloseable {
   private final TensorArena arena;
   private final Gradients full;
 
+  /**
+   * The gradients of attention with latent vectors, with the matrix {@code [rotated, heads *
+   * rotated]} of ones by which a product adds up the rotated elements of all heads; null where
+   * attention has none.
+   */
+  private final @Nullable Shared latents;
+
   /** Sums of gradients by the weights of norms that nobody reads. */
   private final Tensor unread;
 
@@ -48,6 +56,28 @@ public final class DecoderGradient implements AutoCloseable {
    * @param middle the hidden states between attention and feed-forward part, {@code [T, d]}
    */
   private record Room(Workspace work, Tensor middle) {}
+
+  private record Shared(LatentHeads heads, LatentAttention sizes, Tensor ones) {
+    private static Shared of(
+        Backend backend, TensorArena arena, ModelConfig config, LatentAttention sizes) {
+      int width = sizes.rotated();
+      int all = config.numAttentionHeads() * width;
+      float[] values = new float[width * all];
+      for (int column = 0; column < all; column++) {
+        values[column % width * all + column] = 1;
+      }
+      Tensor ones = arena.allocate(DType.F32, width, all);
+      backend.upload(values, ones);
+      return new Shared(new LatentHeads(backend, config, sizes), sizes, ones);
+    }
+
+    private static long bytes(ModelConfig config) {
+      LatentAttention sizes = config.latentAttention();
+      return sizes == null
+          ? 0
+          : (long) config.numAttentionHeads() * sizes.rotated() * sizes.rotated() * Float.BYTES;
+    }
+  }
 
   /**
    * Gradients by results of the forward pass.
@@ -119,12 +149,16 @@ public final class DecoderGradient implements AutoCloseable {
             allocate(maxTokens, config.widestChannels()),
             arena.allocate(DType.BF16, maxTokens, widest(config)),
             arena.allocate(DType.BF16, maxTokens, config.hiddenSize()));
+    LatentAttention sizes = config.latentAttention();
+    this.latents = sizes == null ? null : Shared.of(backend, arena, config, sizes);
     this.unread = allocate(1, largestNorm(config));
   }
 
   /** The most weights of a norm; queries have one a head in some families. */
   private static long largestNorm(ModelConfig config) {
-    return Math.max(config.hiddenSize(), queries(config));
+    LatentAttention sizes = config.latentAttention();
+    long latent = sizes == null ? 0 : Math.max(sizes.queryRank(), sizes.rank());
+    return Math.max(Math.max(config.hiddenSize(), queries(config)), latent);
   }
 
   /** The most columns of the output of a projection. */
@@ -157,7 +191,8 @@ public final class DecoderGradient implements AutoCloseable {
     return layers * (Workspace.keepingBytes(config, maxTokens) + middle)
         + maxTokens * columns * DType.F32.byteSize()
         + maxTokens * (widest(config) + config.hiddenSize()) * DType.BF16.byteSize()
-        + largestNorm(config) * DType.F32.byteSize();
+        + largestNorm(config) * DType.F32.byteSize()
+        + Shared.bytes(config);
   }
 
   /**
@@ -450,7 +485,11 @@ public final class DecoderGradient implements AutoCloseable {
             room.scratch());
         byProjected = room.scratch();
       }
-      linear(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, heads, byProjected, false, room.heads());
+      Tensor byAttended = byAttended();
+      linear(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, heads, byProjected, false, byAttended);
+      if (latents != null) {
+        latents.heads.widen(byAttended, room.heads());
+      }
       long tokens = results.x.rows();
       Tensor elements = room.fused().reshape(room.fused().elements(), 1);
       long queries = tokens * queries(config);
@@ -465,17 +504,21 @@ public final class DecoderGradient implements AutoCloseable {
           kept.value,
           decoder.spec(weights, results.attention),
           results.batch,
-          heads,
+          kept.heads,
           Objects.requireNonNull(kept.logSums()),
           room.heads(),
           byQuery,
           byKey,
           byValue);
       addSinks();
-      turnBack(LayerRole.QUERY_NORM, kept.queryProjected(), byQuery);
-      turnBack(LayerRole.KEY_NORM, kept.keyProjected(), byKey);
       Tensor factor =
           factor(results.input.states(), whitening == null ? null : whitening.attention());
+      if (latents != null) {
+        latents(latents, factor, byQuery, byKey, byValue, add);
+        return;
+      }
+      turnBack(LayerRole.QUERY_NORM, kept.queryProjected(), byQuery);
+      turnBack(LayerRole.KEY_NORM, kept.keyProjected(), byKey);
       if (config.headsInterleaved()) {
         Tensor fused = kept.queryKeyValue();
         long rows = elements.rows() / config.headDim();
@@ -495,6 +538,56 @@ public final class DecoderGradient implements AutoCloseable {
         linear(LayerRole.KEY, LayerRole.KEY_BIAS, factor, byKey, true, room.input());
         linear(LayerRole.VALUE, LayerRole.VALUE_BIAS, factor, byValue, true, room.input());
       }
+    }
+
+    /** Memory for the gradient by what the output projection of attention multiplies. */
+    private Tensor byAttended() {
+      return latents == null || !latents.sizes.hasNarrowValues()
+          ? room.heads()
+          : Workspace.Buffers.narrow(
+              kept.latents().keysAndValues(), results.x.rows(), config.attendedWidth());
+    }
+
+    /**
+     * Writes the gradient by the input of attention with latent vectors to {@code room.input}, or
+     * adds it. Results of the forward pass are overwritten by gradients by them.
+     *
+     * @param factor the input, whitened where it has a whitening
+     */
+    private void latents(
+        Shared shared, Tensor factor, Tensor byQuery, Tensor byKey, Tensor byValue, boolean add) {
+      Workspace.Latents latent = kept.latents();
+      int queryTable = decoder.queryTable(results.attention);
+      Tensor turned = shared.heads.takeRotated(byQuery, latent);
+      turnBack(turned, queryTable, shared);
+      shared.heads.putRotated(turned, byQuery);
+      if (latent.query() == null) {
+        linear(LayerRole.QUERY, null, factor, byQuery, add, room.input());
+      } else {
+        Tensor byLatent = Objects.requireNonNull(latent.normedQuery());
+        linear(LayerRole.QUERY_EXPANSION, null, byLatent, byQuery, false, byLatent);
+        throughLatentNorm(LayerRole.QUERY_LATENT_NORM, latent.query(), byLatent);
+        linear(LayerRole.QUERY_COMPRESSION, null, factor, byLatent, add, room.input());
+      }
+      shared.heads.takeRotated(byKey, latent);
+      backend.linear(latent.rotatedHeads(), shared.ones, null, latent.rotatedKey());
+      turnBack(latent.rotatedKey(), decoder.keyTable(results.attention), shared);
+      linear(LayerRole.ROTATED_KEY, null, factor, latent.rotatedKey(), true, room.input());
+      shared.heads.join(byKey, byValue, latent.keysAndValues());
+      Tensor byLatent = latent.normedKeyValue();
+      linear(
+          LayerRole.KEY_VALUE_EXPANSION, null, byLatent, latent.keysAndValues(), false, byLatent);
+      throughLatentNorm(LayerRole.KEY_VALUE_LATENT_NORM, latent.keyValue(), byLatent);
+      linear(LayerRole.KEY_VALUE_COMPRESSION, null, factor, byLatent, true, room.input());
+    }
+
+    private void turnBack(Tensor byHeads, int table, Shared shared) {
+      training.ropeGradient(
+          byHeads, config.rotaryPairs(), shared.sizes.rotated(), table, results.batch);
+    }
+
+    private void throughLatentNorm(LayerRole role, Tensor latent, Tensor by) {
+      norm(latent, role, null, config.latentNorm(), by, by);
     }
 
     /**
@@ -605,17 +698,22 @@ public final class DecoderGradient implements AutoCloseable {
      *
      * @param input the input, whitened where it has a whitening
      * @param output the gradient by the output
-     * @param byInput the gradient by the input, or what it is added to
+     * @param byInput the gradient by the input, or what it is added to; may be {@code input}
      */
     private void linear(
-        LayerRole role, LayerRole bias, Tensor input, Tensor output, boolean add, Tensor byInput) {
+        LayerRole role,
+        @Nullable LayerRole bias,
+        Tensor input,
+        Tensor output,
+        boolean add,
+        Tensor byInput) {
       Tensor weight = weights.get(role);
       Tensor factor = rounded(output, weight);
       Tensor sum = sums.find(role);
       if (sum != null) {
         backend.crossProduct(factor, input, sum);
       }
-      Tensor biasSum = sums.find(bias);
+      Tensor biasSum = bias == null ? null : sums.find(bias);
       if (biasSum != null) {
         training.addColumns(output, biasSum);
       }

@@ -6,6 +6,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.DType;
+import dev.laco.model.LatentAttention;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.Mixture;
@@ -39,6 +40,9 @@ public final class DecoderLayer {
   private final @Nullable TrainingOps training;
   private final List<RopeParameters> rotations;
 
+  /** Makes the heads of attention with latent vectors; null where attention has none. */
+  private final @Nullable LatentHeads latentHeads;
+
   /** Runs the layers of models of one config. */
   public DecoderLayer(ForwardOps backend, ModelConfig config) {
     this(backend, config, null);
@@ -54,6 +58,8 @@ public final class DecoderLayer {
     this.config = config;
     this.training = training;
     this.rotations = config.rotations();
+    LatentAttention sizes = config.latentAttention();
+    this.latentHeads = sizes == null ? null : new LatentHeads(backend, config, sizes);
   }
 
   /**
@@ -62,7 +68,10 @@ public final class DecoderLayer {
    */
   public record Normed(Tensor states) {}
 
-  /** Attention outputs of all heads, {@code [T, heads * headDim]}, before the output projection. */
+  /**
+   * Attention outputs of all heads, {@code [T, heads * headDim]}, before the output projection;
+   * {@code [T, heads * value]} where attention has {@link LatentAttention latent vectors}.
+   */
   public record Attended(Tensor heads) {}
 
   /** What attention or the feed-forward part adds to the residual stream, {@code [T, d]}. */
@@ -244,26 +253,18 @@ public final class DecoderLayer {
       TokenBatch batch,
       Workspace.Buffers buffers,
       KeyValues past) {
-    Tensor normed = input.states();
-    Tensor queryNorm = weights.find(LayerRole.QUERY_NORM);
-    Tensor keyNorm = weights.find(LayerRole.KEY_NORM);
-    boolean rotates = queryTable(attention) >= 0;
-    Tensor query = rotates || queryNorm != null ? buffers.queryProjected() : buffers.query;
-    Tensor key = rotates || keyNorm != null ? buffers.keyProjected() : past.newKeys();
-    if (config.headsInterleaved()) {
-      Tensor all = buffers.queryKeyValue();
-      linear(weights, normed, LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, all);
-      HeadRows rows = buffers.headRows(config);
-      takeHeads(all, rows.queries, query);
-      takeHeads(all, rows.keys, key);
-      takeHeads(all, rows.values, past.newValues());
+    if (latentHeads == null) {
+      projectHeads(weights, attention, input.states(), batch, buffers, past);
     } else {
-      linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
-      linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, key);
-      linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
+      latentHeads.project(
+          weights,
+          input.states(),
+          queryTable(attention),
+          keyTable(attention),
+          batch,
+          buffers,
+          past);
     }
-    turn(query, queryNorm, queryTable(attention), batch, buffers.query);
-    turn(key, keyNorm, keyTable(attention), batch, past.newKeys());
     past.keep(backend, batch);
     AttentionSpec spec = spec(weights, attention);
     Tensor sinks = weights.find(LayerRole.SINKS);
@@ -283,7 +284,39 @@ public final class DecoderLayer {
               buffers.heads,
               logSums);
     }
+    if (latentHeads != null) {
+      latentHeads.narrow(buffers.heads, buffers.attended.heads());
+    }
     return buffers.attended;
+  }
+
+  /** Computes queries, and the new keys and values, from the input of attention. */
+  private void projectHeads(
+      LayerWeights weights,
+      LayerAttention attention,
+      Tensor normed,
+      TokenBatch batch,
+      Workspace.Buffers buffers,
+      KeyValues past) {
+    Tensor queryNorm = weights.find(LayerRole.QUERY_NORM);
+    Tensor keyNorm = weights.find(LayerRole.KEY_NORM);
+    boolean rotates = queryTable(attention) >= 0;
+    Tensor query = rotates || queryNorm != null ? buffers.queryProjected() : buffers.query;
+    Tensor key = rotates || keyNorm != null ? buffers.keyProjected() : past.newKeys();
+    if (config.headsInterleaved()) {
+      Tensor all = buffers.queryKeyValue();
+      linear(weights, normed, LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, all);
+      HeadRows rows = buffers.headRows(config);
+      takeHeads(all, rows.queries, query);
+      takeHeads(all, rows.keys, key);
+      takeHeads(all, rows.values, past.newValues());
+    } else {
+      linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
+      linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, key);
+      linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
+    }
+    turn(query, queryNorm, queryTable(attention), batch, buffers.query);
+    turn(key, keyNorm, keyTable(attention), batch, past.newKeys());
   }
 
   /**
@@ -408,10 +441,7 @@ public final class DecoderLayer {
 
   private DType attentionInputType(
       LayerWeights weights, Tensor norm, @Nullable Tensor bias, long rows) {
-    DType type =
-        config.headsInterleaved()
-            ? inputType(weights, norm, bias, rows, LayerRole.QUERY_KEY_VALUE)
-            : inputType(weights, norm, bias, rows, LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE);
+    DType type = inputType(weights, norm, bias, rows, config.attentionInputRoles());
     // The feed-forward part of a parallel layer may have the same input.
     return config.parallel() && feedForwardInputType(weights, norm, bias, rows) != type
         ? DType.F32
@@ -423,14 +453,14 @@ public final class DecoderLayer {
     if (!weights.experts().isEmpty()) {
       return DType.F32;
     }
-    return config.isGated()
-        ? inputType(weights, norm, bias, rows, LayerRole.GATE, LayerRole.UP)
-        : inputType(weights, norm, bias, rows, LayerRole.UP);
+    List<LayerRole> behind =
+        config.isGated() ? List.of(LayerRole.GATE, LayerRole.UP) : List.of(LayerRole.UP);
+    return inputType(weights, norm, bias, rows, behind);
   }
 
   /** The dtype that a norm writes: bf16 if all projections of its output would round it to bf16. */
   private DType inputType(
-      LayerWeights weights, Tensor norm, @Nullable Tensor bias, long rows, LayerRole... behind) {
+      LayerWeights weights, Tensor norm, @Nullable Tensor bias, long rows, List<LayerRole> behind) {
     if (bias != null && bias.dtype() != norm.dtype()) {
       return DType.F32;
     }

@@ -4,6 +4,7 @@ import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
+import dev.laco.model.LatentAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import java.util.Objects;
@@ -45,6 +46,7 @@ public final class Workspace implements AutoCloseable {
                 : null,
             keeps ? null : arena.allocate(DType.BF16, maxTokens, widest(config)),
             mixture == null ? null : Experts.of(arena, mixture, maxTokens, config.hiddenSize()),
+            config.latentAttention() == null ? null : Latents.of(arena, config, maxTokens, keeps),
             keeps ? Kept.of(arena, config, maxTokens) : null);
     current = full;
   }
@@ -70,13 +72,17 @@ public final class Workspace implements AutoCloseable {
     if (config.mixture() != null) {
       columns += Experts.columns(config.mixture(), config.hiddenSize());
     }
+    if (config.latentAttention() != null) {
+      columns += Latents.columns(config);
+    }
     return columns;
   }
 
   /** Bytes of buffers that {@link #keeping keep} every result of a layer. */
   static long keepingBytes(ModelConfig config, long maxTokens) {
     return maxTokens
-        * ((columns(config) + Kept.columns(config)) * DType.F32.byteSize()
+        * ((columns(config) + Kept.columns(config) + Latents.keptColumns(config))
+                * DType.F32.byteSize()
             + Kept.roundedColumns(config) * DType.BF16.byteSize());
   }
 
@@ -133,6 +139,76 @@ public final class Workspace implements AutoCloseable {
           input.slice(0, tokens),
           output.slice(0, tokens),
           gateUp == null ? null : gateUp.slice(0, tokens));
+    }
+  }
+
+  /**
+   * The buffers of attention with latent vectors.
+   *
+   * @param query the latent vectors of queries, {@code [T, queryRank]}; null where they have none
+   * @param normedQuery the same behind its norm; {@code query} where results are not kept
+   * @param keyValue the latent vectors of keys and values, {@code [T, rank]}
+   * @param normedKeyValue the same behind its norm
+   * @param rotatedKey the rotated elements of keys, {@code [T, rotated]}
+   * @param rotatedHeads the rotated elements of queries, {@code [T, heads * rotated]}
+   * @param keysAndValues other elements of keys, and values, {@code [T, heads * (unrotated +
+   *     value)]}
+   * @param attended the outputs of heads, {@code [T, heads * value]}; null where they are as wide
+   *     as queries
+   */
+  record Latents(
+      @Nullable Tensor query,
+      @Nullable Tensor normedQuery,
+      Tensor keyValue,
+      Tensor normedKeyValue,
+      Tensor rotatedKey,
+      Tensor rotatedHeads,
+      Tensor keysAndValues,
+      @Nullable Tensor attended) {
+    private static Latents of(TensorArena arena, ModelConfig config, long tokens, boolean keeps) {
+      LongFunction<Tensor> allocate = columns -> arena.allocate(DType.F32, tokens, columns);
+      LatentAttention sizes = Objects.requireNonNull(config.latentAttention());
+      long heads = config.numAttentionHeads();
+      Tensor query = sizes.queryRank() == 0 ? null : allocate.apply(sizes.queryRank());
+      Tensor keyValue = allocate.apply(sizes.rank());
+      return new Latents(
+          query,
+          query == null || !keeps ? query : allocate.apply(sizes.queryRank()),
+          keyValue,
+          keeps ? allocate.apply(sizes.rank()) : keyValue,
+          allocate.apply(sizes.rotated()),
+          allocate.apply(heads * sizes.rotated()),
+          allocate.apply(heads * (sizes.unrotated() + sizes.value())),
+          sizes.hasNarrowValues() ? allocate.apply(config.attendedWidth()) : null);
+    }
+
+    private static long columns(ModelConfig config) {
+      LatentAttention sizes = Objects.requireNonNull(config.latentAttention());
+      long head = (long) sizes.rotated() + sizes.unrotated() + sizes.value();
+      long attended = sizes.hasNarrowValues() ? config.attendedWidth() : 0;
+      return sizes.queryRank()
+          + sizes.rank()
+          + sizes.rotated()
+          + config.numAttentionHeads() * head
+          + attended;
+    }
+
+    /** Columns of those buffers that only results that are kept need. */
+    private static long keptColumns(ModelConfig config) {
+      LatentAttention sizes = config.latentAttention();
+      return sizes == null ? 0 : (long) sizes.queryRank() + sizes.rank();
+    }
+
+    private Latents rows(long tokens) {
+      return new Latents(
+          query == null ? null : query.slice(0, tokens),
+          normedQuery == null ? null : normedQuery.slice(0, tokens),
+          keyValue.slice(0, tokens),
+          normedKeyValue.slice(0, tokens),
+          rotatedKey.slice(0, tokens),
+          rotatedHeads.slice(0, tokens),
+          keysAndValues.slice(0, tokens),
+          attended == null ? null : attended.slice(0, tokens));
     }
   }
 
@@ -241,6 +317,7 @@ public final class Workspace implements AutoCloseable {
     private final @Nullable Tensor rounded;
 
     private final @Nullable Experts experts;
+    private final @Nullable Latents latents;
     private final @Nullable Kept kept;
     private @Nullable HeadRows headRows;
     final DecoderLayer.Normed normed;
@@ -257,6 +334,7 @@ public final class Workspace implements AutoCloseable {
         @Nullable Tensor queryKeyValue,
         @Nullable Tensor rounded,
         @Nullable Experts experts,
+        @Nullable Latents latents,
         @Nullable Kept kept) {
       this.hidden = hidden;
       this.query = query;
@@ -268,9 +346,11 @@ public final class Workspace implements AutoCloseable {
       this.queryKeyValue = queryKeyValue;
       this.rounded = rounded;
       this.experts = experts;
+      this.latents = latents;
       this.kept = kept;
       normed = new DecoderLayer.Normed(hidden);
-      attended = new DecoderLayer.Attended(heads);
+      Tensor narrow = latents == null ? null : latents.attended;
+      attended = new DecoderLayer.Attended(narrow == null ? heads : narrow);
     }
 
     private long tokens() {
@@ -379,6 +459,11 @@ public final class Workspace implements AutoCloseable {
       return Objects.requireNonNull(experts);
     }
 
+    /** The buffers of attention with latent vectors, which only models with such have. */
+    Latents latents() {
+      return Objects.requireNonNull(latents);
+    }
+
     /** Memory of {@link #gate} for the first {@code tokens} tokens of an expert. */
     Tensor gate(long tokens, long width) {
       return narrow(gate, tokens, width);
@@ -406,6 +491,7 @@ public final class Workspace implements AutoCloseable {
           queryKeyValue == null ? null : queryKeyValue.slice(0, tokens),
           rounded == null ? null : rounded.slice(0, tokens),
           experts == null ? null : experts.rows(tokens),
+          latents == null ? null : latents.rows(tokens),
           kept == null ? null : kept.rows(tokens));
     }
   }

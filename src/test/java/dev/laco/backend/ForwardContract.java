@@ -171,6 +171,51 @@ public abstract class ForwardContract extends Contract {
         });
   }
 
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 4, 7, 8, 16, 31, 32, 33, 64, 127, 128, 257})
+  void copiesColumnsToOneOrMoreRowsAndZerosBehindThem(int count) {
+    float[] x = normal(3 * (count + 4));
+    x[count] = Float.NaN;
+    float[] before = normal(12 * (count + 12));
+    for (int from : new int[] {0, 1, 4}) {
+      for (int to : new int[] {0, 3, 8}) {
+        for (int copies : new int[] {1, 4}) {
+          int rows = 3 * copies;
+          same(
+              "copyColumns " + from + ", " + to + ", " + copies,
+              Tolerance.EXACT,
+              run -> {
+                Tensor out =
+                    run.tensor(Arrays.copyOf(before, rows * (count + 12)), rows, count + 12);
+                run.on.copyColumns(run.tensor(x, 3, count + 4), from, count, out, to);
+                return out;
+              });
+        }
+      }
+    }
+    rounds(
+        "copyColumns",
+        12,
+        count + 4,
+        (run, out) -> run.on.copyColumns(run.tensor(x, 3, count + 4), 2, count, out, 0));
+  }
+
+  @Test
+  void refusesColumnsThatThereAreNot() {
+    try (Run run = new Run(backend)) {
+      Tensor x = run.result(3, 4);
+      Tensor out = run.result(6, 5);
+      refuses(() -> backend.copyColumns(x, 0, 5, out, 0));
+      refuses(() -> backend.copyColumns(x, 2, 3, out, 0));
+      refuses(() -> backend.copyColumns(x, -1, 2, out, 0));
+      refuses(() -> backend.copyColumns(x, 0, 4, out, 2));
+      refuses(() -> backend.copyColumns(x, 0, 4, out, -1));
+      refuses(() -> backend.copyColumns(x, 0, 0, out, 0));
+      refuses(() -> backend.copyColumns(x, 0, 4, run.result(4, 5), 0));
+      refuses(() -> backend.copyColumns(x, 0, 4, run.result(2, 5), 0));
+    }
+  }
+
   @Test
   void refusesRowsAndExpertsThatThereAreNot() {
     try (Run run = new Run(backend)) {

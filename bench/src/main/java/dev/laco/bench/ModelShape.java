@@ -66,6 +66,7 @@ public final class ModelShape {
         config.alibi(),
         config.unitHead(),
         config.logits(),
+        config.latentAttention(),
         config.mixture(),
         config.attention(),
         config.visualLayers(),

@@ -426,6 +426,22 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
+  public void copyColumns(Tensor x, int from, int count, Tensor out, int to) {
+    OpChecks.copyColumns(x, from, count, out, to);
+    kernels()
+        .copyColumns(
+            data(x).asSlice((long) from * DType.F32.byteSize()),
+            x.rows(),
+            out.rows() / x.rows(),
+            x.columns(),
+            count,
+            out.columns() - to - count,
+            data(out).asSlice((long) to * out.dtype().byteSize()),
+            out.dtype(),
+            out.columns());
+  }
+
+  @Override
   public void addRows(Tensor x, int[] rows, float[] factors, Tensor y) {
     OpChecks.addRows(x, rows, factors, y);
     CpuKernels current = kernels();

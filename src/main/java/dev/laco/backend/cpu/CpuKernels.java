@@ -26,7 +26,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 17;
+  private static final int ABI = 18;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -251,6 +251,15 @@ final class CpuKernels {
       Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG);
 
   /**
+   * {@code int32_t laco_copy_columns(const float *x, int64_t rows, int64_t copies, int64_t x_width,
+   * int64_t count, int64_t rest, void *out, int32_t dtype, int64_t out_width)}.
+   */
+  private static final MethodHandle COPY_COLUMNS =
+      Downcalls.ofInt(
+          ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_INT,
+          JAVA_LONG);
+
+  /**
    * {@code int32_t laco_gather_columns(const void *from, int32_t dtype, const int32_t *columns,
    * int64_t count, int64_t rows, int64_t from_width, int64_t out_width, void *out)}.
    */
@@ -433,6 +442,7 @@ final class CpuKernels {
   private final MemorySegment normGradient;
   private final MemorySegment route;
   private final MemorySegment addRows;
+  private final MemorySegment copyColumns;
   private final MemorySegment gatherColumns;
   private final MemorySegment add;
   private final MemorySegment multiply;
@@ -491,6 +501,7 @@ final class CpuKernels {
     normGradient = function(library, "laco_norm_gradient", tier);
     route = function(library, "laco_route", tier);
     addRows = function(library, "laco_add_rows", tier);
+    copyColumns = function(library, "laco_copy_columns", tier);
     gatherColumns = function(library, "laco_gather_columns", tier);
     add = function(library, "laco_add", tier);
     multiply = function(library, "laco_multiply", tier);
@@ -902,6 +913,33 @@ final class CpuKernels {
     run(
         "laco_add_rows",
         () -> (int) ADD_ROWS.invokeExact(addRows, x, y, rows, factors, count, width));
+  }
+
+  void copyColumns(
+      MemorySegment x,
+      long rows,
+      long copies,
+      long xWidth,
+      long count,
+      long rest,
+      MemorySegment out,
+      DType dtype,
+      long outWidth) {
+    run(
+        "laco_copy_columns",
+        () ->
+            (int)
+                COPY_COLUMNS.invokeExact(
+                    copyColumns,
+                    x,
+                    rows,
+                    copies,
+                    xWidth,
+                    count,
+                    rest,
+                    out,
+                    KernelCode.of(dtype),
+                    outWidth));
   }
 
   void gatherColumns(

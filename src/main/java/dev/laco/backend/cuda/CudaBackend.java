@@ -675,6 +675,24 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public void copyColumns(Tensor x, int from, int count, Tensor out, int to) {
+    OpChecks.copyColumns(x, from, count, out, to);
+    long span = out.columns() - to;
+    long elements = out.rows() * span;
+    begin(Kernel.COPY_COLUMNS, DType.F32)
+        .pointer(input(x) + (long) from * DType.F32.byteSize())
+        .pointer(output(out) + (long) to * out.dtype().byteSize())
+        .int64(elements)
+        .int64(span)
+        .int64(count)
+        .int64(out.rows() / x.rows())
+        .int64(x.columns())
+        .int64(out.columns())
+        .int32(KernelCode.of(out.dtype()))
+        .run(blocks(elements), BLOCK);
+  }
+
+  @Override
   public void addRows(Tensor x, int[] rows, float[] factors, Tensor y) {
     OpChecks.addRows(x, rows, factors, y);
     context.enter();

@@ -359,6 +359,20 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public void copyColumns(Tensor x, int from, int count, Tensor out, int to) {
+    OpChecks.copyColumns(x, from, count, out, to);
+    MemoryTensor input = MemoryTensor.of(x);
+    MemoryTensor output = MemoryTensor.of(out);
+    long copies = out.rows() / x.rows();
+    for (long r = 0; r < out.rows(); r++) {
+      for (long c = 0; c < out.columns() - to; c++) {
+        double value = c < count ? input.get(r / copies * x.columns() + from + c) : 0;
+        output.set(r * out.columns() + to + c, value);
+      }
+    }
+  }
+
+  @Override
   public void addRows(Tensor x, int[] rows, float[] factors, Tensor y) {
     OpChecks.addRows(x, rows, factors, y);
     MemoryTensor to = MemoryTensor.of(x);

@@ -126,6 +126,7 @@ class NarrowedInputTest {
       case "gatedActivation" -> new Object[] {Activation.SILU, x(), x(), x()};
       case "route" -> new Object[] {x(), null, RouterSpec.softmax(true), new int[4], new float[4]};
       case "gather" -> new Object[] {x(), new int[] {1, 1}, x()};
+      case "copyColumns" -> new Object[] {x(), 1, 2, x(), 3};
       case "gatherColumns" -> new Object[] {x(), new int[] {1, 1}, x(), 2L};
       case "addRows" -> new Object[] {x(), new int[] {0, 1}, new float[] {1, 2}, x()};
       case "add", "copy" -> new Object[] {x(), x()};

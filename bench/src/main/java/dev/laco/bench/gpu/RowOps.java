@@ -93,6 +93,7 @@ final class RowOps {
         rowwise("add", null, RowOps::add, of("add", F32)),
         rowwise("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
         rowwise("logits", null, RowOps::logits, Variant.of("logits", "laco_logits_%s_v2", F32)),
+        new RowOp("copy_columns", null, RowOps::copyColumns, of("copy_columns", F32)),
         new RowOp("gather_columns", null, RowOps::gatherColumns, of("gather_columns", weights)),
         new RowOp("non_finite", null, RowOps::nonFinite, of("non_finite", weights)),
         rowwise("multiply", null, RowOps::multiply, of("multiply", F32)),
@@ -643,6 +644,33 @@ final class RowOps {
                 reference.backend().multiply(reference.of(x), reference.of(y), reference.of(y)),
             EXACT,
             y);
+  }
+
+  /** The first two thirds of heads of 192 elements: a part of keys that has no rotation. */
+  private static Job copyColumns(DType dtype, Sizes sizes, Lab lab) {
+    long heads = Math.ceilDiv(sizes.tokens() * sizes.hidden(), 192);
+    Tensor x = lab.random(dtype, heads, 256, 1);
+    Tensor out = lab.random(dtype, heads, 192, 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(heads * 192, ELEMENTS), BLOCK),
+            new Arguments()
+                .pointer(x)
+                .pointer(out)
+                .int64(heads * 192)
+                .int64(192)
+                .int64(128)
+                .int64(1)
+                .int64(256)
+                .int64(192)
+                .int32(KernelCode.of(dtype)))
+        .moves(heads * (128 + 192) * dtype.byteSize(), 0)
+        .expects(
+            reference ->
+                reference.backend().copyColumns(reference.of(x), 0, 128, reference.of(out), 0),
+            EXACT,
+            out)
+        .samples(new Samples().rows(Samples.of(heads), x, out));
   }
 
   /** As a fit calls it: half of the channels of a down projection, in ascending order. */
