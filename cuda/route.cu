@@ -2,6 +2,9 @@
 // sigmoid of its own logit. The order is that of the logits or, with a correction, of score + correction: the larger
 // first, NaN as if it were -infinity, the lower index among equals.
 //
+// Experts may be chosen of some groups only: those with the largest sums of their one or two largest scores, corrections
+// included, in the same order.
+//
 //   laco_route_f32_v1    a warp takes a token and looks through its logits once for each expert that it chooses;
 //                        they are a few hundred and stay in the L1 cache
 #include "softmax.cuh"
@@ -53,10 +56,50 @@ struct Row {
     return key == key ? key : -infinity();
   }
 
-  // The first expert that comes after `last`; there must be one. All lanes get it.
-  __device__ __forceinline__ Place next(const Place& last) const {
+  // The sum of the `best` largest keys of the experts of a group, or of their scores where there are two.
+  __device__ __forceinline__ float best_of(int32_t group, int32_t size, int32_t best) const {
+    float largest = -infinity(), second = -infinity();
+    for (int32_t e = group * size; e < (group + 1) * size; e++) {
+      const float exact = best == 1 ? key(e) : score(e) + (correction == nullptr ? 0 : correction[e]);
+      const float own = exact == exact ? exact : -infinity();
+      second = own > largest ? largest : own > second ? own : second;
+      largest = own > largest ? own : largest;
+    }
+    return best == 1 ? largest : largest + second;
+  }
+
+  // A bit for each of the groups of which experts are chosen. A lane has two groups. All lanes get it.
+  __device__ __forceinline__ uint64_t staying(int32_t groups, int32_t chosen, int32_t best) const {
+    const int32_t first = static_cast<int32_t>(threadIdx.x), second = first + kWarp;
+    Place own[2] = {{-infinity(), groups}, {-infinity(), groups}};
+    if (first < groups) {
+      own[0] = {best_of(first, experts / groups, best), first};
+    }
+    if (second < groups) {
+      own[1] = {best_of(second, experts / groups, best), second};
+    }
+    uint64_t mask = 0;
+    for (int32_t i = 0; i < chosen; i++) {
+      const Place next = first_of_warp(own[0].before(own[1]) ? own[0] : own[1]);
+      mask |= uint64_t{1} << next.index;
+#pragma unroll
+      for (int k = 0; k < 2; k++) {
+        if (own[k].index == next.index) {
+          own[k] = {-infinity(), groups};
+        }
+      }
+    }
+    return mask;
+  }
+
+  // The first expert that comes after `last`, of the groups of the mask, which have `size` experts; there must be one. All
+  // lanes get it.
+  __device__ __forceinline__ Place next(const Place& last, uint64_t mask, int32_t size) const {
     Place best = {-infinity(), experts};
     for (int32_t e = static_cast<int32_t>(threadIdx.x); e < experts; e += kWarp) {
+      if ((mask >> e / size & 1) == 0) {
+        continue;
+      }
       const Place own = {key(e), e};
       if (last.before(own) && own.before(best)) {
         best = own;
@@ -85,10 +128,12 @@ struct Row {
 }  // namespace
 
 // logits [tokens, experts]; correction [experts] or null; indices, shares [tokens, chosen], chosen <= experts. Shares are
-// scores times `factor`, divided by the sum of the chosen experts' scores if `normalised`. grid = tokens, block 32.
+// scores times `factor`, divided by the sum of the chosen experts' scores if `normalised`. Experts are of `groups_chosen` of
+// up to 64 groups of as many neighbours each, which `groups_best` (1 or 2) of their scores choose. grid = tokens, block 32.
 extern "C" __global__ void __launch_bounds__(kWarp)
     laco_route_f32_v1(const float* logits, const float* correction, int32_t* indices, float* shares, int32_t experts,
-                      int32_t chosen, int32_t sigmoid, int32_t normalised, float factor) {
+                      int32_t chosen, int32_t sigmoid, int32_t normalised, float factor, int32_t groups,
+                      int32_t groups_chosen, int32_t groups_best) {
   Row row = {logits + static_cast<int64_t>(blockIdx.x) * experts, correction, experts, sigmoid != 0, 0, 1};
   if (sigmoid == 0) {
     row.shift = shift_of(row.largest());
@@ -100,8 +145,9 @@ extern "C" __global__ void __launch_bounds__(kWarp)
   float* const share = shares + static_cast<int64_t>(blockIdx.x) * chosen;
   Place last = {infinity(), -1};
   float sum = 0;
+  const uint64_t mask = groups == 1 ? 1 : row.staying(groups, groups_chosen, groups_best);
   for (int32_t i = 0; i < chosen; i++) {
-    last = row.next(last);
+    last = row.next(last, mask, experts / groups);
     const float score = row.score(last.index);
     sum += score;
     if (threadIdx.x == 0) {

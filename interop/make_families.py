@@ -527,7 +527,8 @@ FAMILIES = {
         "bfloat16",
         {"q_lora_rank": 24, **LATENTS, **EXPERTS, "mlp_layer_types": ["sparse", "dense", "sparse", "sparse"] * 2},
     ),
-    "youtu": (YOUTU, "float32", {"q_lora_rank": 24, **LATENTS, "tie_word_embeddings": True}),
+    # Of a padding token transformers zeroes the embedding when it opens a Youtu.
+    "youtu": (YOUTU, "float32", {"q_lora_rank": 24, **LATENTS, "tie_word_embeddings": True, "pad_token_id": None}),
     "minicpm3": (
         MINICPM3,
         "float32",

@@ -17,6 +17,8 @@ WRITTEN = {"config.json", INDEX, "laco_plan.json", CARD}
 TEXTS = {f"{name}.{ending}" for name in ("calibration", "evaluation", "fit") for ending in ("txt", "jsonl", "json")}
 DEPTH_KEYS = {"num_hidden_layers", "layer_types", "max_window_layers", "no_rope_layers", "mlp_only_layers", "decoder_sparse_step"} | {
     "first_k_dense_replace",
+    "mlp_layer_types",
+    "scale_depth",
     "moe_layer_start_index",
     "moe_layer_end_index",
 }

@@ -58,7 +58,7 @@ int32_t laco_watch_mappings(void*);
                                     int64_t, int64_t, int64_t, const float*, float*, float*,       \
                                     float*, float*);                                               \
   int32_t laco_route_##tier(const float*, const float*, int64_t, int64_t, int64_t, int32_t,        \
-                            int32_t, double, int32_t*, float*);                                    \
+                            int32_t, double, int32_t, int32_t, int32_t, int32_t*, float*);         \
   int32_t laco_add_rows_##tier(float*, const float*, const int32_t*, const float*, int64_t,        \
                                int64_t);                                                           \
   int32_t laco_copy_columns_##tier(const float*, int64_t, int64_t, int64_t, int64_t, int64_t,      \
@@ -669,7 +669,6 @@ void test_route(const Kernels& k) {
       const float x = std::round(2 * normal());
       return x == 3 ? unset() : x == -3 ? -INFINITY : x;
     });
-    const int64_t chosen = dtype == 0 ? n : (n + 2) / 3;
     const bool normalised = dtype == 2;
     const bool sigmoid = side == Guarded::kBeginning;
     const double factor = sigmoid ? 2.5 : 1;
@@ -677,9 +676,15 @@ void test_route(const Kernels& k) {
     const bool corrected = n % 2 == 1;
     int64_t place = 0;
     Floats correction(n, side, [&] { return static_cast<float>(10 * (place++ * 7 % n)); });
+    // Two of four groups, or one of three; without a correction the sums of two scores may tie.
+    const int64_t groups = n % 4 == 0 && dtype != 0 ? 4 : n % 3 == 0 && dtype != 0 ? 3 : 1;
+    const int64_t staying = groups / 2 + (groups == 1);
+    const int32_t best = corrected && n / groups > 1 ? 2 : 1;
+    const int64_t chosen = dtype == 0 ? n : std::min((n + 2) / 3, n / groups * staying);
     Guarded indices(static_cast<size_t>(3 * chosen) * 4, side), shares(static_cast<size_t>(3 * chosen) * 4, side);
     check(k.route(logits.data(), corrected ? correction.data() : nullptr, 3, n, chosen, sigmoid, normalised, factor,
-                  indices.as<int32_t>(), shares.as<float>()) == 0,
+                  static_cast<int32_t>(groups), static_cast<int32_t>(staying), best, indices.as<int32_t>(),
+                  shares.as<float>()) == 0,
           "status");
     for (int64_t r = 0; r < 3; r++) {
       auto logit = [&](int64_t e) { return logits[r * n + e]; };
@@ -706,6 +711,19 @@ void test_route(const Kernels& k) {
         order.push_back(e);
       }
       std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return key(a) > key(b); });
+      std::vector<double> sums(static_cast<size_t>(groups));
+      std::vector<int64_t> best_groups, seen(static_cast<size_t>(groups));
+      for (const int64_t e : order) {
+        const auto g = static_cast<size_t>(e / (n / groups));
+        sums[g] += seen[g]++ < best ? key(e) : 0;
+      }
+      for (int64_t g = 0; g < groups; g++) {
+        best_groups.push_back(g);
+      }
+      auto sum = [&](int64_t g) { return sums[static_cast<size_t>(g)]; };
+      std::stable_sort(best_groups.begin(), best_groups.end(), [&](int64_t a, int64_t b) { return sum(a) > sum(b); });
+      const auto out = best_groups.begin() + staying;
+      std::erase_if(order, [&](int64_t e) { return std::find(out, best_groups.end(), e / (n / groups)) != best_groups.end(); });
       double total = normalised ? 0 : 1;
       for (int64_t i = 0; i < chosen && normalised; i++) {
         total += weight(order[static_cast<size_t>(i)]) / all;

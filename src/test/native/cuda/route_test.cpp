@@ -14,6 +14,9 @@ struct Router {
   bool normalised = false;
   float factor = 1;
   std::vector<float> correction = {};
+  size_t groups = 1;
+  size_t staying = 1;
+  size_t best = 1;
 };
 
 void run(const std::vector<std::vector<float>>& logits, size_t chosen, const Router& router, size_t shift = 0) {
@@ -29,7 +32,9 @@ void run(const std::vector<std::vector<float>>& logits, size_t chosen, const Rou
   check::launch("laco_route_f32_v1", static_cast<unsigned>(tokens), 32, 0, static_cast<const float*>(device.data()),
                 static_cast<const float*>(router.correction.empty() ? nullptr : correction.data()), indices.data(),
                 shares.data(), static_cast<int32_t>(experts), static_cast<int32_t>(chosen),
-                static_cast<int32_t>(router.sigmoid), static_cast<int32_t>(router.normalised), router.factor);
+                static_cast<int32_t>(router.sigmoid), static_cast<int32_t>(router.normalised), router.factor,
+                static_cast<int32_t>(router.groups), static_cast<int32_t>(router.staying),
+                static_cast<int32_t>(router.best));
   for (size_t t = 0; t < tokens; t++) {
     const std::vector<float>& row = logits[t];
     float most = -kInfinity;
@@ -52,6 +57,19 @@ void run(const std::vector<std::vector<float>>& logits, size_t chosen, const Rou
     std::vector<size_t> order(experts);
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return key(a) > key(b); });
+    const size_t size = experts / router.groups;
+    std::vector<double> sums(router.groups);
+    std::vector<size_t> seen(router.groups), best(router.groups);
+    for (const size_t e : order) {
+      const double own = router.correction.empty() && router.best == 2 ? weight(e) / all : key(e);
+      sums[e / size] += seen[e / size]++ < router.best ? own : 0;
+    }
+    std::iota(best.begin(), best.end(), size_t{0});
+    std::stable_sort(best.begin(), best.end(), [&](size_t a, size_t b) { return sums[a] > sums[b]; });
+    std::erase_if(order, [&](size_t e) {
+      return std::find(best.begin(), best.begin() + static_cast<int64_t>(router.staying), e / size) ==
+             best.begin() + static_cast<int64_t>(router.staying);
+    });
     double total = router.normalised ? 0 : 1;
     for (size_t i = 0; i < chosen && router.normalised; i++) {
       total += weight(order[i]) / all;
@@ -100,6 +118,24 @@ TEST(route_adds_the_correction_to_the_choice_and_not_to_the_shares) {
     }
   }
   run({{0, -1, 1}}, 2, {true, true, 2, {0, 0.5f, 0}});
+}
+
+TEST(route_takes_experts_of_the_best_groups) {
+  for (size_t groups : {2, 4, 8, 31, 33, 64}) {
+    for (size_t size : {2, 5, 32}) {
+      for (size_t best : {1, 2}) {
+        for (const bool sigmoid : {false, true}) {
+          const size_t staying = (groups + 1) / 2, chosen = std::min<size_t>(size * staying, 8);
+          run(random_rows(3, groups * size), chosen, {sigmoid, true, 1, {}, groups, staying, best});
+          const std::vector<float> correction = check::random<float>(groups * size);
+          run(random_rows(3, groups * size), chosen, {sigmoid, false, 2, correction, groups, staying, best});
+        }
+      }
+    }
+  }
+  // Two good experts go before the best one and a bad one.
+  run({{0, 3, -9, -9, 1, 1, 2, -9}}, 2, {true, true, 1, {}, 4, 1, 2});
+  run({{0, 3, -9, -9, 1, 1, 2, -9}}, 2, {true, true, 1, {}, 4, 1, 1});
 }
 
 TEST(route_takes_the_lower_index_among_equals_and_nan_last) {

@@ -80,6 +80,7 @@ public final class Fixtures {
             "internlm2",
             "gpt_neox",
             "hunyuan_dense",
+            "minicpm3",
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",
@@ -88,7 +89,8 @@ public final class Fixtures {
             "qwen3_moe",
             "olmoe",
             "gpt_oss",
-            "glm4_moe")
+            "glm4_moe",
+            "deepseek_v3")
         .filter(name -> Files.isDirectory(folder(name)));
   }
 

@@ -214,15 +214,18 @@ public interface ForwardOps extends DeviceMemory {
    * is {@code exp(logits_te) / sum_j exp(logits_tj)} over all experts j, or {@code 1 / (1 +
    * exp(-logits_te))}. Chosen are the experts of the largest logits or, with a correction, of the
    * largest {@code s_e + correction_e}: the largest first, the lower index first among equals; NaN
-   * is chosen last, as infinity below zero is. The share of an expert is {@code factor * s_e},
-   * divided by the sum of the scores of the row's chosen experts where shares are normalised, which
-   * counts as no less than 1e-20, but in a softmax without a correction.
+   * is chosen last, as infinity below zero is. Where the router has groups, the experts are chosen
+   * among those of a few groups: of the groups with the largest sums of the {@code best} largest
+   * scores, corrections included, in the same order. The share of an expert is {@code factor *
+   * s_e}, divided by the sum of the scores of the row's chosen experts where shares are normalised,
+   * which counts as no less than 1e-20, but in a softmax without a correction.
    *
    * @param logits {@code [T, E]}
    * @param correction {@code [1, E]}, which changes the choice and not the shares (DeepSeek-V3,
    *     2024, eq. 16); null for none
    * @param router how logits become shares
-   * @param experts {@code [T * k]}, {@code k <= E}: the experts of each row
+   * @param experts {@code [T * k]}, {@code k <= E}, or at most as many as a token's groups have:
+   *     the experts of each row
    * @param shares likewise
    */
   void route(

@@ -3,6 +3,7 @@ package dev.laco.backend;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.RouterSpec;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -205,7 +206,11 @@ public final class OpChecks {
 
   /** See {@link ForwardOps#route}. */
   public static void route(
-      Tensor logits, @Nullable Tensor correction, int[] experts, float[] shares) {
+      Tensor logits,
+      @Nullable Tensor correction,
+      RouterSpec router,
+      int[] experts,
+      float[] shares) {
     activation("logits", logits);
     if (correction != null) {
       shape("correction", correction, 1, logits.columns());
@@ -215,6 +220,25 @@ public final class OpChecks {
     length("experts", experts.length, chosen * logits.rows());
     if (chosen < 1 || chosen > logits.columns()) {
       throw new IllegalArgumentException(chosen + " of " + logits.columns() + " experts");
+    }
+    RouterSpec.Groups groups = router.groups();
+    if (groups != null) {
+      groups(groups, logits.columns(), chosen);
+    }
+  }
+
+  private static void groups(RouterSpec.Groups groups, long experts, long chosen) {
+    int count = groups.count();
+    if (count < 1
+        || count > RouterSpec.Groups.MOST
+        || experts % count != 0
+        || groups.chosen() < 1
+        || groups.chosen() > count
+        || chosen > experts / count * groups.chosen()
+        || groups.best() < 1
+        || groups.best() > 2
+        || groups.best() > experts / count) {
+      throw new IllegalArgumentException(chosen + " of " + experts + " experts in " + groups);
     }
   }
 

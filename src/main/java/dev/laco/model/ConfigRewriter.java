@@ -394,11 +394,8 @@ public final class ConfigRewriter {
 
   /** Keeps the factor on what layers add, which some configs have by the number of layers. */
   private void keepResidualScale(ObjectNode result, ObjectNode text) {
-    double scale = ModelConfig.parse(file, result).residualScale();
-    if (scale != dense.residualScale()) {
-      text.put(
-          MiniCpm3.DEPTH_SCALE,
-          text.path(MiniCpm3.DEPTH_SCALE).asDouble() * dense.residualScale() / scale);
+    if (ModelConfig.parse(file, result).residualScale() != dense.residualScale()) {
+      text.put(MiniCpm3.DEPTH_SCALE, dense.residualScale() * Math.sqrt(bases.size()));
     }
   }
 

@@ -20,6 +20,7 @@ final class DeepseekV2 {
               Keys.of("moe_intermediate_size", "n_routed_experts", "num_experts")
                   .factor(config -> Glm4Moe.factor(config, 1))
                   .unnormalised()
+                  .groups(DeepseekV2::bestOfGroup)
                   .sharedExperts("n_shared_experts", 2)
                   .behindFirst(0))
           .without("attention_bias")
@@ -27,4 +28,14 @@ final class DeepseekV2 {
           .build();
 
   private DeepseekV2() {}
+
+  /** By how many of its experts a group is chosen; 0 where experts are not chosen by group. */
+  private static int bestOfGroup(JsonFields config) {
+    String method = config.stringOr("topk_method", "greedy");
+    return switch (method) {
+      case "greedy" -> 0;
+      case "group_limited_greedy" -> 1;
+      default -> throw config.error("topk_method", "greedy or group_limited_greedy");
+    };
+  }
 }

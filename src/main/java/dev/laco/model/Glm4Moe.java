@@ -50,7 +50,7 @@ final class Glm4Moe {
   private Glm4Moe() {}
 
   /**
-   * Mixtures with the router of DeepSeek-V3 (2024, section 2.1.2), whose experts are one group.
+   * Mixtures with the router of DeepSeek-V3 (2024, section 2.1.2).
    *
    * @param normalised whether shares sum to 1 where the config has no {@code norm_topk_prob}
    */
@@ -59,6 +59,7 @@ final class Glm4Moe {
         .scores(Scores.SIGMOID)
         .normalisedByConfig(normalised)
         .factor(config -> factor(config, 1))
+        .groups(config -> 2)
         .sharedExperts("n_shared_experts", 1);
   }
 
@@ -68,10 +69,6 @@ final class Glm4Moe {
    * @param byDefault where the config has none
    */
   static double factor(JsonFields config, double byDefault) {
-    // A choice among some of the groups is another one; one among all of them is none.
-    if (config.positiveOr("n_group", 1) != config.positiveOr("topk_group", 1)) {
-      throw config.error("topk_group", "as many as n_group, which alone is supported");
-    }
     double factor = config.numberOr("routed_scaling_factor", byDefault);
     if (!(factor > 0)) {
       throw config.error("routed_scaling_factor", "a number above 0");

@@ -6,6 +6,8 @@ import dev.laco.model.RouterSpec.Scores;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
 import java.util.function.BiFunction;
 import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
@@ -68,6 +70,7 @@ public record Mixture(
     private Predicate<JsonFields> normalised = config -> true;
     private boolean normalisedByConfig;
     private ToDoubleFunction<JsonFields> factor = config -> 1;
+    private Optional<ToIntFunction<JsonFields>> groupsBest = Optional.empty();
     private ToIntFunction<JsonFields> sharedWidth = config -> 0;
     private boolean clamped;
     private boolean typed;
@@ -117,6 +120,16 @@ public record Mixture(
     /** The factor on shares. */
     Keys factor(ToDoubleFunction<JsonFields> ofConfig) {
       factor = ofConfig;
+      return this;
+    }
+
+    /**
+     * Experts are chosen of {@code topk_group} of {@code n_group} groups.
+     *
+     * @param best by how many of its experts a group is chosen, by a config
+     */
+    Keys groups(ToIntFunction<JsonFields> best) {
+      groupsBest = Optional.of(best);
       return this;
     }
 
@@ -245,8 +258,43 @@ public record Mixture(
       return normalisedByConfig;
     }
 
-    private RouterSpec router(JsonFields config) {
-      return new RouterSpec(scores, normalised.test(config), factor.applyAsDouble(config));
+    private RouterSpec router(JsonFields config, int experts, int taken) {
+      return new RouterSpec(
+          scores,
+          normalised.test(config),
+          factor.applyAsDouble(config),
+          groupsBest.map(best -> groups(config, experts, taken, best)).orElse(null));
+    }
+
+    /**
+     * The groups of experts; null where all groups stay, as no group is chosen then.
+     *
+     * @param taken experts that a token is given to
+     */
+    private static RouterSpec.@Nullable Groups groups(
+        JsonFields config, int experts, int taken, ToIntFunction<JsonFields> byBest) {
+      int best = byBest.applyAsInt(config);
+      int count = config.positiveOr("n_group", 1);
+      int chosen = config.positiveOr("topk_group", 1);
+      if (best == 0 || chosen == count) {
+        return null;
+      }
+      if (experts % count != 0 || count > RouterSpec.Groups.MOST || experts / count < best) {
+        throw config.error(
+            "n_group",
+            String.format(
+                Locale.ROOT,
+                "a divisor of the number of experts, %d, of at most %d, with %d or more experts each",
+                experts,
+                RouterSpec.Groups.MOST,
+                best));
+      }
+      if (chosen > count || taken > experts / count * chosen) {
+        throw config.error(
+            "topk_group",
+            "at most n_group, " + count + ", and so many that they have " + taken + " experts");
+      }
+      return new RouterSpec.Groups(count, chosen, best);
     }
   }
 
@@ -272,7 +320,7 @@ public record Mixture(
         experts,
         chosen,
         config.requiredPositive(keys.width),
-        keys.router(config),
+        keys.router(config, experts, chosen),
         keys.sharedWidth.applyAsInt(config),
         keys.clamped ? clampedGate(config) : null,
         keys.layers.apply(config, depth));

@@ -94,6 +94,56 @@ public abstract class ForwardContract extends Contract {
     }
   }
 
+  @ParameterizedTest
+  @CsvSource({
+    "4, 2, 2, 1, 2",
+    "8, 2, 4, 2, 2",
+    "12, 3, 4, 1, 1",
+    "64, 6, 8, 3, 1",
+    "256, 8, 8, 4, 2",
+    "128, 5, 64, 5, 2",
+    "130, 4, 65, 3, 1"
+  })
+  void routesToTheExpertsOfSomeGroups(int count, int chosen, int groups, int stay, int best) {
+    RouterSpec.Groups spec = new RouterSpec.Groups(groups, stay, best);
+    float[] logits = normal(4 * count);
+    Arrays.fill(logits, 2 * count, 3 * count, Float.NaN);
+    Arrays.fill(logits, 3 * count, 4 * count, Float.NEGATIVE_INFINITY);
+    // Without the largest scores of a row, and with a whole group of NaN.
+    Arrays.fill(logits, count, count + count / groups, Float.NaN);
+    for (Scores scores : Scores.values()) {
+      for (boolean normalised : new boolean[] {false, true}) {
+        RouterSpec router = new RouterSpec(scores, normalised, 0.75, spec);
+        if (groups > RouterSpec.Groups.MOST) {
+          refuses(() -> sameRoutes(logits, null, count, chosen, router));
+        } else {
+          sameRoutes(logits, null, count, chosen, router);
+          Correction correction = new Correction(normal(count), DType.F32);
+          sameRoutes(logits, correction, count, chosen, router);
+        }
+      }
+    }
+  }
+
+  @Test
+  void aGroupOfTwoGoodExpertsGoesBeforeOneOfTheBest() {
+    float[] logits = {0, 3, -9, -9, 1, 1, 2, -9};
+    assertArrayEquals(new int[] {4, 5}, chosen(logits, new RouterSpec.Groups(4, 1, 2)));
+    assertArrayEquals(new int[] {1, 0}, chosen(logits, new RouterSpec.Groups(4, 1, 1)));
+    assertArrayEquals(new int[] {1, 4}, chosen(logits, new RouterSpec.Groups(4, 2, 2)));
+    assertArrayEquals(new int[] {1, 6}, chosen(logits, new RouterSpec.Groups(4, 2, 1)));
+  }
+
+  private int[] chosen(float[] logits, RouterSpec.Groups groups) {
+    int[] experts = new int[2];
+    try (Run run = new Run(backend)) {
+      Tensor row = run.tensor(logits, 1, logits.length);
+      RouterSpec router = new RouterSpec(Scores.SIGMOID, true, 1, groups);
+      run.on.route(row, null, router, experts, new float[2]);
+    }
+    return experts;
+  }
+
   @Test
   void choosesAnExpertOfASmallLogitByItsCorrection() {
     float[] correction = {0, 0.5f, 0};
@@ -234,6 +284,19 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.route(x, null, router, new int[4], new float[4]));
       refuses(() -> backend.route(x, null, router, new int[6], new float[3]));
       refuses(() -> backend.route(x, two, router, new int[6], new float[6]));
+      for (RouterSpec.Groups groups :
+          List.of(
+              new RouterSpec.Groups(3, 1, 1),
+              new RouterSpec.Groups(0, 1, 1),
+              new RouterSpec.Groups(2, 3, 1),
+              new RouterSpec.Groups(2, 0, 1),
+              new RouterSpec.Groups(2, 1, 3),
+              new RouterSpec.Groups(2, 1, 0),
+              new RouterSpec.Groups(4, 2, 2),
+              new RouterSpec.Groups(4, 1, 1))) {
+        RouterSpec grouped = new RouterSpec(Scores.SIGMOID, true, 1, groups);
+        refuses(() -> backend.route(x, null, grouped, new int[6], new float[6]));
+      }
     }
   }
 

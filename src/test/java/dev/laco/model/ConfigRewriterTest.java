@@ -68,6 +68,7 @@ class ConfigRewriterTest {
     String expected =
         text.replace("\"num_hidden_layers\": " + depth, "\"num_hidden_layers\": 4")
             .replace("\"mlp_only_layers\": [\n    2\n  ]", "\"mlp_only_layers\": []")
+            .replace("\"scale_depth\": 1.2", "\"scale_depth\": 0.9797958971132713")
             .replace("\"max_window_layers\": 28", "\"max_window_layers\": 4")
             .replace(
                 "\"max_window_layers\": 4,\n  \"model_type\": \"qwen2\"",

@@ -1,6 +1,7 @@
 package dev.laco.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -62,6 +63,17 @@ final class Glm4MoeTest {
   }
 
   @Test
+  void expertsAreChosenFromGroups() {
+    ObjectNode config = glm().put("n_group", 4).put("topk_group", 2);
+    assertEquals(new RouterSpec.Groups(4, 2, 2), mixture(config).router().groups());
+    assertNull(mixture(config.put("topk_group", 4)).router().groups());
+    ObjectNode few = glm().put("n_group", 4).put("topk_group", 1).put("num_experts_per_tok", 3);
+    BadInputException refused =
+        assertThrows(BadInputException.class, () -> ModelConfig.parse("c", few));
+    assertTrue(refused.getMessage().startsWith("c: topk_group"), refused.getMessage());
+  }
+
+  @Test
   void ernieHasASoftmaxAndMixturesInTheMiddle() {
     Mixture mixture = mixture(ernie());
     assertEquals(new RouterSpec(Scores.SOFTMAX, true, 1), mixture.router());
@@ -101,7 +113,9 @@ final class Glm4MoeTest {
 
   @ParameterizedTest
   @CsvSource({
-    "n_group, 4, topk_group",
+    "n_group, 3, n_group",
+    "n_group, 8, n_group",
+    "topk_group, 2, topk_group",
     "routed_scaling_factor, 0, routed_scaling_factor",
     "n_shared_experts, 67108864, n_shared_experts",
     "num_experts_per_tok, 9, num_experts_per_tok"

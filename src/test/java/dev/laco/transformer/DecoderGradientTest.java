@@ -161,6 +161,7 @@ class DecoderGradientTest {
                   double factor =
                       switch (part.role()) {
                         case QUERY, KEY, VALUE, QUERY_KEY_VALUE -> 2;
+                        case QUERY_COMPRESSION, KEY_VALUE_COMPRESSION, ROTATED_KEY -> 2;
                         case GATE, UP, GATE_UP_TRANSPOSED, ROUTER -> 4;
                         case SHARED_GATE, SHARED_UP, SHARED_ROUTER -> 4;
                         default -> 1;

@@ -397,7 +397,7 @@ public final class CpuBackend extends MemoryBackend {
       RouterSpec router,
       int[] experts,
       float[] shares) {
-    OpChecks.route(logits, correction, experts, shares);
+    OpChecks.route(logits, correction, router, experts, shares);
     CpuKernels current = kernels();
     long bytes = (long) experts.length * Integer.BYTES;
     MemorySegment scratch = rowScratch.atLeast(2 * bytes);

@@ -227,8 +227,8 @@ final class CpuKernels {
 
   /**
    * {@code int32_t laco_route(const float *logits, const float *correction, int64_t rows, int64_t
-   * experts, int64_t chosen, int32_t sigmoid, int32_t normalised, double factor, int32_t *indices,
-   * float *shares)}.
+   * experts, int64_t chosen, int32_t sigmoid, int32_t normalised, double factor, int32_t groups,
+   * int32_t groups_chosen, int32_t groups_best, int32_t *indices, float *shares)}.
    */
   private static final MethodHandle ROUTE =
       Downcalls.ofInt(
@@ -240,6 +240,9 @@ final class CpuKernels {
           JAVA_INT,
           JAVA_INT,
           JAVA_DOUBLE,
+          JAVA_INT,
+          JAVA_INT,
+          JAVA_INT,
           ADDRESS,
           ADDRESS);
 
@@ -885,6 +888,7 @@ final class CpuKernels {
       RouterSpec router,
       MemorySegment indices,
       MemorySegment shares) {
+    RouterSpec.Groups groups = router.groupsOrAll();
     run(
         "laco_route",
         () ->
@@ -899,6 +903,9 @@ final class CpuKernels {
                     router.scores() == RouterSpec.Scores.SIGMOID ? 1 : 0,
                     router.normalised() ? 1 : 0,
                     router.factor(),
+                    groups.count(),
+                    groups.chosen(),
+                    groups.best(),
                     indices,
                     shares));
   }

@@ -638,11 +638,12 @@ public final class CudaBackend implements Backend {
       RouterSpec router,
       int[] experts,
       float[] shares) {
-    OpChecks.route(logits, correction, experts, shares);
+    OpChecks.route(logits, correction, router, experts, shares);
     context.enter();
     long corrected = correction == null ? 0 : products.wide(CudaTensor.of(correction));
     long bytes = (long) experts.length * Integer.BYTES;
     long indices = routes.atLeast(2 * bytes);
+    RouterSpec.Groups groups = router.groupsOrAll();
     begin(Kernel.ROUTE, DType.F32)
         .pointer(input(logits))
         .pointer(corrected)
@@ -653,6 +654,9 @@ public final class CudaBackend implements Backend {
         .int32(router.scores() == RouterSpec.Scores.SIGMOID ? 1 : 0)
         .int32(router.normalised() ? 1 : 0)
         .float32((float) router.factor())
+        .int32(groups.count())
+        .int32(groups.chosen())
+        .int32(groups.best())
         .run(logits.rows(), WARP);
     staging.download(indices, MemorySegment.ofArray(experts), stream);
     staging.download(indices + bytes, MemorySegment.ofArray(shares), stream);

@@ -148,7 +148,10 @@ enum Kernel {
       INT32,
       INT32,
       INT32,
-      FLOAT32),
+      FLOAT32,
+      INT32,
+      INT32,
+      INT32),
   ADD_ROWS("add_rows", "add_rows_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64),
   COPY_COLUMNS(
       "copy_columns",

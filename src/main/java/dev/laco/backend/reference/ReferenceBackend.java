@@ -24,6 +24,10 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Set;
+import java.util.function.IntPredicate;
+import java.util.function.IntToDoubleFunction;
+import java.util.stream.Collectors;
 import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -301,7 +305,7 @@ public final class ReferenceBackend extends MemoryBackend {
       RouterSpec router,
       int[] experts,
       float[] shares) {
-    OpChecks.route(logits, correction, experts, shares);
+    OpChecks.route(logits, correction, router, experts, shares);
     MemoryTensor from = MemoryTensor.of(logits);
     int count = Math.toIntExact(logits.columns());
     int chosen = experts.length / Math.toIntExact(logits.rows());
@@ -318,13 +322,16 @@ public final class ReferenceBackend extends MemoryBackend {
       for (int e = 0; e < count && correction != null; e++) {
         keys[e] = scores[e] + MemoryTensor.of(correction).get(e);
       }
+      double[] sums = new double[count];
+      for (int e = 0; e < count; e++) {
+        sums[e] = correction == null ? scores[e] : keys[e];
+      }
+      IntPredicate stays = stays(router.groups(), sums, keys);
       List<Integer> order =
           IntStream.range(0, count)
+              .filter(stays)
               .boxed()
-              .sorted(
-                  Comparator.comparingDouble(
-                      // Zeros of either sign are equal.
-                      e -> Double.isNaN(keys[e]) ? Double.POSITIVE_INFINITY : 0 - keys[e]))
+              .sorted(byFalling(e -> keys[e]))
               .limit(chosen)
               .toList();
       double sum = order.stream().mapToDouble(e -> scores[e]).sum();
@@ -334,6 +341,48 @@ public final class ReferenceBackend extends MemoryBackend {
         shares[t * chosen + i] = (float) (router.factor() * scores[order.get(i)] / divisor);
       }
     }
+  }
+
+  /** By falling keys, NaN last; zeros of either sign are equal. */
+  private static Comparator<Integer> byFalling(IntToDoubleFunction key) {
+    return Comparator.comparingDouble(
+        i -> {
+          double own = key.applyAsDouble(i);
+          return Double.isNaN(own) ? Double.POSITIVE_INFINITY : 0 - own;
+        });
+  }
+
+  /**
+   * Whether an expert is of a group of which experts are chosen.
+   *
+   * @param scores with the correction
+   * @param keys by which experts are chosen
+   */
+  private static IntPredicate stays(
+      RouterSpec.@Nullable Groups groups, double[] scores, double[] keys) {
+    if (groups == null) {
+      return expert -> true;
+    }
+    int size = keys.length / groups.count();
+    double[] best = new double[groups.count()];
+    for (int g = 0; g < best.length; g++) {
+      double[] own =
+          Arrays.copyOfRange(groups.best() == 1 ? keys : scores, g * size, (g + 1) * size);
+      best[g] =
+          IntStream.range(0, size)
+              .boxed()
+              .sorted(byFalling(i -> own[i]))
+              .limit(groups.best())
+              .mapToDouble(i -> Double.isNaN(own[i]) ? Double.NEGATIVE_INFINITY : own[i])
+              .sum();
+    }
+    Set<Integer> chosen =
+        IntStream.range(0, best.length)
+            .boxed()
+            .sorted(byFalling(g -> best[g]))
+            .limit(groups.chosen())
+            .collect(Collectors.toSet());
+    return expert -> chosen.contains(expert / size);
   }
 
   private static double[] scores(RouterSpec.Scores kind, double[] logits, boolean ratios) {

@@ -474,7 +474,10 @@ final class RowOps {
                 .int32(CHOSEN)
                 .int32(0)
                 .int32(1)
-                .float32(1))
+                .float32(1)
+                .int32(1)
+                .int32(1)
+                .int32(1))
         .moves(bytes(logits), bytes(indices, shares))
         .expects(
             reference -> {
