@@ -504,13 +504,14 @@ FAMILIES = {
     "deepseek_v2_latent_queries": (
         DEEPSEEK_V2,
         "bfloat16",
-        rope("yarn", factor=4.0, original_max_position_embeddings=32, mscale=0.707, mscale_all_dim=0.707) | {"q_lora_rank": 40, **LATENTS, **EXPERTS},
+        rope("yarn", factor=4.0, original_max_position_embeddings=32, mscale=0.707, mscale_all_dim=0.707)
+        | {"q_lora_rank": 40, **LATENTS, **EXPERTS, "topk_method": "group_limited_greedy", "n_group": 3, "topk_group": 2},
     ),
     "deepseek_v3": (
         DEEPSEEK_V3,
         "float32",
         rope("yarn", factor=8.0, original_max_position_embeddings=32, mscale=1.0, mscale_all_dim=0.5, beta_fast=16)
-        | {"q_lora_rank": 24, **LATENTS, **EXPERTS, "first_k_dense_replace": 2},
+        | {"q_lora_rank": 24, **LATENTS, **EXPERTS, "n_routed_experts": 8, "n_group": 4, "topk_group": 2, "first_k_dense_replace": 2},
     ),
     "deepseek_v3_halves": (
         DEEPSEEK_V3,

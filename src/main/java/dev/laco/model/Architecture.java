@@ -598,9 +598,6 @@ public final class Architecture {
     if (whyNoFit() != null) {
       return null;
     }
-    if (parts.latentAttention.isPresent()) {
-      return "its attention compresses queries, keys and values to latent vectors";
-    }
     if (!isGated()) {
       return "its feed-forward networks have no gate";
     }

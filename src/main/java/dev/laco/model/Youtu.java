@@ -13,6 +13,7 @@ final class Youtu {
         .rotaryPairs(pairs)
         .without("attention_bias")
         .tiedByDefault()
+        .unknownTo(Loader.VLLM)
         .defaultPositions(131072);
   }
 }

@@ -92,11 +92,11 @@ class InspectionTest {
     TestCheckpoints.edit(
         model.resolve("config.json"),
         text ->
-            text.replace("LlamaFor", "DeepseekV3For")
+            text.replace("LlamaFor", "Qwen3NextFor")
                 .replaceFirst("\\{", "{\"quantization_config\": {\"quant_method\": \"fp8\"},"));
     String reason = InspectJson.of(ModelInspection.of(model)).get("reason").textValue();
     assertTrue(
-        reason.contains("DeepseekV3ForCausalLM is not supported: its attention compresses"),
+        reason.contains("Qwen3NextForCausalLM is not supported: its linear attention"),
         reason);
   }
 
