@@ -140,6 +140,10 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     if (config.hiddenAct() != family.activation()) {
       throw unsupported("the activation " + config.hiddenAct().configName());
     }
+    if (config.mixture() != null && config.mixture().router().groups() != null) {
+      // llama.cpp chooses among groups where metadata count them, which no file here does.
+      throw unsupported("a router that chooses among groups of experts");
+    }
     requireTensors();
     requireBiases();
   }

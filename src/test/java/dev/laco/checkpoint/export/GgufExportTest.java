@@ -360,6 +360,7 @@ class GgufExportTest {
     "qwen3_qknorm, '\"attention_bias\": false', '\"attention_bias\": true', bias",
     "olmoe, '\"use_cache\": true', '\"use_cache\": false', grouped queries",
     "gpt_oss, sliding_attention, full_attention, without attention windows",
+    "glm4_moe, '\"n_group\": 1', '\"n_group\": 2', groups of experts",
     "gemma2_std, '\"sliding_window\": 8', '\"layer_types\": ALL_FULL', without attention windows"
   })
   void whatLlamaCppDoesNotComputeIsRefused(String fixture, String is, String other, String named) {
