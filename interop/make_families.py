@@ -507,7 +507,7 @@ FAMILIES = {
         rope("yarn", factor=4.0, original_max_position_embeddings=32, mscale=0.707, mscale_all_dim=0.707)
         | {"q_lora_rank": 40, **LATENTS, **EXPERTS, "topk_method": "group_limited_greedy", "n_group": 3, "topk_group": 2},
     ),
-    "deepseek_v3": (
+    "deepseek_v3_groups": (
         DEEPSEEK_V3,
         "float32",
         rope("yarn", factor=8.0, original_max_position_embeddings=32, mscale=1.0, mscale_all_dim=0.5, beta_fast=16)
@@ -530,7 +530,7 @@ FAMILIES = {
     ),
     # Of a padding token transformers zeroes the embedding when it opens a Youtu.
     "youtu": (YOUTU, "float32", {"q_lora_rank": 24, **LATENTS, "tie_word_embeddings": True, "pad_token_id": None}),
-    "minicpm3": (
+    "minicpm3_factors": (
         MINICPM3,
         "float32",
         {"q_lora_rank": 24, **LATENTS, "scale_emb": 6, "scale_depth": 1.2, "dim_model_base": 16, "rms_norm_eps": 1e-2},

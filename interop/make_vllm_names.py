@@ -107,8 +107,28 @@ def defaults(function):
 
 def attributes(definition):
     """Attributes of a class that are names, with the name."""
-    assigned = [node for node in definition.body if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Name)]
-    return [(node.target.id, node.value.id) for node in assigned]
+    assigned = [node for node in definition.body if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Name)]
+    return [((node.targets[0] if isinstance(node, ast.Assign) else node.target).id, node.value.id) for node in assigned]
+
+
+def choices(function):
+    """Variables that a function assigns one of several names to, with all of these."""
+    found = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and isinstance(node.targets[0], ast.Name):
+            found.setdefault(node.targets[0].id, []).append(node.value.id)
+    return found
+
+
+def parts_of_init(lineage):
+    """`__init__` of each class, and methods that it calls by names that begin so, in the class that overrides them."""
+    found, own = [], {}
+    for at, definition in lineage:
+        for node in definition.body:
+            if isinstance(node, ast.FunctionDef) and (node.name == "__init__" or node.name.startswith("_init_") and node.name not in own):
+                found.append((at, node))
+                own[node.name] = at
+    return found
 
 
 def given_to_super(function):
@@ -144,12 +164,14 @@ class Names:
             chosen = [*attributes(definition), *([*defaults(init), *given_to_super(init)] if init else [])]
             bound |= {name: (at, value) for name, value in chosen if self.source.find(at, value)}
         bound |= given or {}
-        for at, definition in lineage:
-            init = method(definition, "__init__")
-            for node in ast.walk(init) if init else []:
+        for at, part in parts_of_init(lineage):
+            several = choices(part)
+            for node in ast.walk(part):
                 if isinstance(node, (ast.Assign, ast.AnnAssign)):
                     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                        self._assigned(lineage, at, bound, target, node.value, prefix)
+                        for chosen in several.get(called(node.value), [None]) if isinstance(node.value, ast.Call) else [None]:
+                            one = bound | ({called(node.value): (at, chosen)} if chosen else {})
+                            self._assigned(lineage, at, one, target, node.value, prefix)
 
     def _assigned(self, lineage, at, bound, target, value, prefix):
         if isinstance(target, ast.Tuple):
@@ -224,6 +246,19 @@ def packed(source, visited):
     return found
 
 
+def fused(source, visited):
+    """What methods of all classes list as parts of one parameter: `…_params_mapping = [(NEW, OLD, place), …]`."""
+    found = {}
+    for module, name in visited:
+        for _, definition in source.lineage(module, name):
+            for node in ast.walk(definition):
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("_params_mapping") and isinstance(node.value, ast.List):
+                    entries = [entry.elts[:2] for entry in node.value.elts if isinstance(entry, ast.Tuple)]
+                    constant = [(new.value.strip("."), old.value.strip(".")) for new, old in entries if isinstance(new, ast.Constant)]
+                    found |= {f".{old}": f".{new}" for new, old in constant}
+    return found
+
+
 def multimodal(source, module, name):
     """How vLLM names the tensors of a model with a language model inside.
 
@@ -247,7 +282,7 @@ def names(source, module, name):
         "weights": sorted(found.weights),
         "experts": found.experts,
         "renamed": {old: new for old, new in (substrings | suffixes | replaced(source, found.visited)).items() if new is not None},
-        "stacked": {old: new for old, (new, _) in stacked.items()} or packed(source, found.visited),
+        "stacked": {old: new for old, (new, _) in stacked.items()} or packed(source, found.visited) | fused(source, found.visited),
     }
 
 

@@ -12,12 +12,14 @@ KNOWN = json.loads(pathlib.Path(__file__).with_suffix(".json").read_text())
 THROUGH_TRANSFORMERS = "transformers"  # vLLM loads these families with the code of transformers, whose names theirs are
 
 
-def _module(tensor, rules):
-    """vLLM's name of the module that a tensor of a checkpoint goes to, `*` for every index."""
+def _modules(tensor, rules):
+    """vLLM's names of the modules that a tensor of a checkpoint may go to, `*` for every index: its own, or one that it is a part of."""
+    names = []
     for replaced in ("renamed", "stacked"):
         for old, new in rules[replaced].items():
             tensor = tensor.replace(old, new, 1)
-    return re.sub(r"\.\d+\.", ".*.", tensor.rpartition(".")[0])
+        names.append(re.sub(r"\.\d+\.", ".*.", tensor.rpartition(".")[0]))
+    return names
 
 
 def _of_language_model(tensors, config, rules):
@@ -46,5 +48,5 @@ def check(what, folder, tensors):
     # Layers behind the last one are those of another class, which makes drafts.
     layers = [re.match(r"model\.layers\.(\d+)\.", name) for name in tensors]
     beyond = {name for name, layer in zip(tensors, layers) if layer and int(layer[1]) >= config.get("num_hidden_layers", math.inf)}
-    unknown = [name for name in tensors if name not in beyond and _module(name, rules) not in modules]
+    unknown = [name for name in tensors if name not in beyond and modules.isdisjoint(_modules(name, rules))]
     return checks.check(not unknown, f"{what}: vLLM {KNOWN['vllm']} knows the names of all tensors", f"{unknown[:3]}")

@@ -111,6 +111,7 @@ public final class ModelShape {
         false,
         LogitSpec.PLAIN,
         null,
+        null,
         Collections.nCopies(layers, new LayerAttention(0, ROTATION)),
         0,
         0);
