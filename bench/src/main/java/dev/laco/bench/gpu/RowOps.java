@@ -667,7 +667,7 @@ final class RowOps {
                 .int64(256)
                 .int64(192)
                 .int32(KernelCode.of(dtype)))
-        .moves(heads * (128 + 192) * dtype.byteSize(), 0)
+        .moves((double) heads * (128 + 192) * dtype.byteSize(), 0)
         .expects(
             reference ->
                 reference.backend().copyColumns(reference.of(x), 0, 128, reference.of(out), 0),
