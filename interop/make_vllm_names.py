@@ -121,13 +121,13 @@ def choices(function):
 
 
 def parts_of_init(lineage):
-    """`__init__` of each class, and methods that it calls by names that begin so, in the class that overrides them."""
-    found, own = [], {}
+    """`__init__` of each class, and of methods named `_init_…` those that no other class overrides."""
+    found, seen = [], set()
     for at, definition in lineage:
         for node in definition.body:
-            if isinstance(node, ast.FunctionDef) and (node.name == "__init__" or node.name.startswith("_init_") and node.name not in own):
+            if isinstance(node, ast.FunctionDef) and (node.name == "__init__" or node.name.startswith("_init_") and node.name not in seen):
                 found.append((at, node))
-                own[node.name] = at
+                seen.add(node.name)
     return found
 
 
@@ -168,9 +168,10 @@ class Names:
             several = choices(part)
             for node in ast.walk(part):
                 if isinstance(node, (ast.Assign, ast.AnnAssign)):
+                    variable = called(node.value) if isinstance(node.value, ast.Call) else ""
+                    bindings = [bound | {variable: (at, name)} for name in several.get(variable, [])] or [bound]
                     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                        for chosen in several.get(called(node.value), [None]) if isinstance(node.value, ast.Call) else [None]:
-                            one = bound | ({called(node.value): (at, chosen)} if chosen else {})
+                        for one in bindings:
                             self._assigned(lineage, at, one, target, node.value, prefix)
 
     def _assigned(self, lineage, at, bound, target, value, prefix):

@@ -60,7 +60,7 @@ struct Row {
                                          : static_cast<float>(score(e) + static_cast<double>(correction[e])));
   }
 
-  // The sum of the `best` largest keys of the experts [first, first + size), or of their scores where there are two.
+  // The largest key of the experts [first, first + size) or, for the best two, the sum of their two largest scores.
   double best_of(int64_t first, int64_t size, int32_t best) const {
     double largest = -__builtin_inf(), second = -__builtin_inf();
     for (int64_t e = first; e < first + size; e++) {
@@ -94,13 +94,13 @@ struct Row {
   // The first expert that comes after `last`, of the groups of the mask, which have `size` experts; there must be one.
   Place next(const Place& last, uint64_t mask, int64_t size) const {
     Place best = {-__builtin_inff(), experts};
-    for (int64_t e = 0; e < experts; e++) {
-      if ((mask >> e / size & 1) == 0) {
-        continue;
-      }
-      const Place own = {key(e), e};
-      if (last.before(own) && own.before(best)) {
-        best = own;
+    for (; mask != 0; mask &= mask - 1) {
+      const int64_t first = __builtin_ctzll(mask) * size;
+      for (int64_t e = first; e < first + size; e++) {
+        const Place own = {key(e), e};
+        if (last.before(own) && own.before(best)) {
+          best = own;
+        }
       }
     }
     return best;
@@ -112,8 +112,9 @@ struct Row {
 // For each row of logits [rows, experts] the first `chosen` of its experts and their shares. The score of an expert is
 // the softmax over the row or, if `sigmoid`, the sigmoid of its logit; the order is that of the logits or, where
 // `correction` [experts] is not null, of score + correction; the share is the score times `factor`, divided by the sum
-// of the chosen experts' scores if `normalised`. The experts are of `groups_chosen` of `groups` groups of neighbours, those with the largest sums of
-// their `groups_best` largest scores, corrections included. indices, shares [rows, chosen], chosen <= experts of these groups.
+// of the chosen experts' scores if `normalised`. The experts are of `groups_chosen` of `groups` groups of neighbours,
+// those with the largest sums of their `groups_best` (1 or 2) largest scores, corrections included. indices, shares
+// [rows, chosen], chosen <= experts of these groups.
 LACO_KERNEL(route)
 (const float* logits, const float* correction, int64_t rows, int64_t experts, int64_t chosen, int32_t sigmoid,
  int32_t normalised, double factor, int32_t groups, int32_t groups_chosen, int32_t groups_best, int32_t* indices,

@@ -221,24 +221,10 @@ public final class OpChecks {
     if (chosen < 1 || chosen > logits.columns()) {
       throw new IllegalArgumentException(chosen + " of " + logits.columns() + " experts");
     }
-    RouterSpec.Groups groups = router.groups();
-    if (groups != null) {
-      groups(groups, logits.columns(), chosen);
-    }
-  }
-
-  private static void groups(RouterSpec.Groups groups, long experts, long chosen) {
-    int count = groups.count();
-    if (count < 1
-        || count > RouterSpec.Groups.MOST
-        || experts % count != 0
-        || groups.chosen() < 1
-        || groups.chosen() > count
-        || chosen > experts / count * groups.chosen()
-        || groups.best() < 1
-        || groups.best() > 2
-        || groups.best() > experts / count) {
-      throw new IllegalArgumentException(chosen + " of " + experts + " experts in " + groups);
+    RouterSpec.Groups groups = router.groupsOrAll();
+    if (!groups.divide(logits.columns()) || !groups.haveRoom(logits.columns(), chosen)) {
+      throw new IllegalArgumentException(
+          chosen + " of " + logits.columns() + " experts in " + groups);
     }
   }
 

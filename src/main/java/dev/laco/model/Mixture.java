@@ -70,7 +70,7 @@ public record Mixture(
     private Predicate<JsonFields> normalised = config -> true;
     private boolean normalisedByConfig;
     private ToDoubleFunction<JsonFields> factor = config -> 1;
-    private Optional<ToIntFunction<JsonFields>> groupsBest = Optional.empty();
+    private Optional<ToIntFunction<JsonFields>> bestOfGroup = Optional.empty();
     private ToIntFunction<JsonFields> sharedWidth = config -> 0;
     private boolean clamped;
     private boolean typed;
@@ -126,10 +126,10 @@ public record Mixture(
     /**
      * Experts are chosen of {@code topk_group} of {@code n_group} groups.
      *
-     * @param best by how many of its experts a group is chosen, by a config
+     * @param best by how many of its experts a group is chosen, by a config; 0 where no groups are
      */
     Keys groups(ToIntFunction<JsonFields> best) {
-      groupsBest = Optional.of(best);
+      bestOfGroup = Optional.of(best);
       return this;
     }
 
@@ -263,7 +263,9 @@ public record Mixture(
           scores,
           normalised.test(config),
           factor.applyAsDouble(config),
-          groupsBest.map(best -> groups(config, experts, taken, best)).orElse(null));
+          bestOfGroup
+              .map(best -> groups(config, experts, taken, best.applyAsInt(config)))
+              .orElse(null));
     }
 
     /**
@@ -272,14 +274,14 @@ public record Mixture(
      * @param taken experts that a token is given to
      */
     private static RouterSpec.@Nullable Groups groups(
-        JsonFields config, int experts, int taken, ToIntFunction<JsonFields> byBest) {
-      int best = byBest.applyAsInt(config);
+        JsonFields config, int experts, int taken, int best) {
       int count = config.positiveOr("n_group", 1);
       int chosen = config.positiveOr("topk_group", 1);
       if (best == 0 || chosen == count) {
         return null;
       }
-      if (experts % count != 0 || count > RouterSpec.Groups.MOST || experts / count < best) {
+      RouterSpec.Groups groups = new RouterSpec.Groups(count, chosen, best);
+      if (!groups.divide(experts)) {
         throw config.error(
             "n_group",
             String.format(
@@ -289,12 +291,12 @@ public record Mixture(
                 RouterSpec.Groups.MOST,
                 best));
       }
-      if (chosen > count || taken > experts / count * chosen) {
+      if (!groups.haveRoom(experts, taken)) {
         throw config.error(
             "topk_group",
             "at most n_group, " + count + ", and so many that they have " + taken + " experts");
       }
-      return new RouterSpec.Groups(count, chosen, best);
+      return groups;
     }
   }
 

@@ -37,6 +37,25 @@ public record RouterSpec(
   public record Groups(int count, int chosen, int best) {
     /** Most groups; published models have 8. */
     public static final int MOST = 64;
+
+    /** Whether so many experts are groups of as many each, of which the best can be summed. */
+    public boolean divide(long experts) {
+      return count >= 1
+          && count <= MOST
+          && experts % count == 0
+          && best >= 1
+          && best <= Math.min(2, experts / count);
+    }
+
+    /**
+     * Whether the chosen groups have enough experts.
+     *
+     * @param experts of all groups, which {@link #divide} them
+     * @param taken experts of a token
+     */
+    public boolean haveRoom(long experts, long taken) {
+      return chosen >= 1 && chosen <= count && taken <= experts / count * chosen;
+    }
   }
 
   /** The groups; one of all experts where there are none. */

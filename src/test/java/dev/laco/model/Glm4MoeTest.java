@@ -2,12 +2,9 @@ package dev.laco.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
-import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.model.RouterSpec.Scores;
@@ -21,12 +18,9 @@ import org.junit.jupiter.params.provider.CsvSource;
 final class Glm4MoeTest {
   /** A config of six layers. */
   private static ObjectNode config(String className, String modelType) {
-    ObjectNode config = JsonNodeFactory.instance.objectNode();
-    config.putArray("architectures").add(className);
-    config.put("model_type", modelType).put("hidden_size", 32).put("intermediate_size", 48);
-    config.put("num_hidden_layers", 6).put("num_attention_heads", 4).put("vocab_size", 64);
-    config.put("num_key_value_heads", 2).put("head_dim", 16);
-    return config;
+    return TestConfigs.of(className, modelType, 32, 6)
+        .put("num_key_value_heads", 2)
+        .put("head_dim", 16);
   }
 
   private static ObjectNode glm() {
@@ -68,9 +62,7 @@ final class Glm4MoeTest {
     assertEquals(new RouterSpec.Groups(4, 2, 2), mixture(config).router().groups());
     assertNull(mixture(config.put("topk_group", 4)).router().groups());
     ObjectNode few = glm().put("n_group", 4).put("topk_group", 1).put("num_experts_per_tok", 3);
-    BadInputException refused =
-        assertThrows(BadInputException.class, () -> ModelConfig.parse("c", few));
-    assertTrue(refused.getMessage().startsWith("c: topk_group"), refused.getMessage());
+    TestConfigs.assertRefused(few, "topk_group");
   }
 
   @Test
@@ -121,9 +113,7 @@ final class Glm4MoeTest {
     "num_experts_per_tok, 9, num_experts_per_tok"
   })
   void refusesWhatIsNotComputed(String key, int value, String named) {
-    BadInputException refused =
-        assertThrows(BadInputException.class, () -> ModelConfig.parse("c", glm().put(key, value)));
-    assertTrue(refused.getMessage().startsWith("c: " + named), refused.getMessage());
+    TestConfigs.assertRefused(glm().put(key, value), named);
   }
 
   @ParameterizedTest
@@ -131,9 +121,7 @@ final class Glm4MoeTest {
   void refusesWhatIsNotComputedOfErnie(String key, String value) {
     ObjectNode config = ernie();
     config.set(key, value.equals("true") ? config.booleanNode(true) : config.numberNode(2));
-    BadInputException refused =
-        assertThrows(BadInputException.class, () -> ModelConfig.parse("c", config));
-    assertTrue(refused.getMessage().startsWith("c: " + key), refused.getMessage());
+    TestConfigs.assertRefused(config, key);
   }
 
   /** Checkpoints of ERNIE have the tensors of such layers by names of their own. */

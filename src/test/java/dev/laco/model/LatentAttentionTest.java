@@ -1,12 +1,9 @@
 package dev.laco.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.laco.BadInputException;
 import java.util.List;
 import java.util.Objects;
 import org.junit.jupiter.api.Test;
@@ -17,11 +14,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 final class LatentAttentionTest {
   /** A config of four layers, without sizes of its attention. */
   private static ObjectNode config(String className, String modelType) {
-    ObjectNode config = JsonNodeFactory.instance.objectNode();
-    config.putArray("architectures").add(className);
-    config.put("model_type", modelType).put("hidden_size", 64).put("intermediate_size", 48);
-    config.put("num_hidden_layers", 4).put("num_attention_heads", 4).put("vocab_size", 64);
-    return config;
+    return TestConfigs.of(className, modelType, 64, 4);
   }
 
   private static ObjectNode youtu() {
@@ -113,19 +106,12 @@ final class LatentAttentionTest {
     "q_lora_rank, -1"
   })
   void refusesSizesThatDoNotFit(String key, int value) {
-    BadInputException refused =
-        assertThrows(
-            BadInputException.class, () -> ModelConfig.parse("c", youtu().put(key, value)));
-    assertTrue(refused.getMessage().startsWith("c: " + key), refused.getMessage());
+    TestConfigs.assertRefused(youtu().put(key, value), key);
   }
 
   @Test
   void refusesBiases() {
-    BadInputException refused =
-        assertThrows(
-            BadInputException.class,
-            () -> ModelConfig.parse("c", youtu().put("attention_bias", true)));
-    assertTrue(refused.getMessage().startsWith("c: attention_bias"), refused.getMessage());
+    TestConfigs.assertRefused(youtu().put("attention_bias", true), "attention_bias");
   }
 
   @Test

@@ -322,11 +322,7 @@ public final class ReferenceBackend extends MemoryBackend {
       for (int e = 0; e < count && correction != null; e++) {
         keys[e] = scores[e] + MemoryTensor.of(correction).get(e);
       }
-      double[] sums = new double[count];
-      for (int e = 0; e < count; e++) {
-        sums[e] = correction == null ? scores[e] : keys[e];
-      }
-      IntPredicate stays = stays(router.groups(), sums, keys);
+      IntPredicate stays = stays(router.groups(), correction == null ? scores : keys, keys);
       List<Integer> order =
           IntStream.range(0, count)
               .filter(stays)
