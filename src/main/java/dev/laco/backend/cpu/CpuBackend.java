@@ -10,6 +10,7 @@ import dev.laco.DeviceInfo;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.Head;
 import dev.laco.backend.KernelCode;
@@ -17,6 +18,7 @@ import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.OpChecks;
+import dev.laco.backend.SequenceStates;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
@@ -423,6 +425,26 @@ public final class CpuBackend extends MemoryBackend {
     MemorySegment wide = unrounded(out);
     current.embed(data(x), DType.F32, rows(rows), rows.length, x.columns(), 1, wide);
     round(current, wide, out);
+  }
+
+  @Override
+  public void causalConvolution(
+      Tensor x, Tensor weight, TokenBatch batch, @Nullable SequenceStates states, Tensor out) {
+    throw new UnsupportedOperationException("causalConvolution");
+  }
+
+  @Override
+  public void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out) {
+    throw new UnsupportedOperationException("gatedDelta");
   }
 
   @Override

@@ -9,11 +9,13 @@ import dev.laco.DeviceInfo;
 import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.Head;
 import dev.laco.backend.HostSolver;
 import dev.laco.backend.KernelCode;
 import dev.laco.backend.LinearSolver;
 import dev.laco.backend.OpChecks;
+import dev.laco.backend.SequenceStates;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
@@ -676,6 +678,26 @@ public final class CudaBackend implements Backend {
         .float32(1)
         .int32(KernelCode.of(out.dtype()))
         .run(out.rows(), BLOCK);
+  }
+
+  @Override
+  public void causalConvolution(
+      Tensor x, Tensor weight, TokenBatch batch, @Nullable SequenceStates states, Tensor out) {
+    throw new UnsupportedOperationException("causalConvolution");
+  }
+
+  @Override
+  public void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out) {
+    throw new UnsupportedOperationException("gatedDelta");
   }
 
   @Override

@@ -6,6 +6,7 @@ import static dev.laco.backend.cuda.CudaBackend.output;
 import static dev.laco.backend.cuda.CudaBackend.rowBlock;
 
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.Head;
 import dev.laco.backend.KernelCode;
@@ -277,6 +278,49 @@ final class CudaTraining implements TrainingOps {
       }
       launch.run(launcher, spec, sequences, slopes);
     }
+  }
+
+  @Override
+  public void causalConvolutionGradient(
+      Tensor x,
+      Tensor weight,
+      TokenBatch batch,
+      Tensor gradient,
+      @Nullable Tensor weightGradient,
+      Tensor out) {
+    throw new UnsupportedOperationException("causalConvolutionGradient");
+  }
+
+  @Override
+  public void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      Tensor errors) {
+    throw new UnsupportedOperationException("gatedDelta");
+  }
+
+  @Override
+  public void gatedDeltaGradient(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor errors,
+      Tensor gradient,
+      Tensor headsGradient,
+      Tensor decayGradient,
+      Tensor rateGradient,
+      Tensor logDecayGradient) {
+    throw new UnsupportedOperationException("gatedDeltaGradient");
   }
 
   @Override
