@@ -81,6 +81,7 @@ public final class Fixtures {
             "gpt_neox",
             "hunyuan_dense",
             "minicpm3",
+            "qwen3_5",
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",

@@ -8,6 +8,7 @@ import java.util.EnumSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
@@ -197,6 +198,9 @@ public final class Architecture {
     private Predicate<JsonFields> unitHead = config -> false;
     private Optional<Mixture.Keys> mixture = Optional.empty();
     private Optional<LatentAttention> latentAttention = Optional.empty();
+    private Optional<LinearAttention> linearAttention = Optional.empty();
+    private LayerRule linearLayers = (config, layer) -> false;
+    private boolean gatedHeads;
     private boolean correctionInRow;
     private ToIntFunction<JsonFields> predictionLayers = config -> 0;
 
@@ -495,6 +499,27 @@ public final class Architecture {
       return keyValueHeads(Architecture::asManyAsQueries);
     }
 
+    /**
+     * Some layers have {@link LinearAttention}: those that {@code layer_types} names, and where the
+     * config has no {@code layer_types}, those for which {@code otherwise} holds.
+     *
+     * @param sizes of configs that do not say them
+     */
+    Builder linearAttention(LinearAttention sizes, LayerRule otherwise) {
+      linearAttention = Optional.of(sizes);
+      linearLayers = otherwise;
+      return this;
+    }
+
+    /**
+     * The outputs of heads are multiplied by the sigmoid of gates, whose rows in the projection of
+     * queries follow those of each head's query.
+     */
+    Builder gatedHeads() {
+      gatedHeads = true;
+      return this;
+    }
+
     /** Layers have mixtures of experts, which a config describes by these keys. */
     Builder mixture(Mixture.Keys keys) {
       mixture = Optional.of(keys);
@@ -688,7 +713,8 @@ public final class Architecture {
 
   /** Whether the config's list of this name says which attention each layer has. */
   boolean readsList(String key) {
-    return (key.equals(LayerAttentions.TYPES) && parts.slidingLayers.isPresent())
+    return (key.equals(LayerAttentions.TYPES)
+            && (parts.slidingLayers.isPresent() || hasLinearLayers()))
         || (key.equals(LayerAttentions.ROTATED) && parts.rotatedLayers.isPresent());
   }
 
@@ -787,6 +813,24 @@ public final class Architecture {
   /** The sizes of attention with latent vectors; null where the family has none. */
   @Nullable LatentAttention latentAttention(JsonFields config) {
     return parts.latentAttention.map(sizes -> LatentAttention.read(config, sizes)).orElse(null);
+  }
+
+  /** The sizes of linear attention; null where the family has none. */
+  @Nullable LinearAttention linearAttention(JsonFields config) {
+    return parts.linearAttention.map(sizes -> LinearAttention.read(config, sizes)).orElse(null);
+  }
+
+  boolean hasLinearLayers() {
+    return parts.linearAttention.isPresent();
+  }
+
+  boolean isLinear(JsonFields config, int layer) {
+    return parts.linearLayers.holds(config, layer);
+  }
+
+  /** Whether outputs of heads have gates, whose rows follow those of each head's query. */
+  boolean hasGatedHeads() {
+    return parts.gatedHeads;
   }
 
   Optional<Mixture.Keys> mixture() {
@@ -917,22 +961,68 @@ public final class Architecture {
   /** The tensors of a layer, in the order in which a forward pass first uses them. */
   public List<TensorSpec> layerTensors(ModelConfig config, int layer) {
     long hidden = config.hiddenSize();
-    long queries = (long) config.numAttentionHeads() * config.headDim();
-    long keys = (long) config.numKeyValueHeads() * config.headDim();
-    Stored tensors = new Stored(names);
+    boolean linear = config.attention().get(layer).linear();
+    Stored tensors = new Stored(linear ? namesOfLinear() : names);
     addInputNorm(
         tensors, LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, hidden);
+    if (linear) {
+      addLinearAttention(tensors, Objects.requireNonNull(config.linearAttention()), hidden);
+    } else {
+      addAttention(tensors, config);
+    }
+    tensors.norm(LayerRole.ATTENTION_OUTPUT_NORM, hidden);
+    if (!config.parallel() || parts.parallelNorms == ParallelNorms.TWO) {
+      addInputNorm(
+          tensors,
+          LayerRole.FEED_FORWARD_INPUT_NORM,
+          LayerRole.FEED_FORWARD_INPUT_NORM_BIAS,
+          hidden);
+    }
+    Mixture mixture = config.mixture(layer);
+    if (mixture == null) {
+      addFeedForward(tensors, config);
+    } else {
+      addMixture(tensors, mixture, hidden);
+    }
+    return tensors.list();
+  }
+
+  /** The names of the tensors of layers with linear attention. */
+  private TensorNames namesOfLinear() {
+    return names.with(Map.of(LayerRole.OUTPUT, LinearAttention.OUTPUT));
+  }
+
+  private static void addLinearAttention(Stored tensors, LinearAttention sizes, long hidden) {
+    tensors.matrix(LayerRole.LINEAR_HEADS, sizes.heads(), hidden);
+    tensors.matrix(LayerRole.LINEAR_GATE, sizes.values(), hidden);
+    tensors.matrix(LayerRole.LINEAR_RATE, sizes.valueHeads(), hidden);
+    tensors.matrix(LayerRole.LINEAR_DECAY, sizes.valueHeads(), hidden);
+    tensors.add(
+        LayerRole.CONVOLUTION,
+        LayerPart.NO_EXPERT,
+        sizes.heads(),
+        List.of(1L, (long) sizes.kernel()));
+    tensors.vector(LayerRole.LOG_DECAY, sizes.valueHeads());
+    tensors.vector(LayerRole.DECAY_BIAS, sizes.valueHeads());
+    tensors.vector(LayerRole.LINEAR_NORM, sizes.value());
+    tensors.matrix(LayerRole.OUTPUT, hidden, sizes.values());
+  }
+
+  private void addAttention(Stored tensors, ModelConfig config) {
+    long hidden = config.hiddenSize();
+    long queries = (long) config.numAttentionHeads() * config.headDim();
+    long keys = (long) config.numKeyValueHeads() * config.headDim();
     LatentAttention latent = config.latentAttention();
     if (latent != null) {
       addLatents(tensors, latent, config.numAttentionHeads(), hidden);
     } else if (headsInterleaved()) {
       tensors.matrix(LayerRole.QUERY_KEY_VALUE, queries + 2 * keys, hidden);
     } else {
-      tensors.matrix(LayerRole.QUERY, queries, hidden);
+      tensors.matrix(LayerRole.QUERY, hasGatedHeads() ? 2 * queries : queries, hidden);
       tensors.matrix(LayerRole.KEY, keys, hidden);
       tensors.matrix(LayerRole.VALUE, keys, hidden);
     }
-    tensors.matrix(LayerRole.OUTPUT, hidden, config.attendedWidth());
+    tensors.matrix(LayerRole.OUTPUT, hidden, config.attendedWidth(false));
     if (config.queryKeyValueBias() && headsInterleaved()) {
       tensors.vector(LayerRole.QUERY_KEY_VALUE_BIAS, queries + 2 * keys);
     } else if (config.queryKeyValueBias()) {
@@ -950,21 +1040,6 @@ public final class Architecture {
       addHeadNorm(tensors, LayerRole.QUERY_NORM, config.numAttentionHeads(), config.headDim());
       addHeadNorm(tensors, LayerRole.KEY_NORM, config.numKeyValueHeads(), config.headDim());
     }
-    tensors.norm(LayerRole.ATTENTION_OUTPUT_NORM, hidden);
-    if (!config.parallel() || parts.parallelNorms == ParallelNorms.TWO) {
-      addInputNorm(
-          tensors,
-          LayerRole.FEED_FORWARD_INPUT_NORM,
-          LayerRole.FEED_FORWARD_INPUT_NORM_BIAS,
-          hidden);
-    }
-    Mixture mixture = config.mixture(layer);
-    if (mixture == null) {
-      addFeedForward(tensors, config);
-    } else {
-      addMixture(tensors, mixture, hidden);
-    }
-    return tensors.list();
   }
 
   private void addInputNorm(Stored tensors, LayerRole weight, LayerRole bias, long width) {

@@ -45,6 +45,7 @@ final class Families {
           HunYuanDense.FAMILY,
           MiniCpm3.FAMILY,
           Youtu.FAMILY,
+          Qwen35.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,
@@ -68,11 +69,14 @@ final class Families {
    */
   static final Map<String, String> NOT_COMPUTED =
       Map.of(
-          "DeepseekV32ForCausalLM", "its attention chooses tokens by an indexer",
-          "Qwen3NextForCausalLM", DELTA,
-          "Qwen3_5ForCausalLM", DELTA,
-          "Qwen3_5MoeForCausalLM", DELTA,
-          "deepseek2", "GGUF files of its attention with latent vectors are not read");
+          "DeepseekV32ForCausalLM",
+          "its attention chooses tokens by an indexer",
+          "Qwen3NextForCausalLM",
+          DELTA,
+          "Qwen3_5MoeForCausalLM",
+          DELTA,
+          "deepseek2",
+          "GGUF files of its attention with latent vectors are not read");
 
   private Families() {}
 }
