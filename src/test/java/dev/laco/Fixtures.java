@@ -124,7 +124,8 @@ public final class Fixtures {
         .filter(name -> config(name).whyNoFit() == null && config(name).whyOnlyDown() == null);
   }
 
-  private static ModelConfig config(String name) {
+  /** The config of a fixture. */
+  public static ModelConfig config(String name) {
     return ModelConfig.parse(name, read(model(name).resolve("config.json")));
   }
 
