@@ -197,6 +197,7 @@ public final class Architecture {
     private Predicate<JsonFields> alibi = config -> false;
     private Predicate<JsonFields> unitHead = config -> false;
     private Optional<Mixture.Keys> mixture = Optional.empty();
+    private Optional<Map<LayerRole, String>> stackedExperts = Optional.empty();
     private Optional<LatentAttention> latentAttention = Optional.empty();
     private Optional<LinearAttention> linearAttention = Optional.empty();
     private LayerRule linearLayers = (config, layer) -> false;
@@ -526,6 +527,15 @@ public final class Architecture {
       return this;
     }
 
+    /**
+     * Some checkpoints have the matrices of all experts in one tensor each, by these names, as
+     * {@link TensorNames#experts} has them.
+     */
+    Builder stackedExperts(Map<LayerRole, String> byRole) {
+      stackedExperts = Optional.of(byRole);
+      return this;
+    }
+
     /** The correction of the choice of experts is stored as a matrix of one row. */
     Builder correctionInRow() {
       correctionInRow = true;
@@ -559,6 +569,16 @@ public final class Architecture {
   /** The family as the language model of a model of several kinds of input. */
   Architecture inside(Multimodal model, Multimodal.Place place) {
     return new Architecture(parts, place.of(parts.names), model, place.begin());
+  }
+
+  /** The family with the names that a checkpoint with these tensors has. */
+  Architecture namedAsIn(Predicate<String> stored) {
+    return parts
+        .stackedExperts
+        .map(names::withExperts)
+        .filter(other -> stored.test(other.of(0, other.suffix(LayerRole.DOWN, 0))))
+        .map(other -> new Architecture(parts, other, around, begin))
+        .orElse(this);
   }
 
   /**
@@ -820,7 +840,8 @@ public final class Architecture {
     return parts.linearAttention.map(sizes -> LinearAttention.read(config, sizes)).orElse(null);
   }
 
-  boolean hasLinearLayers() {
+  /** Whether some layers have {@link LinearAttention}. */
+  public boolean hasLinearLayers() {
     return parts.linearAttention.isPresent();
   }
 

@@ -111,8 +111,9 @@ public record ModelConfig(
     JsonFields root = new JsonFields(file, json);
     Optional<Multimodal> around = Multimodal.forClassName(className(root));
     JsonFields config = around.map(kind -> kind.text(root)).orElse(root);
-    Architecture architecture =
+    Architecture family =
         around.map(kind -> kind.family(root, config, stored)).orElseGet(() -> architecture(root));
+    Architecture architecture = stored == null ? family : family.namedAsIn(stored);
     if (root.has("quantization_config")) {
       JsonNode quantisation = json.get("quantization_config");
       String method = quantisation.path("quant_method").asText("of no name");

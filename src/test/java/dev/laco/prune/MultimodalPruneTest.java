@@ -90,6 +90,11 @@ class MultimodalPruneTest {
         "qwen3_qknorm",
         "Qwen3VLForConditionalGeneration",
         "qwen3_vl",
+        name -> name.replaceFirst("^model\\.", "model.language_model.")),
+    QWEN3_5(
+        "qwen3_5",
+        "Qwen3_5ForConditionalGeneration",
+        "qwen3_5",
         name -> name.replaceFirst("^model\\.", "model.language_model."));
 
     final String fixture;
