@@ -204,6 +204,7 @@ public final class Architecture {
     private boolean gatedHeads;
     private boolean correctionInRow;
     private ToIntFunction<JsonFields> predictionLayers = config -> 0;
+    private Optional<String> predictionModule = Optional.empty();
 
     private final Set<Loader> loaders = EnumSet.of(Loader.TRANSFORMERS, Loader.VLLM);
     private Optional<IntPredicate> vllmSliding = Optional.empty();
@@ -548,6 +549,12 @@ public final class Architecture {
      */
     Builder predictionLayers(String key, int byDefault) {
       predictionLayers = config -> config.countOr(key, byDefault);
+      return this;
+    }
+
+    /** Tensors whose names begin so predict tokens beyond the next one, beside the layers. */
+    Builder predictionModule(String begin) {
+      predictionModule = Optional.of(begin);
       return this;
     }
 
@@ -897,6 +904,9 @@ public final class Architecture {
    * stands beside the layers by a name of its own.
    */
   public boolean isOfPrediction(String tensor, ModelConfig config) {
+    if (parts.predictionModule.filter(tensor::startsWith).isPresent()) {
+      return true;
+    }
     int depth = config.numHiddenLayers();
     return config.predictionLayers() > 0
         && (tensor.startsWith(PREDICTION)

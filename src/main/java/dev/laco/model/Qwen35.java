@@ -27,6 +27,7 @@ final class Qwen35 {
         .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
         .rotates(Rotates.shareOf("partial_rotary_factor", 0.25))
         .defaultHeadDim(256)
+        .predictionModule("mtp.")
         .defaultPositions(32768);
   }
 

@@ -122,6 +122,17 @@ final class LinearAttentionTest {
     assertNotNull(parse(mixture()).whyNoFit());
   }
 
+  /** What predicts tokens beyond the next one stays as it is, by its name. */
+  @Test
+  void predictionIsNoLayer() {
+    ModelConfig config = parse(dense());
+    String draft = "mtp.layers.0.mlp.up_proj.weight";
+    assertTrue(config.architecture().isOfPrediction(draft, config));
+    assertEquals(draft, config.architecture().nameBeside(draft, config, 5));
+    String layer = "model.layers.7.mlp.up_proj.weight";
+    assertFalse(config.architecture().isOfPrediction(layer, config));
+  }
+
   /** transformers writes a tensor for each expert, Qwen one for all. */
   @Test
   void expertsAreNamedAsTheCheckpointHasThem() {
