@@ -69,6 +69,7 @@ public final class CpuBackend extends MemoryBackend {
   private final CpuProducts products;
   private final CpuTraining training;
   private final Scratch attentionScratch = new Scratch();
+  private final Scratch sequenceScratch = new Scratch();
   private final Scratch rowScratch = new Scratch();
   private final Scratch mixScratch = new Scratch();
   private final Scratch wideScratch = new Scratch();
@@ -430,7 +431,26 @@ public final class CpuBackend extends MemoryBackend {
   @Override
   public void causalConvolution(
       Tensor x, Tensor weight, TokenBatch batch, @Nullable SequenceStates states, Tensor out) {
-    throw new UnsupportedOperationException("causalConvolution");
+    OpChecks.causalConvolution(x, weight, batch, states, out);
+    CpuKernels current = kernels();
+    long width = weight.columns();
+    SequenceStates kept = width > 1 ? states : null;
+    current.causalConvolution(
+        data(x),
+        data(weight),
+        x.columns(),
+        width,
+        MemoryBatch.of(batch),
+        kept == null ? MemorySegment.NULL : data(kept.rows()),
+        kept == null ? 1 : kept.capacity(),
+        convolutionScratch(width),
+        data(out));
+  }
+
+  /** Scratch memory of a causal convolution by weights of {@code width}, or of its gradient. */
+  MemorySegment convolutionScratch(long width) {
+    long floats = kernels().causalConvolutionScratch(width);
+    return sequenceScratch.atLeast(threads * floats * Float.BYTES);
   }
 
   @Override
@@ -444,7 +464,37 @@ public final class CpuBackend extends MemoryBackend {
       TokenBatch batch,
       @Nullable SequenceStates states,
       Tensor out) {
-    throw new UnsupportedOperationException("gatedDelta");
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, states, out);
+    attendByDelta(heads, decay, rate, logDecay, decayBias, spec, batch, states, out, null);
+  }
+
+  /** Attention by the gated delta rule with checked arguments. */
+  void attendByDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out,
+      @Nullable Tensor errors) {
+    CpuKernels current = kernels();
+    long floats = current.gatedDeltaScratch(spec);
+    current.gatedDelta(
+        data(heads),
+        data(decay),
+        data(rate),
+        data(logDecay),
+        data(decayBias),
+        spec,
+        MemoryBatch.of(batch),
+        states == null ? MemorySegment.NULL : data(states.rows()),
+        states == null ? 1 : states.capacity(),
+        sequenceScratch.atLeast(threads * floats * Float.BYTES),
+        data(out),
+        errors == null ? MemorySegment.NULL : data(errors));
   }
 
   @Override
@@ -800,6 +850,7 @@ public final class CpuBackend extends MemoryBackend {
     training.close();
     products.close();
     attentionScratch.close();
+    sequenceScratch.close();
     rowScratch.close();
     mixScratch.close();
     wideScratch.close();

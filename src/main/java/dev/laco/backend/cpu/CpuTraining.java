@@ -208,7 +208,20 @@ final class CpuTraining implements MemoryTraining, AutoCloseable {
       Tensor gradient,
       @Nullable Tensor weightGradient,
       Tensor out) {
-    throw new UnsupportedOperationException("causalConvolutionGradient");
+    OpChecks.causalConvolutionGradient(x, weight, batch, gradient, weightGradient, out);
+    long width = weight.columns();
+    backend
+        .kernels()
+        .causalConvolutionGradient(
+            data(x),
+            data(weight),
+            x.columns(),
+            width,
+            MemoryBatch.of(batch),
+            data(gradient),
+            backend.convolutionScratch(width),
+            dataOrNull(weightGradient),
+            data(out));
   }
 
   @Override
@@ -222,7 +235,9 @@ final class CpuTraining implements MemoryTraining, AutoCloseable {
       TokenBatch batch,
       Tensor out,
       Tensor errors) {
-    throw new UnsupportedOperationException("gatedDelta");
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, out);
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, errors);
+    backend.attendByDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, out, errors);
   }
 
   @Override
@@ -240,7 +255,37 @@ final class CpuTraining implements MemoryTraining, AutoCloseable {
       Tensor decayGradient,
       Tensor rateGradient,
       Tensor logDecayGradient) {
-    throw new UnsupportedOperationException("gatedDeltaGradient");
+    OpChecks.gatedDeltaGradient(
+        heads,
+        decay,
+        rate,
+        logDecay,
+        decayBias,
+        spec,
+        batch,
+        errors,
+        gradient,
+        headsGradient,
+        decayGradient,
+        rateGradient,
+        logDecayGradient);
+    CpuKernels kernels = backend.kernels();
+    long floats = kernels.gatedDeltaGradientScratch(spec);
+    kernels.gatedDeltaGradient(
+        data(heads),
+        data(decay),
+        data(rate),
+        data(logDecay),
+        data(decayBias),
+        spec,
+        MemoryBatch.of(batch),
+        data(errors),
+        data(gradient),
+        attentionScratch.atLeast(backend.hostThreads() * floats * Float.BYTES),
+        data(headsGradient),
+        data(decayGradient),
+        data(rateGradient),
+        data(logDecayGradient));
   }
 
   @Override

@@ -822,8 +822,8 @@ public final class ReferenceBackend extends MemoryBackend {
       case RELU -> Math.max(Math.signum(x), 0);
       case RELU_SQUARED -> 2 * Math.max(gate, 0);
       case SIGMOID -> {
-        double s = 1 / (1 + Math.exp(-x));
-        yield s * (1 - s);
+        double e = Math.exp(-Math.abs(x));
+        yield e / ((1 + e) * (1 + e));
       }
     };
   }
