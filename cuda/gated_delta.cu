@@ -31,8 +31,8 @@ __device__ __forceinline__ void attend(const Inputs& in, const DeltaHeads& dims,
                                        float* errors) {
   using Tile = StateTile<kRows, kColumns>;
   constexpr int kPadded = Tile::kPadded, kBlockColumns = kWarps * Tile::kWidth;
-  __shared__ __align__(16) float queries[kTokens][kPadded];
-  __shared__ __align__(16) float keys[kTokens][kPadded];
+  alignas(16) __shared__ float queries[kTokens][kPadded];
+  alignas(16) __shared__ float keys[kTokens][kPadded];
   __shared__ float values[kTokens][kBlockColumns];
   __shared__ float kept[kTokens], rates[kTokens];
   const int warp = static_cast<int>(threadIdx.x) / kWarp;

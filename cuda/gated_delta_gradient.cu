@@ -1,7 +1,7 @@
 // The gradients of the gated delta rule over whole sequences. With the state S and the gradient R by it, and for each token
 // unit query q, unit key k, value v, error e, share a, rate b and the gradient o by the result:
 //
-//   laco_gated_delta_gradient_values    from the last token to the first: R = R + q o^T; the gradient by v is v' = b R^T k, that
+//   laco_gated_delta_gradient_values    from the last token to the first: R = R + q o^T; the gradient by v is v' = b R^T k,
 //                                       by b is e . R^T k, and that by k as it is written b R e; then R = a (R - k v'^T)
 //   laco_gated_delta_gradient_keys      from the first token to the last: S = a S; the gradient by k as it is read is -S v';
 //                                       S = S + b k e^T; the gradient by q is S o
@@ -61,8 +61,8 @@ struct Place {
 // What a token and a head have in shared memory: element i of each is at i.
 template <int kRows>
 struct Token {
-  __align__(16) float query[8 * kRows];
-  __align__(16) float key[8 * kRows];
+  alignas(16) float query[8 * kRows];
+  alignas(16) float key[8 * kRows];
   float gradient[Extents<kRows>::kBlockColumns];
   float error[Extents<kRows>::kBlockColumns];
   float by_value[Extents<kRows>::kBlockColumns];
@@ -92,7 +92,7 @@ __device__ __forceinline__ void values_backward(const Inputs& in, const DeltaHea
   constexpr int kColumns = Extent::kColumns, kTokens = Extent::kTokens;
   using Tile = StateTile<kRows, kColumns>;
   __shared__ Token<kRows> tokens[kTokens];
-  __shared__ __align__(16) float key_parts[kTokens][kWarps][Tile::kPadded];
+  alignas(16) __shared__ float key_parts[kTokens][kWarps][Tile::kPadded];
   __shared__ float rate_parts[kTokens][kWarps];
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int own = warp * Tile::kWidth + Tile::column();  // the lane's first column of the block's
@@ -193,8 +193,8 @@ __device__ __forceinline__ void keys_backward(const Inputs& in, const DeltaHeads
   constexpr int kColumns = Extent::kColumns, kTokens = Extent::kTokens;
   using Tile = StateTile<kRows, kColumns>;
   __shared__ Token<kRows> tokens[kTokens];
-  __shared__ __align__(16) float query_parts[kTokens][kWarps][Tile::kPadded];
-  __shared__ __align__(16) float key_parts[kTokens][kWarps][Tile::kPadded];
+  alignas(16) __shared__ float query_parts[kTokens][kWarps][Tile::kPadded];
+  alignas(16) __shared__ float key_parts[kTokens][kWarps][Tile::kPadded];
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int own = warp * Tile::kWidth + Tile::column();  // the lane's first column of the block's
   const Place at(dims, in.offsets, first_head);

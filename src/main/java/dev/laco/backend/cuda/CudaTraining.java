@@ -380,7 +380,7 @@ final class CudaTraining implements TrainingOps {
     int count = sequences.sequences().sequences();
     long tokens = heads.rows();
     long bytesOfHead = tokens * spec.group() * (2L * spec.key() + 1) * Float.BYTES;
-    int most = (int) Math.clamp(LOGITS_BYTES / bytesOfHead, 1, spec.keyHeads());
+    int most = Math.clamp(LOGITS_BYTES / bytesOfHead, 1, spec.keyHeads());
     long byQueries = logits.atLeast(most * bytesOfHead);
     for (int first = 0; first < spec.keyHeads(); first += most) {
       int keyHeads = Math.min(most, spec.keyHeads() - first);
