@@ -110,13 +110,13 @@ void run(const Case& c, int launched, size_t shift) {
                       static_cast<const float*>(rate.data()), static_cast<const float*>(log_decay.data()),
                       static_cast<const float*>(decay_bias.data()), static_cast<const float*>(errors.data()),
                       static_cast<const float*>(gradient.data()), static_cast<const int32_t*>(offsets.data()), to_heads, to,
-                      by_keys.data(), first * group, c.key_heads, c.value_heads, c.key, c.value);
+                      by_keys.data(), terms.data(), first * group, c.key_heads, c.value_heads, c.key, c.value);
       };
       sweep("values", by_heads.data(), by_rate.data());
       sweep("keys", static_cast<const float*>(by_heads.data()), by_queries.data());
       check::launch("laco_gated_delta_gradient_heads_f32_v1", static_cast<unsigned>((tokens * key_heads + 7) / 8), 256, 0,
                     static_cast<const float*>(heads.data()), static_cast<const float*>(by_queries.data()),
-                    static_cast<const float*>(by_keys.data()), by_heads.data(), terms.data(), tokens, first, key_heads,
+                    static_cast<const float*>(by_keys.data()), by_heads.data(), tokens, first, key_heads,
                     c.key_heads, c.value_heads, c.key, c.value);
       check::launch("laco_gated_delta_gradient_decays_f32_v1", dim3((value_heads + 7) / 8, sequences), 256, 0,
                     static_cast<const float*>(terms.data()), static_cast<const float*>(decay.data()),

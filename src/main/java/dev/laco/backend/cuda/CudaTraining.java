@@ -403,6 +403,7 @@ final class CudaTraining implements TrainingOps {
                 .pointer(values ? output(headsGradient) : input(headsGradient))
                 .pointer(values ? output(rateGradient) : byQueries)
                 .pointer(byKeys)
+                .pointer(terms)
                 .int32(firstValueHead);
         CudaBackend.extents(launcher, spec).run(valueHeads, count, 1, BLOCK, 0);
       }
@@ -413,7 +414,6 @@ final class CudaTraining implements TrainingOps {
               .pointer(byQueries)
               .pointer(byKeys)
               .pointer(output(headsGradient))
-              .pointer(terms)
               .int64(tokens)
               .int32(first)
               .int32(keyHeads);

@@ -372,19 +372,18 @@ enum Kernel {
    * Gives the gradients by values and rates, and sums for the next kernels, as the next one does.
    */
   GATED_DELTA_GRADIENT_VALUES(
-      "gated_delta_gradient", "gated_delta_gradient_values_%s_v1", Set.of(F32), delta(11)),
+      "gated_delta_gradient", "gated_delta_gradient_values_%s_v1", Set.of(F32), delta(12)),
   GATED_DELTA_GRADIENT_VALUES_128(
-      "gated_delta_gradient", "gated_delta_gradient_values_%s_v2", Set.of(F32), delta(11)),
+      "gated_delta_gradient", "gated_delta_gradient_values_%s_v2", Set.of(F32), delta(12)),
   GATED_DELTA_GRADIENT_KEYS(
-      "gated_delta_gradient", "gated_delta_gradient_keys_%s_v1", Set.of(F32), delta(11)),
+      "gated_delta_gradient", "gated_delta_gradient_keys_%s_v1", Set.of(F32), delta(12)),
   GATED_DELTA_GRADIENT_KEYS_128(
-      "gated_delta_gradient", "gated_delta_gradient_keys_%s_v2", Set.of(F32), delta(11)),
+      "gated_delta_gradient", "gated_delta_gradient_keys_%s_v2", Set.of(F32), delta(12)),
   /** Gives the gradients by queries and keys. */
   GATED_DELTA_GRADIENT_HEADS(
       "gated_delta_gradient",
       "gated_delta_gradient_heads_%s_v1",
       Set.of(F32),
-      POINTER,
       POINTER,
       POINTER,
       POINTER,
