@@ -77,11 +77,13 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   const bool has_past = state != nullptr && past[sequence] > 0;
   // Row t of the sequence; those of earlier tokens have negative numbers.
   auto row = [&](int t) { return t >= 0 ? rows[t * columns] : has_past ? state[(before + t) * columns] : 0.0f; };
+#pragma unroll 1
   for (int t = start; t < min(start + run, length); t++) {
     out[(first + t) * columns + column] = factors.multiply([&](int i) { return row(t - before + i); });
   }
   if (start == 0 && state != nullptr) {
     // Upwards, so that no row is replaced before it has moved.
+#pragma unroll 1
     for (int i = 0; i < before; i++) {
       state[i * columns] = row(length - before + i);
     }
@@ -111,6 +113,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   // Calls f(token, end of its sequence) for the tokens of the part.
   auto for_each = [&](auto f) {
     int end = offsets[low + 1];
+#pragma unroll 1
     for (int t = first, sequence = low; t < last; t++) {
       if (t == end) {
         end = offsets[++sequence + 1];

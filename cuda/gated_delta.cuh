@@ -7,6 +7,8 @@
 namespace laco {
 
 constexpr int kMostKey = 256;
+// Rows of a state that a warp has; wider keys have several warps for the same columns.
+constexpr int kBlockRows = 128;
 // What is added to the sum of the squares of a query or key.
 constexpr float kLengthEps = 1e-6f;
 
@@ -15,15 +17,21 @@ struct DeltaHeads {
   int key_heads, value_heads, key, value;
 
   __device__ __forceinline__ int group() const { return value_heads / key_heads; }
-  __device__ __forceinline__ int64_t keys() const { return static_cast<int64_t>(key_heads) * key; }
-  __device__ __forceinline__ int64_t values() const { return static_cast<int64_t>(value_heads) * value; }
-  __device__ __forceinline__ int64_t row(int64_t token) const { return token * (2 * keys() + values()); }
-  // The first columns of a value head's query, key and value.
-  __device__ __forceinline__ int64_t query(int head) const { return static_cast<int64_t>(head / group()) * key; }
-  __device__ __forceinline__ int64_t key_of(int head) const { return keys() + query(head); }
-  __device__ __forceinline__ int64_t value_of(int head) const {
-    return 2 * keys() + static_cast<int64_t>(head) * value;
-  }
+  __device__ __forceinline__ int keys() const { return key_heads * key; }
+  __device__ __forceinline__ int values() const { return value_heads * value; }
+  __device__ __forceinline__ int row() const { return 2 * keys() + values(); }
+};
+
+// Where a value head's numbers of token 0 lie, and how far from token to token.
+struct HeadPlace {
+  int row, query, key, value;  // in a row of heads
+  int values, result;          // in a row of results
+  int scalars, scalar;         // in a row of numbers of each head
+
+  __device__ HeadPlace(const DeltaHeads& dims, int head)
+      : row(dims.row()), query(head / dims.group() * dims.key), key(dims.keys() + query),
+        value(2 * dims.keys() + head * dims.value), values(dims.values()), result(head * dims.value),
+        scalars(dims.value_heads), scalar(head) {}
 };
 
 __device__ __forceinline__ float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
@@ -33,38 +41,34 @@ __device__ __forceinline__ float log_share(float x, float log_decay) {
   return -expf(log_decay) * (fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))));
 }
 
-// By a warp: a query or key times `factor`, divided by its length, and zeros behind it.
-template <int kPadded>
-__device__ __forceinline__ void put_unit(const float* from, int key, float factor, float* to) {
+// By a warp: `width` elements, from `first` on, of a query or key times `factor` and divided by its length; zeros behind it.
+__device__ __forceinline__ void put_unit(const float* from, int key, float factor, int first, int width, float* to) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  float values[kPadded / kWarp];
   float squares = 0;
-#pragma unroll
-  for (int k = 0; k < kPadded / kWarp; k++) {
-    const int i = lane + k * kWarp;
-    values[k] = i < key ? from[i] : 0.0f;
-    squares = fmaf(values[k], values[k], squares);
+#pragma unroll 4
+  for (int i = lane; i < key; i += kWarp) {
+    squares = fmaf(from[i], from[i], squares);
   }
   const float scale = factor * rsqrtf(warp_sum(squares) + kLengthEps);
-#pragma unroll
-  for (int k = 0; k < kPadded / kWarp; k++) {
-    to[lane + k * kWarp] = values[k] * scale;
+#pragma unroll 4
+  for (int i = lane; i < width; i += kWarp) {
+    to[i] = first + i < key ? from[first + i] * scale : 0.0f;
   }
 }
 
 // By a warp: the columns of a block, of which `count` are there, and zeros behind them.
-__device__ __forceinline__ void put_columns(const float* from, int64_t count, int columns, float* to) {
+__device__ __forceinline__ void put_columns(const float* from, int count, int columns, float* to) {
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x) % kWarp; i < columns; i += kWarp) {
     to[i] = i < count ? from[i] : 0.0f;
   }
 }
 
-// Columns of a state [key, value], or of the gradient by it, in the registers of a warp. A lane has kColumns neighbours, and
-// four lanes have those of the warp; each of eight groups of four lanes has every eighth vector of four rows. Rows behind
-// the key stay 0.
-template <int kRows, int kColumns>
+// Columns of kBlockRows rows of a state [key, value], or of the gradient by it, in the registers of a warp. A lane has kColumns
+// neighbours, and four lanes have those of the warp; each of eight groups of four lanes has every eighth vector of four rows.
+template <int kColumns>
 struct StateTile {
-  static constexpr int kPadded = 8 * kRows;  // rows
+  static constexpr int kRows = kBlockRows / 8;  // of a lane
   static constexpr int kWidth = 4 * kColumns;
   float at[kRows][kColumns];
 
@@ -74,7 +78,7 @@ struct StateTile {
   // The row of the lane's r-th.
   static __device__ __forceinline__ int row(int r) { return r / 4 * kWarp + lane() / 4 * 4 + r % 4; }
 
-  // Calls f(r, element of that row of a vector of kPadded in shared memory) for the lane's rows.
+  // Calls f(r, element of that row of a vector in shared memory) for the lane's rows.
   template <class Function>
   static __device__ __forceinline__ void for_rows(const float* vector, Function f) {
 #pragma unroll
@@ -109,8 +113,29 @@ struct StateTile {
     }
   }
 
-  // Sums over the warp's columns of what its lanes have of each row, into a vector of kPadded in shared memory. Each of four
-  // lanes gets the sums of a quarter of their rows.
+  // Sums of sums over the warps, `blocks` neighbours, that have the rows of the same columns. `scratch` is used for nothing
+  // else until the block has met once more.
+  template <int kWarps>
+  static __device__ __forceinline__ void sum_blocks(float (&sums)[kColumns], int blocks, float (&scratch)[kWarps][kWidth]) {
+    if (blocks == 1) {
+      return;
+    }
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+#pragma unroll
+    for (int c = 0; c < kColumns; c++) {
+      if (lane() < 4) {
+        scratch[warp][column() + c] = sums[c];
+      }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int c = 0; c < kColumns; c++) {
+      sums[c] = scratch[warp - warp % blocks][column() + c] + scratch[warp - warp % blocks + 1][column() + c];
+    }
+  }
+
+  // Sums over the warp's columns of what its lanes have of each row, into a vector in shared memory. Each of four lanes
+  // gets the sums of a quarter of their rows.
   static __device__ __forceinline__ void put_sums(const float (&x)[kRows], float* to) {
     constexpr int kHalf = kRows / 2, kQuarter = kRows / 4;
     const bool upper_half = (lane() & 2) != 0, upper_quarter = (lane() & 1) != 0;

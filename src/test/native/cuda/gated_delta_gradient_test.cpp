@@ -89,46 +89,44 @@ void run(const Case& c, int launched, size_t shift) {
   const std::vector<float> gradients = check::random<float>(in.tokens() * c.values());
   const Expected expected = differentiate(c, in, gradients);
   const int group = static_cast<int>(c.group());
-  for (const std::string& version : versions(c)) {
-    check::Buffer<float> heads(in.heads, shift), decay(in.decay, shift), rate(in.rate, shift);
-    check::Buffer<float> log_decay(in.log_decay, shift), decay_bias(in.decay_bias, shift);
-    check::Buffer<float> errors(expected.errors, shift), gradient(gradients, shift);
-    check::Buffer<float> by_heads(in.heads.size(), shift), by_decay(in.decay.size(), shift);
-    check::Buffer<float> by_rate(in.decay.size(), shift), by_log_decay(in.decay.size(), shift);
-    check::Buffer<int32_t> offsets(in.offsets);
-    const auto tokens = static_cast<int64_t>(in.tokens());
-    const auto sequences = static_cast<unsigned>(c.sequences());
-    for (int first = 0; first < c.key_heads; first += launched) {
-      const int key_heads = std::min(launched, c.key_heads - first);
-      const auto value_heads = static_cast<unsigned>(key_heads * group);
-      const size_t sums = in.tokens() * value_heads;
-      check::Buffer<float> by_queries(sums * static_cast<size_t>(c.key)), by_keys(sums * static_cast<size_t>(c.key));
-      check::Buffer<float> terms(sums);
-      auto sweep = [&](const std::string& name, auto* to_heads, float* to) {
-        check::launch("laco_gated_delta_gradient_" + name + version, dim3(value_heads, sequences), 256, 0,
-                      static_cast<const float*>(heads.data()), static_cast<const float*>(decay.data()),
-                      static_cast<const float*>(rate.data()), static_cast<const float*>(log_decay.data()),
-                      static_cast<const float*>(decay_bias.data()), static_cast<const float*>(errors.data()),
-                      static_cast<const float*>(gradient.data()), static_cast<const int32_t*>(offsets.data()), to_heads, to,
-                      by_keys.data(), terms.data(), first * group, c.key_heads, c.value_heads, c.key, c.value);
-      };
-      sweep("values", by_heads.data(), by_rate.data());
-      sweep("keys", static_cast<const float*>(by_heads.data()), by_queries.data());
-      check::launch("laco_gated_delta_gradient_heads_f32_v1", static_cast<unsigned>((tokens * key_heads + 7) / 8), 256, 0,
-                    static_cast<const float*>(heads.data()), static_cast<const float*>(by_queries.data()),
-                    static_cast<const float*>(by_keys.data()), by_heads.data(), tokens, first, key_heads,
-                    c.key_heads, c.value_heads, c.key, c.value);
-      check::launch("laco_gated_delta_gradient_decays_f32_v1", dim3((value_heads + 7) / 8, sequences), 256, 0,
-                    static_cast<const float*>(terms.data()), static_cast<const float*>(decay.data()),
-                    static_cast<const float*>(log_decay.data()), static_cast<const float*>(decay_bias.data()),
-                    static_cast<const int32_t*>(offsets.data()), by_decay.data(), by_log_decay.data(), first * group,
-                    static_cast<int32_t>(value_heads), c.value_heads);
-    }
-    check_all(by_heads, expected.heads, c.words() + version + ", by heads");
-    check_all(by_rate, expected.rate, c.words() + version + ", by rates");
-    check_all(by_decay, expected.decay, c.words() + version + ", by decays");
-    check_all(by_log_decay, expected.log_decay, c.words() + version + ", by logarithms of decays");
+  check::Buffer<float> heads(in.heads, shift), decay(in.decay, shift), rate(in.rate, shift);
+  check::Buffer<float> log_decay(in.log_decay, shift), decay_bias(in.decay_bias, shift);
+  check::Buffer<float> errors(expected.errors, shift), gradient(gradients, shift);
+  check::Buffer<float> by_heads(in.heads.size(), shift), by_decay(in.decay.size(), shift);
+  check::Buffer<float> by_rate(in.decay.size(), shift), by_log_decay(in.decay.size(), shift);
+  check::Buffer<int32_t> offsets(in.offsets);
+  const auto tokens = static_cast<int64_t>(in.tokens());
+  const auto sequences = static_cast<unsigned>(c.sequences());
+  for (int first = 0; first < c.key_heads; first += launched) {
+    const int key_heads = std::min(launched, c.key_heads - first);
+    const auto value_heads = static_cast<unsigned>(key_heads * group);
+    const size_t sums = in.tokens() * value_heads;
+    check::Buffer<float> by_queries(sums * static_cast<size_t>(c.key)), by_keys(sums * static_cast<size_t>(c.key));
+    check::Buffer<float> terms(sums);
+    auto sweep = [&](const std::string& name, auto* to_heads, float* to) {
+      check::launch("laco_gated_delta_gradient_" + name + "_f32_v1", dim3(value_heads, sequences), 256, 0,
+                    static_cast<const float*>(heads.data()), static_cast<const float*>(decay.data()),
+                    static_cast<const float*>(rate.data()), static_cast<const float*>(log_decay.data()),
+                    static_cast<const float*>(decay_bias.data()), static_cast<const float*>(errors.data()),
+                    static_cast<const float*>(gradient.data()), static_cast<const int32_t*>(offsets.data()), to_heads, to,
+                    by_keys.data(), terms.data(), first * group, c.key_heads, c.value_heads, c.key, c.value);
+    };
+    sweep("values", by_heads.data(), by_rate.data());
+    sweep("keys", static_cast<const float*>(by_heads.data()), by_queries.data());
+    check::launch("laco_gated_delta_gradient_heads_f32_v1", static_cast<unsigned>((tokens * key_heads + 7) / 8), 256, 0,
+                  static_cast<const float*>(heads.data()), static_cast<const float*>(by_queries.data()),
+                  static_cast<const float*>(by_keys.data()), by_heads.data(), tokens, first, key_heads,
+                  c.key_heads, c.value_heads, c.key, c.value);
+    check::launch("laco_gated_delta_gradient_decays_f32_v1", dim3((value_heads + 7) / 8, sequences), 256, 0,
+                  static_cast<const float*>(terms.data()), static_cast<const float*>(decay.data()),
+                  static_cast<const float*>(log_decay.data()), static_cast<const float*>(decay_bias.data()),
+                  static_cast<const int32_t*>(offsets.data()), by_decay.data(), by_log_decay.data(), first * group,
+                  static_cast<int32_t>(value_heads), c.value_heads);
   }
+  check_all(by_heads, expected.heads, c.words() + ", by heads");
+  check_all(by_rate, expected.rate, c.words() + ", by rates");
+  check_all(by_decay, expected.decay, c.words() + ", by decays");
+  check_all(by_log_decay, expected.log_decay, c.words() + ", by logarithms of decays");
 }
 
 }  // namespace

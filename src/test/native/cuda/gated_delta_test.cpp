@@ -27,26 +27,24 @@ void run(const Case& c, bool with_states, bool with_errors, size_t shift) {
       }
     }
   }
-  for (const std::string& version : versions(c)) {
-    check::Buffer<float> input(in.heads, shift), decay(in.decay, shift), rate(in.rate, shift);
-    check::Buffer<float> log_decay(in.log_decay, shift), decay_bias(in.decay_bias, shift), kept(in.states, shift);
-    check::Buffer<float> out(outs.size(), shift), error(outs.size(), shift);
-    check::Buffer<int32_t> offsets(in.offsets), past(c.past), key_offsets(in.key_offsets);
-    check::launch("laco_gated_delta" + version,
-                  dim3(static_cast<unsigned>((c.value + 31) / 32), static_cast<unsigned>(c.value_heads),
-                       static_cast<unsigned>(c.sequences())),
-                  128, 0, static_cast<const float*>(input.data()), static_cast<const float*>(decay.data()),
-                  static_cast<const float*>(rate.data()), static_cast<const float*>(log_decay.data()),
-                  static_cast<const float*>(decay_bias.data()), static_cast<const int32_t*>(offsets.data()),
-                  static_cast<const int32_t*>(past.data()), static_cast<const int32_t*>(key_offsets.data()),
-                  with_states ? kept.data() : nullptr, out.data(), with_errors ? error.data() : nullptr, kCapacity,
-                  c.key_heads, c.value_heads, c.key, c.value);
-    check_all(out, outs, c.words() + version);
-    if (with_errors) {
-      check_all(error, errors, c.words() + version + ", errors");
-    }
-    check_all(kept, states, c.words() + version + ", states");
+  check::Buffer<float> input(in.heads, shift), decay(in.decay, shift), rate(in.rate, shift);
+  check::Buffer<float> log_decay(in.log_decay, shift), decay_bias(in.decay_bias, shift), kept(in.states, shift);
+  check::Buffer<float> out(outs.size(), shift), error(outs.size(), shift);
+  check::Buffer<int32_t> offsets(in.offsets), past(c.past), key_offsets(in.key_offsets);
+  check::launch("laco_gated_delta_f32_v1",
+                dim3(static_cast<unsigned>(c.key > 128 ? (c.value + 15) / 16 : (c.value + 31) / 32), static_cast<unsigned>(c.value_heads),
+                     static_cast<unsigned>(c.sequences())),
+                128, 0, static_cast<const float*>(input.data()), static_cast<const float*>(decay.data()),
+                static_cast<const float*>(rate.data()), static_cast<const float*>(log_decay.data()),
+                static_cast<const float*>(decay_bias.data()), static_cast<const int32_t*>(offsets.data()),
+                static_cast<const int32_t*>(past.data()), static_cast<const int32_t*>(key_offsets.data()),
+                with_states ? kept.data() : nullptr, out.data(), with_errors ? error.data() : nullptr, kCapacity,
+                c.key_heads, c.value_heads, c.key, c.value);
+  check_all(out, outs, c.words());
+  if (with_errors) {
+    check_all(error, errors, c.words() + ", errors");
   }
+  check_all(kept, states, c.words() + ", states");
 }
 
 }  // namespace
@@ -71,12 +69,10 @@ TEST(gated_delta_keeps_infinities_to_themselves) {
   in.heads = {1, 1, INFINITY, 1, 1, 1, 1, 1};
   check::Buffer<float> input(in.heads), scalars(std::vector<float>{0, 0}), out(4);
   check::Buffer<int32_t> offsets(in.offsets), past(c.past), key_offsets(in.key_offsets);
-  for (const std::string& version : versions(c)) {
-    const float* const zeros = scalars.data();
-    check::launch("laco_gated_delta" + version, dim3(1, 1, 1), 128, 0, static_cast<const float*>(input.data()), zeros, zeros,
-                  zeros, zeros, static_cast<const int32_t*>(offsets.data()), static_cast<const int32_t*>(past.data()),
-                  static_cast<const int32_t*>(key_offsets.data()), static_cast<float*>(nullptr), out.data(),
-                  static_cast<float*>(nullptr), kCapacity, c.key_heads, c.value_heads, c.key, c.value);
-    CHECK(std::isinf(out[0]) && std::isfinite(out[1]) && std::isnan(out[2]) && std::isfinite(out[3]));
-  }
+  const float* const zeros = scalars.data();
+  check::launch("laco_gated_delta_f32_v1", dim3(1, 1, 1), 128, 0, static_cast<const float*>(input.data()), zeros, zeros,
+                zeros, zeros, static_cast<const int32_t*>(offsets.data()), static_cast<const int32_t*>(past.data()),
+                static_cast<const int32_t*>(key_offsets.data()), static_cast<float*>(nullptr), out.data(),
+                static_cast<float*>(nullptr), kCapacity, c.key_heads, c.value_heads, c.key, c.value);
+  CHECK(std::isinf(out[0]) && std::isfinite(out[1]) && std::isnan(out[2]) && std::isfinite(out[3]));
 }

@@ -69,7 +69,10 @@ public final class CudaBackend implements Backend {
   /** Tokens that a thread of a causal convolution takes, at least. */
   private static final int CONVOLVED_TOKENS = 16;
 
-  /** The widest keys of the gated delta rule, and threads and columns of values of a block. */
+  /**
+   * The widest keys of the gated delta rule, and threads and columns of values of a block, which
+   * has half of the columns where keys are more than half as wide.
+   */
   private static final int MOST_KEY = 256;
 
   private static final int DELTA_BLOCK = 128;
@@ -720,8 +723,8 @@ public final class CudaBackend implements Backend {
   /**
    * {@inheritDoc}
    *
-   * @throws IllegalArgumentException also if keys are more than 256 wide, for which there is no
-   *     kernel
+   * @throws IllegalArgumentException also if keys are more than 256 wide, for which there are no
+   *     kernels
    */
   @Override
   public void gatedDelta(
@@ -754,9 +757,11 @@ public final class CudaBackend implements Backend {
       @Nullable SequenceStates states,
       Tensor out,
       long errors) {
+    requireKernels(spec);
     CudaBatch sequences = CudaBatch.of(batch);
+    int columns = spec.key() > MOST_KEY / 2 ? DELTA_COLUMNS / 2 : DELTA_COLUMNS;
     Launcher launcher =
-        begin(hasNarrowKeys(spec) ? Kernel.GATED_DELTA_128 : Kernel.GATED_DELTA, DType.F32)
+        begin(Kernel.GATED_DELTA, DType.F32)
             .pointer(input(heads))
             .pointer(input(decay))
             .pointer(input(rate))
@@ -771,27 +776,22 @@ public final class CudaBackend implements Backend {
             .int32(states == null ? 1 : states.capacity());
     extents(launcher, spec)
         .run(
-            Math.ceilDiv(spec.value(), DELTA_COLUMNS),
+            Math.ceilDiv(spec.value(), columns),
             spec.valueHeads(),
             sequences.sequences().sequences(),
             DELTA_BLOCK,
             0);
   }
 
-  /**
-   * Whether the kernels for keys up to 128 wide take these, or those for up to 256.
-   *
-   * @throws IllegalArgumentException if neither do
-   */
-  static boolean hasNarrowKeys(DeltaSpec spec) {
+  /** Refuses keys for which there are no kernels. */
+  static void requireKernels(DeltaSpec spec) {
     if (spec.key() > MOST_KEY) {
       throw new IllegalArgumentException(
           "keys of the delta rule are "
               + spec.key()
-              + " wide; there is a kernel for up to "
+              + " wide; there are kernels for up to "
               + MOST_KEY);
     }
-    return spec.key() <= MOST_KEY / 2;
   }
 
   /** Adds the extents of heads to a launch. */

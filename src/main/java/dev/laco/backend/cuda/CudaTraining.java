@@ -375,7 +375,7 @@ final class CudaTraining implements TrainingOps {
         decayGradient,
         rateGradient,
         logDecayGradient);
-    boolean narrow = CudaBackend.hasNarrowKeys(spec);
+    CudaBackend.requireKernels(spec);
     CudaBatch sequences = CudaBatch.of(batch);
     int count = sequences.sequences().sequences();
     long tokens = heads.rows();
@@ -391,7 +391,9 @@ final class CudaTraining implements TrainingOps {
       for (boolean values : new boolean[] {true, false}) {
         Launcher launcher =
             backend
-                .begin(deltaGradient(values, narrow), DType.F32)
+                .begin(
+                    values ? Kernel.GATED_DELTA_GRADIENT_VALUES : Kernel.GATED_DELTA_GRADIENT_KEYS,
+                    DType.F32)
                 .pointer(input(heads))
                 .pointer(input(decay))
                 .pointer(input(rate))
@@ -432,14 +434,6 @@ final class CudaTraining implements TrainingOps {
           .int32(spec.valueHeads())
           .run(Math.ceilDiv(valueHeads, BLOCK / WARP), count, 1, BLOCK, 0);
     }
-  }
-
-  /** The kernel that goes through states, for gradients by values or by queries and keys. */
-  private static Kernel deltaGradient(boolean values, boolean narrow) {
-    if (values) {
-      return narrow ? Kernel.GATED_DELTA_GRADIENT_VALUES_128 : Kernel.GATED_DELTA_GRADIENT_VALUES;
-    }
-    return narrow ? Kernel.GATED_DELTA_GRADIENT_KEYS_128 : Kernel.GATED_DELTA_GRADIENT_KEYS;
   }
 
   @Override

@@ -364,21 +364,14 @@ enum Kernel {
       INT32,
       INT32,
       INT32),
-  /** For keys that are up to 256 wide. */
+  /** For keys up to 256 wide, as the next three kernels. */
   GATED_DELTA("gated_delta", "gated_delta_%s_v1", Set.of(F32), delta(11)),
-  /** For keys up to 128 wide, as others of this name are. */
-  GATED_DELTA_128("gated_delta", "gated_delta_%s_v2", Set.of(F32), delta(11)),
-  /**
-   * Gives the gradients by values and rates, and sums for the next kernels, as the next one does.
-   */
+  /** Gives the gradients by values and rates, and sums for the kernels after it. */
   GATED_DELTA_GRADIENT_VALUES(
       "gated_delta_gradient", "gated_delta_gradient_values_%s_v1", Set.of(F32), delta(12)),
-  GATED_DELTA_GRADIENT_VALUES_128(
-      "gated_delta_gradient", "gated_delta_gradient_values_%s_v2", Set.of(F32), delta(12)),
+  /** Gives further sums. */
   GATED_DELTA_GRADIENT_KEYS(
       "gated_delta_gradient", "gated_delta_gradient_keys_%s_v1", Set.of(F32), delta(12)),
-  GATED_DELTA_GRADIENT_KEYS_128(
-      "gated_delta_gradient", "gated_delta_gradient_keys_%s_v2", Set.of(F32), delta(12)),
   /** Gives the gradients by queries and keys. */
   GATED_DELTA_GRADIENT_HEADS(
       "gated_delta_gradient",

@@ -25,17 +25,9 @@ final class GatedDeltaGradientOp implements Op {
     return "gated_delta_gradient";
   }
 
-  /** By the version of the kernels that go through states. */
   @Override
   public List<Variant> variants() {
-    return List.of(
-        new Variant("", "gated_delta_gradient_f32_v1", F32),
-        new Variant("", "gated_delta_gradient_f32_v2", F32));
-  }
-
-  @Override
-  public boolean takes(Variant variant, Sizes sizes) {
-    return sizes.config().headDim() <= (variant.name().endsWith("_v2") ? 128 : 256);
+    return Variant.ofLibrary("gated_delta_gradient_%s_v1", F32);
   }
 
   @Override
@@ -56,11 +48,10 @@ final class GatedDeltaGradientOp implements Op {
     Tensor byDecay = lab.random(F32, tokens, spec.valueHeads(), 1);
     Tensor byRate = lab.random(F32, tokens, spec.valueHeads(), 1);
     Tensor byLogDecay = lab.random(F32, tokens, spec.valueHeads(), 1);
-    String version = variant.name().substring(variant.name().length() - 3);
     long offsets = lab.table(packed.offsets());
-    forward(version, packed, offsets, spec, in, out, errors, lab);
+    forward(packed, offsets, spec, in, out, errors, lab);
     Runnable step =
-        new Steps(version, packed, offsets, spec, in, lab)
+        new Steps(packed, offsets, spec, in, lab)
             .of(errors, gradient, byHeads, byDecay, byRate, byLogDecay);
     return new Job(lab)
         .calls(step)
@@ -98,7 +89,6 @@ final class GatedDeltaGradientOp implements Op {
 
   /** Computes the errors. */
   private static void forward(
-      String version,
       PackedSequences packed,
       long offsets,
       DeltaSpec spec,
@@ -117,15 +107,19 @@ final class GatedDeltaGradientOp implements Op {
             .int32(1);
     lab.device()
         .launch(
-            lab.device().function("gated_delta", "laco_gated_delta_f32" + version),
-            new Grid(Math.ceilDiv(spec.value(), 32), spec.valueHeads(), packed.sequences(), 128, 0),
+            lab.device().function("gated_delta", "laco_gated_delta_f32_v1"),
+            new Grid(
+                Math.ceilDiv(spec.value(), GatedDeltaOp.COLUMNS),
+                spec.valueHeads(),
+                packed.sequences(),
+                128,
+                0),
             GatedDeltaOp.extents(arguments, spec))
         .run();
   }
 
   /** The launches of all kernels. */
-  private record Steps(
-      String version, PackedSequences packed, long offsets, DeltaSpec spec, Inputs in, Lab lab) {
+  private record Steps(PackedSequences packed, long offsets, DeltaSpec spec, Inputs in, Lab lab) {
     Runnable of(
         Tensor errors,
         Tensor gradient,
@@ -141,7 +135,7 @@ final class GatedDeltaGradientOp implements Op {
       Grid states = new Grid(heads, packed.sequences(), 1, BLOCK, 0);
       Runnable values =
           launch(
-              "values_f32" + version,
+              "values_f32_v1",
               states,
               GatedDeltaOp.extents(
                   begin(errors, gradient)
@@ -153,7 +147,7 @@ final class GatedDeltaGradientOp implements Op {
                   spec));
       Runnable keys =
           launch(
-              "keys_f32" + version,
+              "keys_f32_v1",
               states,
               GatedDeltaOp.extents(
                   begin(errors, gradient)

@@ -16,8 +16,8 @@ final class GatedDeltaOp implements Op {
 
   private static final int BLOCK = 128;
 
-  /** Columns of values of a block. */
-  private static final int COLUMNS = 32;
+  /** Columns of values of a block, for keys up to 128 wide. */
+  static final int COLUMNS = 32;
 
   @Override
   public String name() {
@@ -26,15 +26,7 @@ final class GatedDeltaOp implements Op {
 
   @Override
   public List<Variant> variants() {
-    return List.of(
-        new Variant("gated_delta", "laco_gated_delta_f32_v1", F32),
-        new Variant("gated_delta", "laco_gated_delta_f32_v2", F32));
-  }
-
-  /** The second version takes keys up to 128 wide. */
-  @Override
-  public boolean takes(Variant variant, Sizes sizes) {
-    return sizes.config().headDim() <= (variant.name().endsWith("_v2") ? 128 : 256);
+    return Variant.of("gated_delta", "laco_gated_delta_%s_v1", F32);
   }
 
   @Override
