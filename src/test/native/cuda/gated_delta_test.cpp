@@ -31,8 +31,9 @@ void run(const Case& c, bool with_states, bool with_errors, size_t shift) {
   check::Buffer<float> log_decay(in.log_decay, shift), decay_bias(in.decay_bias, shift), kept(in.states, shift);
   check::Buffer<float> out(outs.size(), shift), error(outs.size(), shift);
   check::Buffer<int32_t> offsets(in.offsets), past(c.past), key_offsets(in.key_offsets);
+  const int columns = c.key > 128 ? 16 : 32;  // of a block
   check::launch("laco_gated_delta_f32_v1",
-                dim3(static_cast<unsigned>(c.key > 128 ? (c.value + 15) / 16 : (c.value + 31) / 32), static_cast<unsigned>(c.value_heads),
+                dim3(static_cast<unsigned>((c.value + columns - 1) / columns), static_cast<unsigned>(c.value_heads),
                      static_cast<unsigned>(c.sequences())),
                 128, 0, static_cast<const float*>(input.data()), static_cast<const float*>(decay.data()),
                 static_cast<const float*>(rate.data()), static_cast<const float*>(log_decay.data()),
