@@ -821,6 +821,7 @@ public final class ReferenceBackend extends MemoryBackend {
       }
       case RELU -> Math.max(Math.signum(x), 0);
       case RELU_SQUARED -> 2 * Math.max(gate, 0);
+      // No difference, of which nothing would be left for large gates.
       case SIGMOID -> {
         double e = Math.exp(-Math.abs(x));
         yield e / ((1 + e) * (1 + e));
