@@ -343,7 +343,7 @@ struct Floats {
     for (int64_t i = 0; i < n; i++) {
       start.push_back(next());
     }
-    std::memcpy(memory.bytes(), start.data(), start.size() * 4);
+    std::copy(start.begin(), start.end(), memory.as<float>());
   }
 
   float* data() { return memory.as<float>(); }
@@ -1701,12 +1701,17 @@ int main() {
     test_adam_w(k);
     test_adam_w_8bit(k);
     test_clamped_gate(k);
-    test_causal_convolution(k);
-    test_gated_delta(k);
     test_attention("attention_" + std::to_string(k.tier), k.attention, k.attention_scratch, 1e-5);
     test_attention_gradient("attention_gradient_" + std::to_string(k.tier), k, k.attention_gradient,
                             k.attention_gradient_scratch, 5e-5, 0);
     std::printf("tier %d: all kernels agree\n", k.tier);
+  }
+  for (const Kernels& k : kTiers) {
+    if ((features & k.needs) == k.needs) {
+      test_causal_convolution(k);
+      test_gated_delta(k);
+      std::printf("tier %d: kernels of linear attention agree\n", k.tier);
+    }
   }
   constexpr int kTiles = 2 | 4 | 16;  // AVX-512, its BF16 and AMX BF16
   if ((features & kTiles) != kTiles || laco_use_tiles() != 1) {
