@@ -1057,7 +1057,7 @@ public final class Architecture {
     if (config.queryKeyValueBias() && headsInterleaved()) {
       tensors.vector(LayerRole.QUERY_KEY_VALUE_BIAS, queries + 2 * keys);
     } else if (config.queryKeyValueBias()) {
-      tensors.vector(LayerRole.QUERY_BIAS, queries);
+      tensors.vector(LayerRole.QUERY_BIAS, hasGatedHeads() ? 2 * queries : queries);
       tensors.vector(LayerRole.KEY_BIAS, keys);
       tensors.vector(LayerRole.VALUE_BIAS, keys);
     }

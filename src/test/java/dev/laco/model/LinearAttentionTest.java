@@ -61,7 +61,7 @@ final class LinearAttentionTest {
   void layersHaveTheTensorsOfTheirKind() {
     ObjectNode config = dense().put("linear_num_key_heads", 2).put("linear_num_value_heads", 4);
     config.put("linear_key_head_dim", 8).put("linear_value_head_dim", 6);
-    config.put("linear_conv_kernel_dim", 3).put("head_dim", 16);
+    config.put("linear_conv_kernel_dim", 3).put("head_dim", 16).put("attention_bias", true);
     ModelConfig sizes = parse(config);
     assertEquals(List.of(56L, 64L), shape(sizes, 0, LayerRole.LINEAR_HEADS));
     assertEquals(List.of(24L, 64L), shape(sizes, 0, LayerRole.LINEAR_GATE));
@@ -70,6 +70,7 @@ final class LinearAttentionTest {
     assertEquals(List.of(6L), shape(sizes, 0, LayerRole.LINEAR_NORM));
     assertEquals(List.of(64L, 24L), shape(sizes, 0, LayerRole.OUTPUT));
     assertEquals(List.of(128L, 64L), shape(sizes, 3, LayerRole.QUERY), "queries and their gates");
+    assertEquals(List.of(128L), shape(sizes, 3, LayerRole.QUERY_BIAS));
     assertEquals(List.of(64L, 64L), shape(sizes, 3, LayerRole.OUTPUT));
     assertEquals(64, sizes.widestAttended());
     List<String> first = sizes.architecture().tensorNames(0, sizes);

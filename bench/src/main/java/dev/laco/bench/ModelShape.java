@@ -111,6 +111,8 @@ public final class ModelShape {
         false,
         LogitSpec.PLAIN,
         null,
+        false,
+        null,
         null,
         Collections.nCopies(layers, new LayerAttention(0, ROTATION)),
         0,
