@@ -67,6 +67,8 @@ public final class ModelShape {
         config.unitHead(),
         config.logits(),
         config.latentAttention(),
+        config.gatedHeads(),
+        config.linearAttention(),
         config.mixture(),
         config.attention(),
         config.visualLayers(),
