@@ -15,7 +15,7 @@ namespace {
 constexpr int kThreads = 256;
 
 // As dev.laco.backend.KernelCode numbers them.
-enum : int32_t { kSilu = 0, kGelu = 1, kGeluTanh = 2, kRelu = 3, kReluSquared = 4 };
+enum : int32_t { kSilu = 0, kGelu = 1, kGeluTanh = 2, kRelu = 3, kReluSquared = 4, kSigmoid = 5 };
 
 __device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
 
@@ -74,6 +74,15 @@ __device__ __forceinline__ float gelu_tanh_slope(float x) {
 __device__ __forceinline__ float relu_slope(float x) { return x > 0.0f ? 1.0f : relu(x); }
 
 __device__ __forceinline__ float relu_squared_slope(float x) { return 2.0f * relu(x); }
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// From e^-|x|, so that neither factor is a difference.
+__device__ __forceinline__ float sigmoid_slope(float x) {
+  const float e = expf(-fabsf(x));
+  const float large = 1.0f / (1.0f + e);
+  return e * large * large;
+}
 
 template <class Function>
 __device__ __forceinline__ void gate_and_multiply(const float* gate, const float* up, Activations out, int64_t n,
@@ -145,6 +154,9 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     case kReluSquared:
       gate_and_multiply(gate, up, out, n, [](float x) { return relu_squared(x); });
       break;
+    case kSigmoid:
+      gate_and_multiply(gate, up, out, n, [](float x) { return sigmoid(x); });
+      break;
   }
 }
 LACO_EXPORT(laco_gated_activation_f32_v1)
@@ -170,6 +182,9 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     case kReluSquared:
       gradients(gate, up, gradient, n, [](float x) { return relu_squared(x); },
                 [](float x) { return relu_squared_slope(x); });
+      break;
+    case kSigmoid:
+      gradients(gate, up, gradient, n, [](float x) { return sigmoid(x); }, [](float x) { return sigmoid_slope(x); });
       break;
   }
 }

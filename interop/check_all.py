@@ -166,8 +166,8 @@ class Subject:
         """The paper's loop to a target depth, by rules with their own defaults. Half of the layers stay."""
         layers = loaders.decoder_layers(self.dense.model)
         depth = len(layers) - min(layers_removed, len(layers) // 2)
-        if len({type(getattr(layer, "mlp", None)) for layer in layers}) > 1:
-            rules = ("drop",)  # a mixture of experts and one feed-forward network cannot be merged
+        if len({(type(getattr(layer, "mlp", None)), hasattr(layer, "linear_attn")) for layer in layers}) > 1:
+            rules = ("drop",)  # layers of unlike kinds cannot be merged
         for rule in rules:
             what = f"{self.name} {rule}"
             with checks.guarded(what):

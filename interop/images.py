@@ -23,7 +23,7 @@ def _of_rows(generator):
     return {"pixel_values": patches, "image_grid_thw": torch.tensor([[1, 4, 4]])}, 4
 
 
-INPUTS = {"llava": _of_squares, "qwen2_5_vl": _of_rows, "qwen3_vl": _of_rows}
+INPUTS = {"llava": _of_squares, "qwen2_5_vl": _of_rows, "qwen3_vl": _of_rows, "qwen3_5_images": _of_rows}
 
 
 def _without(model, kept):
@@ -31,6 +31,8 @@ def _without(model, kept):
     inside = loaders.language_model(model)
     inside.layers = torch.nn.ModuleList([inside.layers[layer] for layer in kept])
     inside.config.num_hidden_layers = len(kept)
+    if getattr(inside.config, "layer_types", None):
+        inside.config.layer_types = [inside.config.layer_types[layer] for layer in kept]
     return model
 
 

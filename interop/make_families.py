@@ -14,6 +14,7 @@ import sys
 
 import loaders
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     ArceeConfig,
     ArceeForCausalLM,
@@ -96,6 +97,10 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen2MoeConfig,
     Qwen2MoeForCausalLM,
+    Qwen3_5ForCausalLM,
+    Qwen3_5MoeForCausalLM,
+    Qwen3_5MoeTextConfig,
+    Qwen3_5TextConfig,
     Qwen3Config,
     Qwen3ForCausalLM,
     SeedOssConfig,
@@ -165,6 +170,8 @@ MINIMAX_M2 = (MiniMaxM2Config, MiniMaxM2ForCausalLM)
 ERNIE4_5_MOE = (Ernie4_5_MoeConfig, Ernie4_5_MoeForCausalLM)
 QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
+QWEN3_5 = (Qwen3_5TextConfig, Qwen3_5ForCausalLM)
+QWEN3_5_MOE = (Qwen3_5MoeTextConfig, Qwen3_5MoeForCausalLM)
 ERNIE4_5 = (Ernie4_5Config, Ernie4_5ForCausalLM)
 CWM = (CwmConfig, CwmForCausalLM)
 HELIUM = (HeliumConfig, HeliumForCausalLM)
@@ -197,6 +204,8 @@ EXPERTS = {"n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_si
 def rope(kind, **parameters):
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **parameters}}
 
+
+DELTA = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 12}
 
 # name: (classes, dtype, what differs from SIZES)
 FAMILIES = {
@@ -546,6 +555,26 @@ FAMILIES = {
         )
         | {"q_lora_rank": 24, **LATENTS, "scale_depth": None, "dim_model_base": None, "tie_word_embeddings": True},
     ),
+    "qwen3_5_dense": (QWEN3_5, "float32", {**DELTA, "head_dim": 32, "tie_word_embeddings": True}),
+    "qwen3_5_kinds": (
+        QWEN3_5,
+        "bfloat16",
+        {
+            **DELTA,
+            "head_dim": 24,
+            "attention_bias": True,
+            "linear_conv_kernel_dim": 3,
+            "linear_num_key_heads": 4,
+            "rms_norm_eps": 1e-2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+            "layer_types": ["full_attention", "linear_attention", "linear_attention", "full_attention"] * 2,
+        },
+    ),
+    "qwen3_5_moe_experts": (
+        QWEN3_5_MOE,
+        "float32",
+        {**DELTA, "head_dim": 32, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40},
+    ),
 }
 
 
@@ -602,6 +631,19 @@ def old_spelling(folder):
     file.write_text(json.dumps(config, indent=2))
 
 
+def stacked_experts(folder):
+    """Puts the matrices of all experts of a layer into one tensor each, as some checkpoints have them."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    experts = [re.fullmatch(r"(.*\.experts)\.(\d+)\.gate_proj\.weight", name) for name in tensors]
+    for layer in {match[1] for match in experts if match}:
+        count = sum(1 for match in experts if match and match[1] == layer)
+        take = lambda i, part: tensors.pop(f"{layer}.{i}.{part}_proj.weight")
+        tensors[f"{layer}.gate_up_proj"] = torch.stack([torch.cat([take(i, "gate"), take(i, "up")]) for i in range(count)])
+        tensors[f"{layer}.down_proj"] = torch.stack([take(i, "down") for i in range(count)])
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
 def make(folder, classes, dtype, changes, seed):
     config_class, model_class = classes
     generator = torch.Generator().manual_seed(seed)
@@ -620,6 +662,9 @@ def make_all(out):
         folder = out / f"{name}_old_spelling"
         make(folder, classes, dtype, changes, seed=len(FAMILIES))
         old_spelling(folder / "model")
+    classes, dtype, changes = FAMILIES["qwen3_5_moe_experts"]
+    make(out / "qwen3_5_moe_stacked", classes, dtype, changes, seed=len(FAMILIES))
+    stacked_experts(out / "qwen3_5_moe_stacked" / "model")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,12 @@ MODELS = {
         OF_THREE_POSITIONS | {"head_dim": 16},
         {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16, **QWEN_IMAGES}},
     ),
+    "qwen3_5_images": (
+        "Qwen3_5",
+        "bfloat16",
+        {"head_dim": 32, **make_families.DELTA, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2], "mrope_interleaved": True, "partial_rotary_factor": 0.25}},
+        {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "num_position_embeddings": 16, **QWEN_IMAGES}},
+    ),
     "qwen2_vl": ("Qwen2VL", "float32", OF_THREE_POSITIONS, {"vision_config": {"embed_dim": 32, "hidden_size": 64, **QWEN_IMAGES}}),
     "qwen2_5_vl": (
         "Qwen2_5_VL",

@@ -21,10 +21,12 @@ import zipfile
 VERSION = "0.33.0"
 DIGEST = "4b6bdec4ab269990bf70d45a3c1e94c3760a27064513760193b26d6f0da883aa"
 MODELS = "vllm/model_executor/models/"
+READ = (MODELS, "vllm/model_executor/layers/mamba/gdn/")  # folders of classes whose parts are read
 OUT = pathlib.Path(__file__).resolve().parent / "vllm_names.json"
 ROOT = OUT.parent.parent
 
-WEIGHTS = re.compile(r"\w*(Linear|RMSNorm(TP)?|LayerNorm|Embedding|LMHead)")
+WEIGHTS = re.compile(r"\w*(Linear|RMSNorm(TP|Gated)?|LayerNorm|Embedding|LMHead)")
+PROJECTIONS = re.compile(r"create_\w+_proj")  # methods that make one
 PARAMETERS = re.compile(r"Parameter|make_attention_sink")  # of the class itself
 EXPERTS = re.compile(r"FusedMoE\w*")
 MATRICES_OF_EXPERTS = ("gate_proj", "down_proj", "up_proj")
@@ -49,13 +51,16 @@ class Source:
 
     @functools.cache
     def module(self, name):
-        """Class definitions by name, and module and own name of each imported name."""
-        tree = ast.parse(self.archive.read(f"{MODELS}{name}.py"))
+        """Class definitions by name, and module and own name of each imported name. Modules have the names of their files."""
+        tree = ast.parse(self.archive.read(f"{name}.py"))
         classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         imports = {}
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.level == 1 or (node.module or "").startswith(MODELS.replace("/", "."))):
-                imports |= {alias.asname or alias.name: (node.module.rpartition(".")[2], alias.name) for alias in node.names}
+            if isinstance(node, ast.ImportFrom) and node.module:
+                path = node.module.replace(".", "/")
+                path = f"{name.rpartition('/')[0]}/{path}" if node.level == 1 else path
+                if path.startswith(READ):
+                    imports |= {alias.asname or alias.name: (path, alias.name) for alias in node.names}
         return classes, imports
 
     def find(self, module, name):
@@ -63,7 +68,7 @@ class Source:
         classes, imports = self.module(module)
         if name in classes:
             return module, classes[name]
-        if name in imports and f"{MODELS}{imports[name][0]}.py" in self.archive.namelist():
+        if name in imports and f"{imports[name][0]}.py" in self.archive.namelist():
             return self.find(*imports[name])
         return None
 
@@ -86,7 +91,8 @@ class Source:
             if isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values):
                     if isinstance(key, ast.Constant) and isinstance(value, ast.Tuple) and len(value.elts) == 2:
-                        entries.setdefault(key.value, tuple(ast.literal_eval(value)))
+                        module, own = ast.literal_eval(value)
+                        entries.setdefault(key.value, (MODELS + module, own))
         return entries
 
 
@@ -148,6 +154,15 @@ def called(call):
     return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
 
 
+def makers(part, function):
+    """The calls that a lambda, or a function inside another one, returns."""
+    if isinstance(function, ast.Lambda):
+        return calls(function.body)
+    named = (node for node in ast.walk(part) if isinstance(node, ast.FunctionDef) and node.name == getattr(function, "id", ""))
+    returned = (node for one in named for node in ast.walk(one) if isinstance(node, ast.Return))
+    return [call for node in returned for call in calls(node.value)]
+
+
 class Names:
     """Collects the names of the weights of a class."""
 
@@ -172,17 +187,16 @@ class Names:
                     bindings = [bound | {variable: (at, name)} for name in several.get(variable, [])] or [bound]
                     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                         for one in bindings:
-                            self._assigned(lineage, at, one, target, node.value, prefix)
+                            self._assigned(lineage, at, one, target, node.value, prefix, part)
 
-    def _assigned(self, lineage, at, bound, target, value, prefix):
+    def _assigned(self, lineage, at, bound, target, value, prefix, part):
         if isinstance(target, ast.Tuple):
             target = target.elts[-1]  # start, end, layers = make_layers(…)
         if not isinstance(target, ast.Attribute) or getattr(target.value, "id", "") != "self":
             return
         for call in calls(value):
             if called(call) == "make_layers":
-                function = call.args[1]
-                for inner in [function.body] if isinstance(function, ast.Lambda) else []:
+                for inner in makers(part, call.args[1]):
                     self._called(lineage, at, bound, inner, f"{prefix}{target.attr}.*")
             else:
                 self._called(lineage, at, bound, call, f"{prefix}{target.attr}")
@@ -203,7 +217,7 @@ class Names:
             self.experts[path] = sorted(*named or [MATRICES_OF_EXPERTS])
         elif PARAMETERS.fullmatch(name):
             self.weights.add(path.rpartition(".")[0])
-        elif WEIGHTS.fullmatch(name) or name.endswith("_cls"):  # the class of a norm that a function chooses
+        elif WEIGHTS.fullmatch(name) or PROJECTIONS.fullmatch(name) or name.endswith("_cls"):  # the class of a norm that a function chooses
             self.weights.add(path)
         elif self.source.find(module, name):
             self.add(module, name, f"{path}.", given)
@@ -296,7 +310,7 @@ def main():
         out = {}
         for family in families:
             module, name = registered.get(family, ("", ""))
-            if module == "transformers":
+            if module == f"{MODELS}transformers":
                 out[family] = "transformers"
             elif module and (known := (multimodal if family.endswith("ForConditionalGeneration") else names)(source, module, name)):
                 out[family] = known

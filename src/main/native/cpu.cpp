@@ -54,7 +54,7 @@ LACO_EXPORT int32_t laco_cpu_features() {
 
 // The number of this interface, which changes with the arguments of any kernel. Java compares it with the number that
 // it expects.
-LACO_EXPORT int32_t laco_abi() { return 18; }
+LACO_EXPORT int32_t laco_abi() { return 19; }
 
 // Sets the number of threads of parallel regions that the calling thread starts, those of oneDNN included.
 LACO_EXPORT void laco_set_threads(int32_t threads) { omp_set_num_threads(threads); }

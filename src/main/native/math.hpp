@@ -57,6 +57,9 @@ inline Vec normal_distribution(Vec x) {
 // x Phi(x).
 inline Vec gelu(Vec x) { return x * normal_distribution(x); }
 
+// 1 / (1 + e^-x).
+inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
+
 // x / (1 + e^-x).
 inline Vec silu(Vec x) { return x / (1.0f + exp(-x)); }
 
@@ -98,6 +101,13 @@ inline Vec logistic_slope(Vec v, Vec w) {
   Vec large = 1.0f / (1.0f + e);
   Vec small = e * large;
   return select(v < 0.0f, small * fma(w, large, splat(1.0f)), large * fma(w, small, splat(1.0f)));
+}
+
+// s(x) s(-x), as above.
+inline Vec sigmoid_slope(Vec x) {
+  Vec e = exp(-magnitude(x));
+  Vec large = 1.0f / (1.0f + e);
+  return e * large * large;
 }
 
 inline Vec silu_slope(Vec x) {

@@ -48,6 +48,23 @@ int32_t laco_watch_mappings(void*);
       const float*, const float*, const float*, int64_t, int64_t, int64_t, int64_t, float, float,  \
       const float*, const int32_t*, int64_t, const float*, const float*, const float*, float*,     \
       float*, float*, float*);                                                                     \
+  int64_t laco_causal_convolution_scratch_##tier(int64_t);                                         \
+  int32_t laco_causal_convolution_##tier(const float*, const float*, int64_t, int64_t,             \
+                                         const int32_t*, const int32_t*, const int32_t*, int64_t,  \
+                                         int64_t, float*, float*, float*);                         \
+  int32_t laco_causal_convolution_gradient_##tier(const float*, const float*, int64_t, int64_t,    \
+                                                  const int32_t*, int64_t, const float*, float*,   \
+                                                  float*, float*);                                 \
+  int64_t laco_gated_delta_scratch_##tier(int64_t, int64_t);                                       \
+  int32_t laco_gated_delta_##tier(const float*, const float*, const float*, const float*,          \
+                                  const float*, int64_t, int64_t, int64_t, int64_t,                \
+                                  const int32_t*, const int32_t*, const int32_t*, int64_t,         \
+                                  int64_t, float*, float*, float*, float*);                        \
+  int64_t laco_gated_delta_gradient_scratch_##tier(int64_t, int64_t);                              \
+  int32_t laco_gated_delta_gradient_##tier(const float*, const float*, const float*, const float*, \
+                                           const float*, int64_t, int64_t, int64_t, int64_t,       \
+                                           const int32_t*, int64_t, const float*, const float*,    \
+                                           float*, float*, float*, float*, float*);                \
   int32_t laco_clamped_gate_##tier(const float*, int64_t, float, float, float*);                   \
   int32_t laco_clamped_gate_gradients_##tier(float*, int64_t, float, float, const float*);         \
   int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, void*,        \
@@ -119,6 +136,13 @@ struct Kernels {
   decltype(&laco_attention_0) attention;
   decltype(&laco_attention_gradient_scratch_0) attention_gradient_scratch;
   decltype(&laco_attention_gradient_0) attention_gradient;
+  decltype(&laco_causal_convolution_scratch_0) causal_convolution_scratch;
+  decltype(&laco_causal_convolution_0) causal_convolution;
+  decltype(&laco_causal_convolution_gradient_0) causal_convolution_gradient;
+  decltype(&laco_gated_delta_scratch_0) gated_delta_scratch;
+  decltype(&laco_gated_delta_0) gated_delta;
+  decltype(&laco_gated_delta_gradient_scratch_0) gated_delta_gradient_scratch;
+  decltype(&laco_gated_delta_gradient_0) gated_delta_gradient;
   decltype(&laco_clamped_gate_0) clamped_gate;
   decltype(&laco_clamped_gate_gradients_0) clamped_gate_gradients;
   decltype(&laco_gated_activation_0) gated_activation;
@@ -156,6 +180,10 @@ struct Kernels {
         laco_linear_rows_##tier, laco_add_bias_##tier, laco_rope_##tier,                           \
         laco_rope_neighbours_##tier, laco_attention_scratch_##tier, laco_attention_##tier,         \
         laco_attention_gradient_scratch_##tier, laco_attention_gradient_##tier,                    \
+        laco_causal_convolution_scratch_##tier, laco_causal_convolution_##tier,                    \
+        laco_causal_convolution_gradient_##tier, laco_gated_delta_scratch_##tier,                  \
+        laco_gated_delta_##tier, laco_gated_delta_gradient_scratch_##tier,                         \
+        laco_gated_delta_gradient_##tier,                                                          \
         laco_clamped_gate_##tier, laco_clamped_gate_gradients_##tier,                              \
         laco_gated_activation_##tier, laco_gated_gradients_##tier,                                 \
         laco_norm_gradient_scratch_##tier, laco_norm_gradient_##tier, laco_route_##tier,           \
@@ -315,7 +343,7 @@ struct Floats {
     for (int64_t i = 0; i < n; i++) {
       start.push_back(next());
     }
-    std::memcpy(memory.bytes(), start.data(), start.size() * 4);
+    std::copy(start.begin(), start.end(), memory.as<float>());
   }
 
   float* data() { return memory.as<float>(); }
@@ -538,7 +566,8 @@ void test_activations(const Kernels& k) {
            : activation == 1 ? 0.5 * x * std::erfc(-x / std::sqrt(2.0))
            : activation == 2 ? 0.5 * x * (1 + std::tanh(tanh_argument))
            : activation == 3 ? std::max(x, 0.0)
-                             : std::max(x, 0.0) * std::max(x, 0.0);
+           : activation == 4 ? std::max(x, 0.0) * std::max(x, 0.0)
+                             : 1 / (1 + std::exp(-x));
   };
   auto slope_of = [&](int32_t activation, double x) {
     const double step = 1e-4;
@@ -546,7 +575,7 @@ void test_activations(const Kernels& k) {
            : activation == 4 ? 2 * std::max(x, 0.0)
                              : (activate(activation, x + step) - activate(activation, x - step)) / (2 * step);
   };
-  constexpr int32_t kActivations = 5;
+  constexpr int32_t kActivations = 6;
   each("gated_gradients", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t plain) {
     Floats gate(n, side), up(n, side), gradient(n, side);
     float* factors = plain != 0 ? nullptr : up.data();
@@ -1238,6 +1267,273 @@ void test_unseen_values() {
   }
 }
 
+// Three sequences of 1, 2 and 6 tokens, new ones and, with states, some that have rows of earlier tokens.
+void test_causal_convolution(const Kernels& k) {
+  each("causal_convolution", k.tier, [&](int64_t n, int32_t wider, Guarded::Side side, size_t has_states) {
+    const int64_t width = 1 + 2 * wider, tokens = 9, slots = 5, state = (width - 1) * n;
+    const int32_t offsets[] = {0, 1, 3, 9}, key_offsets[] = {0, 18, 36, 45};
+    const int32_t past[] = {has_states ? 7 : 0, 0, has_states ? 1 : 0};
+    Floats x(tokens * n, side), weight(n * width, side), gradient(tokens * n, side), states(slots * state, side),
+        out(tokens * n, side, unset), by_x(tokens * n, side, unset), by_weight(n * width, side),
+        scratch(threads() * k.causal_convolution_scratch(width), side, unset);
+    check(k.causal_convolution(x.data(), weight.data(), n, width, offsets, past, key_offsets, 9, 3,
+                               has_states ? states.data() : nullptr, scratch.data(), out.data()) == 0,
+          "status");
+    // Row t of sequence s, counted from its first token here; earlier rows are negative.
+    auto row = [&](int64_t s, int64_t t, int64_t c) {
+      return t >= 0           ? x[(offsets[s] + t) * n + c]
+             : past[s] == 0 ? 0
+                            : states.before(2 * s * state + (t + width - 1) * n + c);
+    };
+    for (int64_t s = 0; s < 3; s++) {
+      const int64_t length = offsets[s + 1] - offsets[s];
+      for (int64_t c = 0; c < n; c++) {
+        for (int64_t t = 0; t < length; t++) {
+          double sum = 0;
+          for (int64_t i = 0; i < width; i++) {
+            sum += weight[c * width + i] * row(s, t - width + 1 + i, c);
+          }
+          close(out[(offsets[s] + t) * n + c], sum, 1e-5, c);
+        }
+        for (int64_t i = 0; i < width - 1; i++) {
+          const int64_t at = 2 * s * state + i * n + c;
+          close(states[at], has_states ? row(s, length - width + 1 + i, c) : states.before(at), 0, at);
+        }
+      }
+    }
+    for (int64_t i = 0; i < slots * state; i++) {
+      if (i / state % 2 != 0) {
+        close(states[i], states.before(i), 0, i);
+      }
+    }
+    check(k.causal_convolution_gradient(x.data(), weight.data(), n, width, offsets, 3, gradient.data(), scratch.data(),
+                                        has_states ? nullptr : by_weight.data(), by_x.data()) == 0,
+          "status");
+    std::vector<double> rows(by_x.start.size(), 0), weights(by_weight.start.begin(), by_weight.start.end());
+    for (int64_t s = 0; s < 3; s++) {
+      for (int64_t t = offsets[s]; t < offsets[s + 1]; t++) {
+        for (int64_t i = 0; i < width; i++) {
+          const int64_t from = t - width + 1 + i;
+          for (int64_t c = 0; c < n && from >= offsets[s]; c++) {
+            rows[static_cast<size_t>(from * n + c)] += weight[c * width + i] * gradient[t * n + c];
+            weights[static_cast<size_t>(c * width + i)] += has_states ? 0 : x[from * n + c] * gradient[t * n + c];
+          }
+        }
+      }
+    }
+    for (int64_t i = 0; i < tokens * n; i++) {
+      close(by_x[i], rows[static_cast<size_t>(i)], 1e-5, i);
+    }
+    for (int64_t i = 0; i < n * width; i++) {
+      close(by_weight[i], weights[static_cast<size_t>(i)], 1e-5, i);
+    }
+  });
+}
+
+// Plain loops of the gated delta rule over one head of one sequence, and its derivatives as they are defined.
+struct PlainDelta {
+  int64_t key, value;
+  std::vector<double> state;  // [key, value]
+
+  struct Token {
+    std::vector<double> query, key, value;  // as they are given
+    double decay, rate, log_decay, bias;
+    std::vector<double> gradient;  // by the output
+    // Results.
+    std::vector<double> out, error, by_query, by_key, by_value;
+    double by_decay = 0, by_rate = 0, by_log_decay = 0;
+    // In between.
+    std::vector<double> before, decayed, behind;  // the state
+    double logarithm = 0, share = 0, written = 0;
+  };
+
+  static double length(const std::vector<double>& x) {
+    double squares = 1e-6;
+    for (double v : x) {
+      squares += v * v;
+    }
+    return std::sqrt(squares);
+  }
+
+  void attend(Token& token) {
+    const auto n = static_cast<size_t>(key), width = static_cast<size_t>(value);
+    const double input = token.decay + token.bias, root = std::sqrt(static_cast<double>(key));
+    token.logarithm = -std::exp(token.log_decay) * (std::max(input, 0.0) + std::log1p(std::exp(-std::abs(input))));
+    token.share = std::exp(token.logarithm);
+    token.written = 1 / (1 + std::exp(-token.rate));
+    token.before = state;
+    for (double& v : state) {
+      v *= token.share;
+    }
+    token.decayed = state;
+    token.error = token.value;
+    token.out.assign(width, 0);
+    for (size_t j = 0; j < width; j++) {
+      for (size_t i = 0; i < n; i++) {
+        token.error[j] -= state[i * width + j] * token.key[i] / length(token.key);
+      }
+      for (size_t i = 0; i < n; i++) {
+        state[i * width + j] += token.written * token.key[i] / length(token.key) * token.error[j];
+        token.out[j] += state[i * width + j] * token.query[i] / length(token.query) / root;
+      }
+    }
+    token.behind = state;
+  }
+
+  // From the last token to the first, with the gradient by the state in `state`, zeros before.
+  void differentiate(Token& token) {
+    const auto n = static_cast<size_t>(key), width = static_cast<size_t>(value);
+    const double root = std::sqrt(static_cast<double>(key)), input = token.decay + token.bias;
+    std::vector<double> query = token.query, unit = token.key;
+    for (size_t i = 0; i < n; i++) {
+      query[i] /= length(token.query) * root;
+      unit[i] /= length(token.key);
+    }
+    token.by_query.assign(n, 0);
+    token.by_key.assign(n, 0);
+    token.by_value.assign(width, 0);
+    double by_share = 0, by_written = 0;
+    for (size_t j = 0; j < width; j++) {
+      double read = 0;
+      for (size_t i = 0; i < n; i++) {
+        token.by_query[i] += token.behind[i * width + j] * token.gradient[j];
+        state[i * width + j] += query[i] * token.gradient[j];
+        read += state[i * width + j] * unit[i];
+      }
+      by_written += read * token.error[j];
+      token.by_value[j] = token.written * read;
+      for (size_t i = 0; i < n; i++) {
+        token.by_key[i] += token.written * (state[i * width + j] * token.error[j] - token.decayed[i * width + j] * read);
+        state[i * width + j] -= unit[i] * token.written * read;
+        by_share += state[i * width + j] * token.before[i * width + j];
+        state[i * width + j] *= token.share;
+      }
+    }
+    through_length(token.query, 1 / root, token.by_query);
+    through_length(token.key, 1, token.by_key);
+    token.by_rate = by_written * token.written * (1 - token.written);
+    const double by_logarithm = by_share * token.share;
+    token.by_decay = by_logarithm * -std::exp(token.log_decay) / (1 + std::exp(-input));
+    token.by_log_decay = by_logarithm * token.logarithm;
+  }
+
+  static void through_length(const std::vector<double>& x, double factor, std::vector<double>& gradient) {
+    double product = 0;
+    for (size_t i = 0; i < x.size(); i++) {
+      product += x[i] * gradient[i];
+    }
+    for (size_t i = 0; i < x.size(); i++) {
+      gradient[i] = factor * (gradient[i] - x[i] * product / length(x) / length(x)) / length(x);
+    }
+  }
+};
+
+// Sequences of 1, 18 and 37 tokens, new ones and, with states, some that have a state of earlier tokens.
+void test_gated_delta(const Kernels& k, int64_t key, int64_t value, Guarded::Side side, bool has_states) {
+  const int64_t key_heads = 2, heads = 4, tokens = 56, slots = 5, size = heads * key * value;
+  const int64_t all = 2 * key_heads * key + heads * value;
+  const int32_t offsets[] = {0, 1, 19, 56}, key_offsets[] = {0, 180, 360, 450};
+  const int32_t past[] = {has_states ? 7 : 0, 0, has_states ? 1 : 0};
+  Floats x(tokens * all, side), decay(tokens * heads, side), rate(tokens * heads, side), log_decay(heads, side),
+      bias(heads, side), states(slots * size, side), out(tokens * heads * value, side, unset),
+      errors(tokens * heads * value, side, unset), gradient(tokens * heads * value, side),
+      by_x(tokens * all, side, unset), by_decay(tokens * heads, side, unset), by_rate(tokens * heads, side, unset),
+      by_log_decay(tokens * heads, side, unset),
+      scratch(threads() * std::max(k.gated_delta_scratch(key, value), k.gated_delta_gradient_scratch(key, value)), side,
+              unset);
+  check(k.gated_delta(x.data(), decay.data(), rate.data(), log_decay.data(), bias.data(), key_heads, heads, key, value,
+                      offsets, past, key_offsets, 90, 3, has_states ? states.data() : nullptr, scratch.data(), out.data(),
+                      has_states ? nullptr : errors.data()) == 0,
+        "status");
+  if (!has_states) {
+    check(k.gated_delta_gradient(x.data(), decay.data(), rate.data(), log_decay.data(), bias.data(), key_heads, heads,
+                                 key, value, offsets, 3, errors.data(), gradient.data(), scratch.data(), by_x.data(),
+                                 by_decay.data(), by_rate.data(), by_log_decay.data()) == 0,
+          "status");
+  }
+  auto row = [](Floats& from, int64_t at, int64_t n) {
+    return std::vector<double>(from.data() + at, from.data() + at + n);
+  };
+  auto agree = [](Floats& actual, int64_t at, const std::vector<double>& expected) {
+    for (size_t i = 0; i < expected.size(); i++) {
+      close(actual[at + static_cast<int64_t>(i)], expected[i], 2e-5 * (1 + std::abs(expected[i])), at);
+    }
+  };
+  std::vector<double> keys(static_cast<size_t>(tokens * all), 0);  // gradients by queries and keys
+  auto add = [&](int64_t at, const std::vector<double>& own) {
+    for (size_t i = 0; i < own.size(); i++) {
+      keys[static_cast<size_t>(at) + i] += own[i];
+    }
+  };
+  for (int64_t s = 0; s < 3; s++) {
+    for (int64_t h = 0; h < heads; h++) {
+      const int64_t own = h / (heads / key_heads) * key, state_at = (2 * s * heads + h) * key * value;
+      PlainDelta plain = {key, value, std::vector<double>(static_cast<size_t>(key * value), 0)};
+      if (past[s] != 0) {
+        for (int64_t i = 0; i < key * value; i++) {
+          plain.state[static_cast<size_t>(i)] = states.before(state_at + i);
+        }
+      }
+      std::vector<PlainDelta::Token> sequence;
+      for (int64_t t = offsets[s]; t < offsets[s + 1]; t++) {
+        PlainDelta::Token token;
+        token.query = row(x, t * all + own, key);
+        token.key = row(x, t * all + key_heads * key + own, key);
+        token.value = row(x, t * all + 2 * key_heads * key + h * value, value);
+        token.gradient = row(gradient, (t * heads + h) * value, value);
+        token.decay = decay[t * heads + h];
+        token.rate = rate[t * heads + h];
+        token.log_decay = log_decay[h];
+        token.bias = bias[h];
+        plain.attend(token);
+        agree(out, (t * heads + h) * value, token.out);
+        if (!has_states) {
+          agree(errors, (t * heads + h) * value, token.error);
+        }
+        sequence.push_back(token);
+      }
+      if (has_states) {
+        agree(states, state_at, plain.state);
+        continue;
+      }
+      std::fill(plain.state.begin(), plain.state.end(), 0);
+      for (int64_t t = offsets[s + 1] - 1; t >= offsets[s]; t--) {
+        PlainDelta::Token& token = sequence[static_cast<size_t>(t - offsets[s])];
+        plain.differentiate(token);
+        add(t * all + own, token.by_query);
+        add(t * all + key_heads * key + own, token.by_key);
+        add(t * all + 2 * key_heads * key + h * value, token.by_value);
+        agree(by_decay, t * heads + h, {token.by_decay});
+        agree(by_rate, t * heads + h, {token.by_rate});
+        agree(by_log_decay, t * heads + h, {token.by_log_decay});
+      }
+    }
+  }
+  if (!has_states) {
+    agree(by_x, 0, keys);
+  }
+  for (int64_t i = 0; i < slots * size; i++) {
+    if (!has_states || i / size % 2 != 0) {
+      close(states[i], states.before(i), 0, i);
+    }
+  }
+}
+
+void test_gated_delta(const Kernels& k) {
+  for (int64_t key : {1, 4, 7, 16, 33, 64}) {
+    for (int64_t value : {1, 4, 7, 16, 33, 70}) {
+      for (Guarded::Side side : {Guarded::kEnd, Guarded::kBeginning}) {
+        for (bool has_states : {false, true}) {
+          current = "gated_delta_" + std::to_string(k.tier) + " key=" + std::to_string(key) +
+                    " value=" + std::to_string(value) + " side=" + std::to_string(side) +
+                    " states=" + std::to_string(has_states);
+          test_gated_delta(k, key, value, side, has_states);
+        }
+      }
+    }
+  }
+}
+
 // Gradients of the dot products of the attention's outputs with `gradient`: those of a kernel differ from those of plain
 // loops, which have the formulas of the softmax, by at most `tolerance` and `relative` of themselves. `k` has the
 // attention.
@@ -1409,6 +1705,13 @@ int main() {
     test_attention_gradient("attention_gradient_" + std::to_string(k.tier), k, k.attention_gradient,
                             k.attention_gradient_scratch, 5e-5, 0);
     std::printf("tier %d: all kernels agree\n", k.tier);
+  }
+  for (const Kernels& k : kTiers) {
+    if ((features & k.needs) == k.needs) {
+      test_causal_convolution(k);
+      test_gated_delta(k);
+      std::printf("tier %d: kernels of linear attention agree\n", k.tier);
+    }
   }
   constexpr int kTiles = 2 | 4 | 16;  // AVX-512, its BF16 and AMX BF16
   if ((features & kTiles) != kTiles || laco_use_tiles() != 1) {

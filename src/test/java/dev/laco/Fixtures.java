@@ -81,6 +81,7 @@ public final class Fixtures {
             "gpt_neox",
             "hunyuan_dense",
             "minicpm3",
+            "qwen3_5",
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",
@@ -123,7 +124,8 @@ public final class Fixtures {
         .filter(name -> config(name).whyNoFit() == null && config(name).whyOnlyDown() == null);
   }
 
-  private static ModelConfig config(String name) {
+  /** The config of a fixture. */
+  public static ModelConfig config(String name) {
     return ModelConfig.parse(name, read(model(name).resolve("config.json")));
   }
 

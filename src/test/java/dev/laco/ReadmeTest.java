@@ -68,10 +68,11 @@ final class ReadmeTest {
   }
 
   private static String rules(Architecture architecture) {
+    String layers = architecture.hasLinearLayers() ? "remove, " : "merge, ";
     if (architecture.whyNoFit() != null) {
-      return "merge, reconstruct";
+      return layers + "reconstruct";
     }
-    return architecture.whyOnlyDown() == null ? "merge, fit" : "merge, map, fit and reconstruct";
+    return layers + (architecture.whyOnlyDown() == null ? "fit" : "map, fit and reconstruct");
   }
 
   /** The fixtures of a family; interop makes a model of every family. */

@@ -191,6 +191,53 @@ public interface ForwardOps extends DeviceMemory {
       Tensor out);
 
   /**
+   * Causal convolution of each column within each sequence: {@code out_tc = sum_i weight_ci
+   * x_(t-k+1+i)c} for {@code i < k}. Rows in front of a sequence's first token are those of its
+   * earlier tokens, and 0 where it has none.
+   *
+   * @param x {@code [T, n]}
+   * @param weight {@code [n, k]}, f32
+   * @param states {@code [slots, (k - 1) n]}: the last {@code k - 1} rows of {@code x} of the
+   *     earlier tokens of each sequence, the oldest first; becomes those behind the batch. Null
+   *     where the batch has whole sequences and nobody asks for the states
+   * @param out {@code [T, n]}, other memory
+   */
+  void causalConvolution(
+      Tensor x, Tensor weight, TokenBatch batch, @Nullable SequenceStates states, Tensor out);
+
+  /**
+   * Linear attention by the gated delta rule within each sequence (Yang et al. 2025, arXiv
+   * 2412.06464, eq. 10). Each value head has a state {@code S [key, value]}, which is 0 in front of
+   * a sequence without earlier tokens. With its query {@code q}, key {@code k} and value {@code v}
+   * of token {@code t}, the share {@code a = exp(-exp(logDecay) softplus(decay_t + decayBias))} of
+   * the state that is kept, and the rate {@code b = 1 / (1 + exp(-rate_t))}: {@code S := a S};
+   * {@code e = v - S^T k}; {@code S := S + b k e^T}; {@code out_t = S^T q}. Queries and keys are
+   * divided by {@code sqrt(sum of their squares + }{@link DeltaSpec#EPS}{@code )} before, and
+   * queries by {@code sqrt(key)}, too.
+   *
+   * @param heads {@code [T, (2 keyHeads) key + valueHeads value]}: the queries of all heads, then
+   *     their keys, then their values
+   * @param decay {@code [T, valueHeads]}
+   * @param rate {@code [T, valueHeads]}
+   * @param logDecay {@code [1, valueHeads]}, f32
+   * @param decayBias {@code [1, valueHeads]}, f32
+   * @param states {@code [slots, valueHeads * key * value]}: {@code S} of each head, row by row,
+   *     behind the earlier tokens of each sequence; becomes that behind the batch. Null where the
+   *     batch has whole sequences and nobody asks for the states
+   * @param out {@code [T, valueHeads * value]}, other memory
+   */
+  void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out);
+
+  /**
    * {@code out = activation(gate) * up}, element by element.
    *
    * @param gate {@code [R, k]}

@@ -24,6 +24,7 @@ public final class KernelCode {
       case GELU_TANH -> 2;
       case RELU -> 3;
       case RELU_SQUARED -> 4;
+      case SIGMOID -> 5;
     };
   }
 }

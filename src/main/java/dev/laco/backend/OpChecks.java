@@ -187,6 +187,65 @@ public final class OpChecks {
     }
   }
 
+  /** See {@link ForwardOps#causalConvolution}. */
+  public static void causalConvolution(
+      Tensor x, Tensor weight, TokenBatch batch, @Nullable SequenceStates states, Tensor out) {
+    activation("x", x);
+    activation("weight", weight);
+    shape("x", x, batch.sequences().size(), weight.rows());
+    sameShape("out", out, x);
+    states(states, weight.rows() * (weight.columns() - 1), batch);
+  }
+
+  /** See {@link ForwardOps#gatedDelta}. */
+  public static void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out) {
+    long tokens = batch.sequences().size();
+    ofShape("heads", heads, tokens, spec.all());
+    ofShape("decay", decay, tokens, spec.valueHeads());
+    ofShape("rate", rate, tokens, spec.valueHeads());
+    ofShape("logDecay", logDecay, 1, spec.valueHeads());
+    ofShape("decayBias", decayBias, 1, spec.valueHeads());
+    ofShape("out", out, tokens, spec.values());
+    states(states, spec.states(), batch);
+  }
+
+  /** The states of sequences, of which each has {@code width} elements. */
+  private static void states(@Nullable SequenceStates states, long width, TokenBatch batch) {
+    if (states == null) {
+      wholeSequences(batch);
+      return;
+    }
+    if (width == 0) {
+      return;
+    }
+    PackedSequences sequences = batch.sequences();
+    ofShape("states", states.rows(), states.rows().rows(), width);
+    long last = -1;
+    for (int s = 0; s < sequences.sequences(); s++) {
+      long slot = states.capacity() < 1 ? -1 : sequences.keyOffsets()[s] / states.capacity();
+      if (slot <= last || slot >= states.rows().rows()) {
+        throw new IllegalArgumentException(
+            String.format(
+                Locale.ROOT,
+                "sequence %d has state %d after %d of %d",
+                s,
+                slot,
+                last,
+                states.rows().rows()));
+      }
+      last = slot;
+    }
+  }
+
   /** See {@link ForwardOps#gatedActivation}. */
   public static void gatedActivation(Tensor gate, @Nullable Tensor up, Tensor out) {
     activation("gate", gate);
@@ -538,6 +597,44 @@ public final class OpChecks {
     sameShape("valueGradient", valueGradient, value);
   }
 
+  /** See {@link TrainingOps#causalConvolutionGradient}. */
+  public static void causalConvolutionGradient(
+      Tensor x,
+      Tensor weight,
+      TokenBatch batch,
+      Tensor gradient,
+      @Nullable Tensor weightGradient,
+      Tensor out) {
+    causalConvolution(x, weight, batch, null, out);
+    sameShape("gradient", gradient, x);
+    if (weightGradient != null) {
+      sameShape("weightGradient", weightGradient, weight);
+    }
+  }
+
+  /** See {@link TrainingOps#gatedDeltaGradient}. */
+  public static void gatedDeltaGradient(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor errors,
+      Tensor gradient,
+      Tensor headsGradient,
+      Tensor decayGradient,
+      Tensor rateGradient,
+      Tensor logDecayGradient) {
+    gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, errors);
+    sameShape("gradient", gradient, errors);
+    sameShape("headsGradient", headsGradient, heads);
+    sameShape("decayGradient", decayGradient, decay);
+    sameShape("rateGradient", rateGradient, rate);
+    sameShape("logDecayGradient", logDecayGradient, decay);
+  }
+
   private static void wholeSequences(TokenBatch batch) {
     for (int past : batch.sequences().past()) {
       if (past != 0) {
@@ -635,10 +732,15 @@ public final class OpChecks {
     shape("weight", weight, gradient.rows(), gradient.columns());
   }
 
+  /** An f32 tensor of these extents. */
+  private static void ofShape(String name, Tensor tensor, long rows, long columns) {
+    activation(name, tensor);
+    shape(name, tensor, rows, columns);
+  }
+
   /** An f32 tensor of the extents of another tensor. */
   private static void sameShape(String name, Tensor tensor, Tensor other) {
-    activation(name, tensor);
-    shape(name, tensor, other.rows(), other.columns());
+    ofShape(name, tensor, other.rows(), other.columns());
   }
 
   private static void difference(

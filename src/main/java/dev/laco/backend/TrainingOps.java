@@ -141,6 +141,74 @@ public interface TrainingOps {
       Tensor valueGradient);
 
   /**
+   * The gradients of {@link ForwardOps#causalConvolution} over whole sequences.
+   *
+   * @param x {@code [T, n]}
+   * @param weight {@code [n, k]}, f32
+   * @param gradient {@code [T, n]}: by the output
+   * @param weightGradient {@code [n, k]}, added to; null for none
+   * @param out {@code [T, n]}: by {@code x}, other memory
+   */
+  void causalConvolutionGradient(
+      Tensor x,
+      Tensor weight,
+      TokenBatch batch,
+      Tensor gradient,
+      @Nullable Tensor weightGradient,
+      Tensor out);
+
+  /**
+   * {@link ForwardOps#gatedDelta} over whole sequences, which also writes what {@link
+   * #gatedDeltaGradient} needs.
+   *
+   * @param errors {@code [T, valueHeads * value]}: {@code e} of each head
+   */
+  void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      Tensor errors);
+
+  /**
+   * The gradients of {@link ForwardOps#gatedDelta} over whole sequences. Results are the same in
+   * every run. With {@code R} the gradient by a head's state behind token {@code t}, from the last
+   * token to the first: {@code R := R + q o^T} with the gradient {@code o} by the output; the
+   * gradient by {@code v} is {@code v' = b R^T k}, that by {@code k} as it is written {@code b R
+   * e}; {@code R := a (R - k v'^T)}. With the states {@code S} from the first token to the last:
+   * the gradient by {@code q} is {@code S o}, that by {@code k} as it is read {@code -S' v'}, with
+   * {@code S'} before the write of the token.
+   *
+   * @param heads as that op has it, with {@code decay}, {@code rate}, {@code logDecay} and {@code
+   *     decayBias}
+   * @param errors {@code [T, valueHeads * value]}: what {@link #gatedDelta} gave
+   * @param gradient {@code [T, valueHeads * value]}: by the output
+   * @param headsGradient as {@code heads}
+   * @param decayGradient {@code [T, valueHeads]}: by {@code decay}; the sum of its rows is that by
+   *     {@code decayBias}
+   * @param rateGradient {@code [T, valueHeads]}: by {@code rate}
+   * @param logDecayGradient {@code [T, valueHeads]}, whose sum of rows is that by {@code logDecay}
+   */
+  void gatedDeltaGradient(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor errors,
+      Tensor gradient,
+      Tensor headsGradient,
+      Tensor decayGradient,
+      Tensor rateGradient,
+      Tensor logDecayGradient);
+
+  /**
    * The gradients of {@link ForwardOps#gatedActivation}, in place: {@code up := gradient *
    * activation(gate)} and {@code gate := gradient * up * activation'(gate)}.
    *

@@ -195,6 +195,6 @@ final class SpeedJob extends ModelJob<SpeedJob> {
   }
 
   private static long cacheBytes(ModelConfig config) {
-    return KeyValueCache.bytes(config, SERVED_TYPE, 1);
+    return KeyValueCache.tokenBytes(config, SERVED_TYPE);
   }
 }

@@ -112,7 +112,8 @@ public final class CarryOver implements AutoCloseable {
   /** The most inputs that a matrix has which is solved for, or whose inputs are whitened. */
   private static long mostInputs(ModelConfig config) {
     return config.whyNoFit() == null
-        ? Math.max(Math.max(config.intermediateSize(), config.attendedWidth()), config.hiddenSize())
+        ? Math.max(
+            Math.max(config.intermediateSize(), config.widestAttended()), config.hiddenSize())
         : config.hiddenSize();
   }
 

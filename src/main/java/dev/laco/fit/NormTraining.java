@@ -202,7 +202,7 @@ final class NormTraining implements AutoCloseable {
     return sum / FitBlocks.tokens(judged);
   }
 
-  private TrainedTensor trained(String name, List<Long> shape, Tensor start) {
+  private TrainedTensor trained(String name, List<Long> shape, Tensor start, double offset) {
     TrainedTensor tensor =
         TrainedTensor.zeros(
             arena, name, shape, start.dtype(), start.rows(), start.columns(), AdamWState.FULL);
@@ -210,8 +210,7 @@ final class NormTraining implements AutoCloseable {
     norms.add(
         new Norm(
             tensor,
-            Values.rootMeanSquare(
-                backend, Objects.requireNonNull(tensor.master()), config.norm().offset())));
+            Values.rootMeanSquare(backend, Objects.requireNonNull(tensor.master()), offset)));
     return tensor;
   }
 
@@ -230,7 +229,9 @@ final class NormTraining implements AutoCloseable {
         addNorms(index);
       }
       HostTensor last = outside(config.architecture().finalNorm());
-      TrainedTensor norm = trained(last.name(), last.shape(), layers.model().finalNormWeight());
+      TrainedTensor norm =
+          trained(
+              last.name(), last.shape(), layers.model().finalNormWeight(), config.norm().offset());
       finalNorm =
           new StudentPass.FinalNorm(
               norm.weight(),
@@ -261,7 +262,8 @@ final class NormTraining implements AutoCloseable {
                 LayerPart part = spec.parts().getFirst().layerPart();
                 if (part.role().isNorm()) {
                   String name = config.architecture().tensorName(index, spec);
-                  TrainedTensor norm = trained(name, spec.shape(), stored.getValue());
+                  double offset = config.normOffset(part.role());
+                  TrainedTensor norm = trained(name, spec.shape(), stored.getValue(), offset);
                   own.put(spec, norm.weight());
                   byWeights.put(part, norm.gradient());
                 }

@@ -373,7 +373,7 @@ final class Reconstruction implements AutoCloseable {
     for (Map.Entry<LayerPart, Trained> entry : tensors.entrySet()) {
       LayerPart part = entry.getKey();
       Tensor master = entry.getValue().master();
-      double offset = part.role().isNorm() ? config.norm().offset() : 0;
+      double offset = config.normOffset(part.role());
       sizes.put(
           part,
           offset == 0

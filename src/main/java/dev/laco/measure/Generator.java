@@ -134,7 +134,7 @@ public final class Generator implements AutoCloseable {
     int count = atOnce(device, config, prompts, capacity);
     long rows = rows(config, longest, capacity, count);
     DType type = KeyValueCache.type(device, config, weights);
-    return KeyValueCache.bytes(config, type, (long) count * capacity)
+    return count * KeyValueCache.slotBytes(config, type, capacity)
         + Workspace.bytes(config, rows)
         + ((rows + count) * config.hiddenSize() + (long) count * config.vocabSize())
             * DType.F32.byteSize();
@@ -154,10 +154,10 @@ public final class Generator implements AutoCloseable {
    * @param capacity tokens of the longest prompt and its continuation
    */
   public static int atOnce(Device device, ModelConfig config, long prompts, int capacity) {
-    long fit = Math.max(1, CACHE_BYTES / KeyValueCache.bytes(config, DType.F32, capacity));
+    long fit = Math.max(1, CACHE_BYTES / KeyValueCache.slotBytes(config, DType.F32, capacity));
     DType type = KeyValueCache.type(device, config, DType.BF16);
     long each =
-        KeyValueCache.bytes(config, type, capacity)
+        KeyValueCache.slotBytes(config, type, capacity)
             + Workspace.bytes(config, 1)
             + (long) config.vocabSize() * DType.F32.byteSize();
     int most = device.batchTokens((int) Math.min(fit, BUSY), each);

@@ -14,7 +14,9 @@ public enum Activation {
   /** {@code max(x, 0)}, whose slope at 0 is 0. */
   RELU("relu"),
   /** {@code max(x, 0)^2} (So et al. 2021, arXiv 2109.08668). */
-  RELU_SQUARED("relu2");
+  RELU_SQUARED("relu2"),
+  /** {@code 1 / (1 + exp(-x))}. */
+  SIGMOID("sigmoid");
 
   private final String configName;
 

@@ -8,6 +8,7 @@ import java.util.EnumSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
@@ -196,9 +197,14 @@ public final class Architecture {
     private Predicate<JsonFields> alibi = config -> false;
     private Predicate<JsonFields> unitHead = config -> false;
     private Optional<Mixture.Keys> mixture = Optional.empty();
+    private Optional<Map<LayerRole, String>> stackedExperts = Optional.empty();
     private Optional<LatentAttention> latentAttention = Optional.empty();
+    private Optional<LinearAttention> linearAttention = Optional.empty();
+    private LayerRule linearLayers = (config, layer) -> false;
+    private boolean gatedHeads;
     private boolean correctionInRow;
     private ToIntFunction<JsonFields> predictionLayers = config -> 0;
+    private Optional<String> predictionModule = Optional.empty();
 
     private final Set<Loader> loaders = EnumSet.of(Loader.TRANSFORMERS, Loader.VLLM);
     private Optional<IntPredicate> vllmSliding = Optional.empty();
@@ -495,9 +501,39 @@ public final class Architecture {
       return keyValueHeads(Architecture::asManyAsQueries);
     }
 
+    /**
+     * Some layers have {@link LinearAttention}: those that {@code layer_types} names, and where the
+     * config has no {@code layer_types}, those for which {@code otherwise} holds.
+     *
+     * @param sizes of configs that do not say them
+     */
+    Builder linearAttention(LinearAttention sizes, LayerRule otherwise) {
+      linearAttention = Optional.of(sizes);
+      linearLayers = otherwise;
+      return this;
+    }
+
+    /**
+     * The outputs of heads are multiplied by the sigmoid of gates, whose rows in the projection of
+     * queries follow those of each head's query.
+     */
+    Builder gatedHeads() {
+      gatedHeads = true;
+      return this;
+    }
+
     /** Layers have mixtures of experts, which a config describes by these keys. */
     Builder mixture(Mixture.Keys keys) {
       mixture = Optional.of(keys);
+      return this;
+    }
+
+    /**
+     * Some checkpoints have the matrices of all experts in one tensor each, by these names, as
+     * {@link TensorNames#experts} has them.
+     */
+    Builder stackedExperts(Map<LayerRole, String> byRole) {
+      stackedExperts = Optional.of(byRole);
       return this;
     }
 
@@ -513,6 +549,12 @@ public final class Architecture {
      */
     Builder predictionLayers(String key, int byDefault) {
       predictionLayers = config -> config.countOr(key, byDefault);
+      return this;
+    }
+
+    /** Tensors whose names begin so predict tokens beyond the next one, beside the layers. */
+    Builder predictionModule(String begin) {
+      predictionModule = Optional.of(begin);
       return this;
     }
 
@@ -534,6 +576,16 @@ public final class Architecture {
   /** The family as the language model of a model of several kinds of input. */
   Architecture inside(Multimodal model, Multimodal.Place place) {
     return new Architecture(parts, place.of(parts.names), model, place.begin());
+  }
+
+  /** The family with the names that a checkpoint with these tensors has. */
+  Architecture namedAsIn(Predicate<String> stored) {
+    return parts
+        .stackedExperts
+        .map(names::withExperts)
+        .filter(other -> stored.test(other.of(0, other.suffix(LayerRole.DOWN, 0))))
+        .map(other -> new Architecture(parts, other, around, begin))
+        .orElse(this);
   }
 
   /**
@@ -688,7 +740,8 @@ public final class Architecture {
 
   /** Whether the config's list of this name says which attention each layer has. */
   boolean readsList(String key) {
-    return (key.equals(LayerAttentions.TYPES) && parts.slidingLayers.isPresent())
+    return (key.equals(LayerAttentions.TYPES)
+            && (parts.slidingLayers.isPresent() || hasLinearLayers()))
         || (key.equals(LayerAttentions.ROTATED) && parts.rotatedLayers.isPresent());
   }
 
@@ -789,6 +842,25 @@ public final class Architecture {
     return parts.latentAttention.map(sizes -> LatentAttention.read(config, sizes)).orElse(null);
   }
 
+  /** The sizes of linear attention; null where the family has none. */
+  @Nullable LinearAttention linearAttention(JsonFields config) {
+    return parts.linearAttention.map(sizes -> LinearAttention.read(config, sizes)).orElse(null);
+  }
+
+  /** Whether some layers have {@link LinearAttention}. */
+  public boolean hasLinearLayers() {
+    return parts.linearAttention.isPresent();
+  }
+
+  boolean isLinear(JsonFields config, int layer) {
+    return parts.linearLayers.holds(config, layer);
+  }
+
+  /** Whether outputs of heads have gates, whose rows follow those of each head's query. */
+  boolean hasGatedHeads() {
+    return parts.gatedHeads;
+  }
+
   Optional<Mixture.Keys> mixture() {
     return parts.mixture;
   }
@@ -832,6 +904,9 @@ public final class Architecture {
    * stands beside the layers by a name of its own.
    */
   public boolean isOfPrediction(String tensor, ModelConfig config) {
+    if (parts.predictionModule.filter(tensor::startsWith).isPresent()) {
+      return true;
+    }
     int depth = config.numHiddenLayers();
     return config.predictionLayers() > 0
         && (tensor.startsWith(PREDICTION)
@@ -917,38 +992,14 @@ public final class Architecture {
   /** The tensors of a layer, in the order in which a forward pass first uses them. */
   public List<TensorSpec> layerTensors(ModelConfig config, int layer) {
     long hidden = config.hiddenSize();
-    long queries = (long) config.numAttentionHeads() * config.headDim();
-    long keys = (long) config.numKeyValueHeads() * config.headDim();
-    Stored tensors = new Stored(names);
+    boolean linear = config.attention().get(layer).linear();
+    Stored tensors = new Stored(linear ? namesOfLinear() : names);
     addInputNorm(
         tensors, LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, hidden);
-    LatentAttention latent = config.latentAttention();
-    if (latent != null) {
-      addLatents(tensors, latent, config.numAttentionHeads(), hidden);
-    } else if (headsInterleaved()) {
-      tensors.matrix(LayerRole.QUERY_KEY_VALUE, queries + 2 * keys, hidden);
+    if (linear) {
+      addLinearAttention(tensors, Objects.requireNonNull(config.linearAttention()), hidden);
     } else {
-      tensors.matrix(LayerRole.QUERY, queries, hidden);
-      tensors.matrix(LayerRole.KEY, keys, hidden);
-      tensors.matrix(LayerRole.VALUE, keys, hidden);
-    }
-    tensors.matrix(LayerRole.OUTPUT, hidden, config.attendedWidth());
-    if (config.queryKeyValueBias() && headsInterleaved()) {
-      tensors.vector(LayerRole.QUERY_KEY_VALUE_BIAS, queries + 2 * keys);
-    } else if (config.queryKeyValueBias()) {
-      tensors.vector(LayerRole.QUERY_BIAS, queries);
-      tensors.vector(LayerRole.KEY_BIAS, keys);
-      tensors.vector(LayerRole.VALUE_BIAS, keys);
-    }
-    if (config.outputBias()) {
-      tensors.vector(LayerRole.OUTPUT_BIAS, hidden);
-    }
-    if (names.has(LayerRole.SINKS)) {
-      tensors.vector(LayerRole.SINKS, config.numAttentionHeads());
-    }
-    if (config.queryKeyNorm()) {
-      addHeadNorm(tensors, LayerRole.QUERY_NORM, config.numAttentionHeads(), config.headDim());
-      addHeadNorm(tensors, LayerRole.KEY_NORM, config.numKeyValueHeads(), config.headDim());
+      addAttention(tensors, config);
     }
     tensors.norm(LayerRole.ATTENTION_OUTPUT_NORM, hidden);
     if (!config.parallel() || parts.parallelNorms == ParallelNorms.TWO) {
@@ -965,6 +1016,61 @@ public final class Architecture {
       addMixture(tensors, mixture, hidden);
     }
     return tensors.list();
+  }
+
+  /** The names of the tensors of layers with linear attention. */
+  private TensorNames namesOfLinear() {
+    return names.with(Map.of(LayerRole.OUTPUT, LinearAttention.OUTPUT));
+  }
+
+  private static void addLinearAttention(Stored tensors, LinearAttention sizes, long hidden) {
+    tensors.matrix(LayerRole.LINEAR_HEADS, sizes.heads(), hidden);
+    tensors.matrix(LayerRole.LINEAR_GATE, sizes.values(), hidden);
+    tensors.matrix(LayerRole.LINEAR_RATE, sizes.valueHeads(), hidden);
+    tensors.matrix(LayerRole.LINEAR_DECAY, sizes.valueHeads(), hidden);
+    tensors.add(
+        LayerRole.CONVOLUTION,
+        LayerPart.NO_EXPERT,
+        sizes.heads(),
+        List.of(1L, (long) sizes.kernel()));
+    tensors.vector(LayerRole.LOG_DECAY, sizes.valueHeads());
+    tensors.vector(LayerRole.DECAY_BIAS, sizes.valueHeads());
+    tensors.vector(LayerRole.LINEAR_NORM, sizes.value());
+    tensors.matrix(LayerRole.OUTPUT, hidden, sizes.values());
+  }
+
+  private void addAttention(Stored tensors, ModelConfig config) {
+    long hidden = config.hiddenSize();
+    long queries = (long) config.numAttentionHeads() * config.headDim();
+    long keys = (long) config.numKeyValueHeads() * config.headDim();
+    LatentAttention latent = config.latentAttention();
+    if (latent != null) {
+      addLatents(tensors, latent, config.numAttentionHeads(), hidden);
+    } else if (headsInterleaved()) {
+      tensors.matrix(LayerRole.QUERY_KEY_VALUE, queries + 2 * keys, hidden);
+    } else {
+      tensors.matrix(LayerRole.QUERY, hasGatedHeads() ? 2 * queries : queries, hidden);
+      tensors.matrix(LayerRole.KEY, keys, hidden);
+      tensors.matrix(LayerRole.VALUE, keys, hidden);
+    }
+    tensors.matrix(LayerRole.OUTPUT, hidden, config.attendedWidth(false));
+    if (config.queryKeyValueBias() && headsInterleaved()) {
+      tensors.vector(LayerRole.QUERY_KEY_VALUE_BIAS, queries + 2 * keys);
+    } else if (config.queryKeyValueBias()) {
+      tensors.vector(LayerRole.QUERY_BIAS, hasGatedHeads() ? 2 * queries : queries);
+      tensors.vector(LayerRole.KEY_BIAS, keys);
+      tensors.vector(LayerRole.VALUE_BIAS, keys);
+    }
+    if (config.outputBias()) {
+      tensors.vector(LayerRole.OUTPUT_BIAS, hidden);
+    }
+    if (names.has(LayerRole.SINKS)) {
+      tensors.vector(LayerRole.SINKS, config.numAttentionHeads());
+    }
+    if (config.queryKeyNorm()) {
+      addHeadNorm(tensors, LayerRole.QUERY_NORM, config.numAttentionHeads(), config.headDim());
+      addHeadNorm(tensors, LayerRole.KEY_NORM, config.numKeyValueHeads(), config.headDim());
+    }
   }
 
   private void addInputNorm(Stored tensors, LayerRole weight, LayerRole bias, long width) {

@@ -83,7 +83,6 @@ public final class ConfigRewriter {
           Map.entry("attn_layer_period", 1),
           Map.entry("expert_layer_offset", 0),
           Map.entry("expert_layer_period", 1),
-          Map.entry("full_attention_interval", 1),
           Map.entry("global_attn_every_n_layers", 1),
           Map.entry("interleave_moe_layer_step", 1),
           Map.entry("layer_group_size", 1),
@@ -103,7 +102,10 @@ public final class ConfigRewriter {
    * each.
    */
   private static final Map<String, String> REPLACED_BY_LIST =
-      Map.of("sliding_window_pattern", "layer_types", "no_rope_layer_interval", "no_rope_layers");
+      Map.of(
+          "full_attention_interval", "layer_types",
+          "sliding_window_pattern", "layer_types",
+          "no_rope_layer_interval", "no_rope_layers");
 
   private static final Pattern MODULE = Pattern.compile("(.*\\blayers?\\.)(\\d{1,9})(\\b.*)");
 

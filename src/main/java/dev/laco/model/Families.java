@@ -45,6 +45,7 @@ final class Families {
           HunYuanDense.FAMILY,
           MiniCpm3.FAMILY,
           Youtu.FAMILY,
+          Qwen35.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,
@@ -58,9 +59,8 @@ final class Families {
           Ernie45Moe.FAMILY,
           DeepseekV2.FAMILY,
           DeepseekV3.FAMILY,
-          Glm4MoeLite.FAMILY);
-
-  private static final String DELTA = "its linear attention (gated delta rule)";
+          Glm4MoeLite.FAMILY,
+          Qwen35Moe.FAMILY);
 
   /**
    * What the engine does not compute of families that are known and not in {@link #ALL}, by the
@@ -69,9 +69,7 @@ final class Families {
   static final Map<String, String> NOT_COMPUTED =
       Map.of(
           "DeepseekV32ForCausalLM", "its attention chooses tokens by an indexer",
-          "Qwen3NextForCausalLM", DELTA,
-          "Qwen3_5ForCausalLM", DELTA,
-          "Qwen3_5MoeForCausalLM", DELTA,
+          "Qwen3NextForCausalLM", "the projections of its linear attention have another layout",
           "deepseek2", "GGUF files of its attention with latent vectors are not read");
 
   private Families() {}

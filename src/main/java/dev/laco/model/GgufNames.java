@@ -148,8 +148,7 @@ public final class GgufNames {
       if (rows.getFirst().shape().size() > 1) {
         shape.add(rows.getFirst().columns());
       }
-      return new GgufWeight(
-          name, shape, rows, role.isNorm() ? config.architecture().normOffset() : 0, false);
+      return new GgufWeight(name, shape, rows, config.normOffset(role), false);
     }
   }
 
@@ -282,6 +281,14 @@ public final class GgufNames {
       case KEY_VALUE_COMPRESSION, ROTATED_KEY -> "attn_kv_a_mqa.weight";
       case KEY_VALUE_LATENT_NORM -> "attn_kv_a_norm.weight";
       case KEY_VALUE_EXPANSION -> "attn_kv_b.weight";
+      case LINEAR_HEADS -> "attn_qkv.weight";
+      case LINEAR_GATE -> "attn_gate.weight";
+      case LINEAR_RATE -> "ssm_beta.weight";
+      case LINEAR_DECAY -> "ssm_alpha.weight";
+      case CONVOLUTION -> "ssm_conv1d.weight";
+      case LOG_DECAY -> "ssm_a";
+      case DECAY_BIAS -> "ssm_dt.bias";
+      case LINEAR_NORM -> "ssm_norm.weight";
       case QUERY_NORM -> "attn_q_norm.weight";
       case KEY_NORM -> "attn_k_norm.weight";
       case ATTENTION_OUTPUT_NORM -> "post_attention_norm.weight";

@@ -14,6 +14,7 @@ final class LayerAttentions {
 
   static final String SLIDING = "sliding_attention";
   static final String FULL = "full_attention";
+  static final String LINEAR = "linear_attention";
 
   private LayerAttentions() {}
 
@@ -25,6 +26,17 @@ final class LayerAttentions {
     boolean marked = family.readsList(ROTATED) && config.has(ROTATED);
     List<LayerAttention> all = new ArrayList<>();
     for (int layer = 0; layer < layers; layer++) {
+      if (family.hasLinearLayers()) {
+        boolean linear =
+            typed
+                ? isOfType(config, TYPES, layers, layer, LINEAR, FULL)
+                : family.isLinear(config, layer);
+        all.add(
+            linear
+                ? LayerAttention.LINEAR
+                : new LayerAttention(window, family.rotation(rotations, false)));
+        continue;
+      }
       boolean slides = typed ? isSliding(config, layers, layer) : family.slides(config, layer);
       boolean rotates = marked ? isRotated(config, layers, layer) : family.rotates(config, layer);
       all.add(
@@ -64,11 +76,18 @@ final class LayerAttentions {
     return list.get(layer);
   }
 
+  private static String type(LayerAttention attention) {
+    if (attention.linear()) {
+      return LINEAR;
+    }
+    return attention.window() > 0 ? SLIDING : FULL;
+  }
+
   /** Writes the lists that the family reads. */
   static void write(List<LayerAttention> attention, Architecture family, ObjectNode config) {
     if (family.readsList(TYPES)) {
       ArrayNode types = JsonNodeFactory.instance.arrayNode();
-      attention.forEach(layer -> types.add(layer.window() > 0 ? SLIDING : FULL));
+      attention.forEach(layer -> types.add(type(layer)));
       config.set(TYPES, types);
     }
     if (family.readsList(ROTATED)) {

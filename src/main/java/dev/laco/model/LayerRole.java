@@ -25,6 +25,14 @@ public enum LayerRole {
   ROTATED_KEY(ATTENTION),
   /** From the latent vector of keys and values to the other elements of keys, and to values. */
   KEY_VALUE_EXPANSION(ATTENTION),
+  /** Queries, keys and values of linear attention in one matrix; see {@link LinearAttention}. */
+  LINEAR_HEADS(ATTENTION),
+  /** To the gates of the outputs of linear attention. */
+  LINEAR_GATE(ATTENTION),
+  /** To the rates at which the states of linear attention change. */
+  LINEAR_RATE(ATTENTION),
+  /** To the decays of the states of linear attention. */
+  LINEAR_DECAY(ATTENTION),
   OUTPUT(ATTENTION),
   QUERY_KEY_VALUE_BIAS(NORMS),
   QUERY_BIAS(NORMS),
@@ -33,6 +41,14 @@ public enum LayerRole {
   OUTPUT_BIAS(NORMS),
   /** For each head one more score in the softmax of attention, which has no value. */
   SINKS(NORMS),
+  /** The weights by which linear attention sums the latest tokens, a few for each column. */
+  CONVOLUTION(NORMS),
+  LOG_DECAY(NORMS),
+  DECAY_BIAS(NORMS),
+  /**
+   * The norm of the outputs of each head of linear attention, which adds nothing to its weights.
+   */
+  LINEAR_NORM(NORMS),
   QUERY_NORM(NORMS),
   KEY_NORM(NORMS),
   QUERY_LATENT_NORM(NORMS),
@@ -89,6 +105,7 @@ public enum LayerRole {
   public boolean isNorm() {
     return switch (this) {
       case ATTENTION_INPUT_NORM,
+          LINEAR_NORM,
           QUERY_NORM,
           KEY_NORM,
           QUERY_LATENT_NORM,

@@ -33,6 +33,9 @@ import org.jspecify.annotations.Nullable;
  * @param unitHead whether each row of the output projection is divided by its length
  * @param logits what becomes of the products of last hidden states and output projection
  * @param latentAttention the sizes of attention with latent vectors; null where it has none
+ * @param gatedHeads whether outputs of heads are multiplied by the sigmoid of gates, whose rows in
+ *     the projection of queries follow those of each head's query
+ * @param linearAttention the sizes of linear attention, which some layers have; null where none has
  * @param mixture the mixtures of experts; null where no layer has one
  * @param attention what the attention of each layer has
  * @param visualLayers behind how many of the first layers features of images are added (DeepStack,
@@ -63,6 +66,8 @@ public record ModelConfig(
     boolean unitHead,
     LogitSpec logits,
     @Nullable LatentAttention latentAttention,
+    boolean gatedHeads,
+    @Nullable LinearAttention linearAttention,
     @Nullable Mixture mixture,
     List<LayerAttention> attention,
     int visualLayers,
@@ -106,8 +111,9 @@ public record ModelConfig(
     JsonFields root = new JsonFields(file, json);
     Optional<Multimodal> around = Multimodal.forClassName(className(root));
     JsonFields config = around.map(kind -> kind.text(root)).orElse(root);
-    Architecture architecture =
+    Architecture family =
         around.map(kind -> kind.family(root, config, stored)).orElseGet(() -> architecture(root));
+    Architecture architecture = stored == null ? family : family.namedAsIn(stored);
     if (root.has("quantization_config")) {
       JsonNode quantisation = json.get("quantization_config");
       String method = quantisation.path("quant_method").asText("of no name");
@@ -165,6 +171,8 @@ public record ModelConfig(
         architecture.hasUnitHead(config),
         architecture.logits(config),
         latent,
+        architecture.hasGatedHeads(),
+        architecture.linearAttention(config),
         architecture.mixture().map(keys -> Mixture.parse(config, keys, layers)).orElse(null),
         LayerAttentions.read(
             config,
@@ -312,8 +320,19 @@ public record ModelConfig(
     return latentAttention == null ? headDim : latentAttention.rotated();
   }
 
-  /** The roles of the matrices that project the input of attention. */
-  public List<LayerRole> attentionInputRoles() {
+  /**
+   * The roles of the matrices that project the input of attention.
+   *
+   * @param linear whether it is linear attention
+   */
+  public List<LayerRole> attentionInputRoles(boolean linear) {
+    if (linear) {
+      return List.of(
+          LayerRole.LINEAR_HEADS,
+          LayerRole.LINEAR_GATE,
+          LayerRole.LINEAR_RATE,
+          LayerRole.LINEAR_DECAY);
+    }
     if (latentAttention != null) {
       LayerRole query =
           latentAttention.queryRank() == 0 ? LayerRole.QUERY : LayerRole.QUERY_COMPRESSION;
@@ -326,10 +345,30 @@ public record ModelConfig(
 
   /**
    * Width of the outputs of all attention heads, side by side, which the output projection takes.
+   *
+   * @param linear whether it is linear attention
    */
-  public long attendedWidth() {
+  public long attendedWidth(boolean linear) {
+    if (linear) {
+      return Objects.requireNonNull(linearAttention).values();
+    }
     long head = latentAttention == null ? headDim : latentAttention.value();
     return numAttentionHeads * head;
+  }
+
+  /** The largest {@link #attendedWidth} of all layers. */
+  public long widestAttended() {
+    return attention.stream().mapToLong(layer -> attendedWidth(layer.linear())).max().orElseThrow();
+  }
+
+  /** The norms of outputs of heads of linear attention. */
+  public NormSpec linearNorm() {
+    return new NormSpec(rmsNormEps, normOffset(LayerRole.LINEAR_NORM));
+  }
+
+  /** What the norm of a role adds to its weights; 0 for other roles. */
+  public double normOffset(LayerRole role) {
+    return role.isNorm() && role != LayerRole.LINEAR_NORM ? architecture.normOffset() : 0;
   }
 
   /** The norms of latent vectors. */
@@ -391,6 +430,9 @@ public record ModelConfig(
    * only be removed; null where they hold.
    */
   public @Nullable String whyNoMerge() {
+    if (attention.stream().map(LayerAttention::linear).distinct().count() > 1) {
+      return "some of its layers have linear attention and others a softmax, which cannot be merged";
+    }
     return mixture == null || Set.copyOf(mixture.layers()).size() == 1
         ? null
         : "some of its layers have mixtures of experts and others one feed-forward network, which"

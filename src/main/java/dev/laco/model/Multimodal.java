@@ -50,6 +50,17 @@ public final class Multimodal {
   private static final Text GEMMA3 =
       new Text("gemma3_text", Gemma3.FAMILY, sizes(2304, 9216, 26, 8, 4, 262208));
 
+  private static final Text QWEN35 =
+      new Text("qwen3_5_text", Qwen35.FAMILY, sizes(4096, 12288, 32, 16, 4, 248320));
+  private static final Text QWEN35_MOE =
+      new Text(
+          "qwen3_5_moe_text",
+          Qwen35Moe.FAMILY,
+          sizes(2048, 512, 40, 16, 2, 248320)
+              .put("moe_intermediate_size", 512)
+              .put("num_experts", 256)
+              .put("num_experts_per_tok", 8));
+
   private static final Place WRAPPED =
       new Place("language_model.", name -> "language_model." + name);
   private static final Place OUTSIDE = new Place("model.", name -> name);
@@ -97,7 +108,12 @@ public final class Multimodal {
                   AS_IN_MEMORY,
                   new Text("qwen3_vl_text", Qwen3.FAMILY, QWEN3.defaults))
               .without(Loader.LLAMA_CPP)
-              .addingImages("deepstack_visual_indexes", 3));
+              .addingImages("deepstack_visual_indexes", 3),
+          new Multimodal("Qwen3_5ForConditionalGeneration", "qwen3_5", AS_IN_MEMORY, QWEN35)
+              .without(Loader.LLAMA_CPP),
+          new Multimodal(
+                  "Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe", AS_IN_MEMORY, QWEN35_MOE)
+              .without(Loader.LLAMA_CPP));
 
   private final String className;
   private final String modelType;

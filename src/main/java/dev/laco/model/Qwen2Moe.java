@@ -5,15 +5,18 @@ import java.util.Map;
 
 /** Qwen1.5 and Qwen2 with mixtures of experts (Yang et al. 2024), one of which all tokens share. */
 final class Qwen2Moe {
+  /** The names of {@link TensorNames#LLAMA_EXPERTS}, with a shared expert and its router. */
+  static final TensorNames NAMES =
+      TensorNames.LLAMA_EXPERTS.with(
+          Map.of(
+              LayerRole.SHARED_ROUTER, "mlp.shared_expert_gate.weight",
+              LayerRole.SHARED_GATE, "mlp.shared_expert.gate_proj.weight",
+              LayerRole.SHARED_UP, "mlp.shared_expert.up_proj.weight",
+              LayerRole.SHARED_DOWN, "mlp.shared_expert.down_proj.weight"));
+
   static final Architecture FAMILY =
       Architecture.named("Qwen2MoeForCausalLM", "qwen2_moe")
-          .names(
-              TensorNames.LLAMA_EXPERTS.with(
-                  Map.of(
-                      LayerRole.SHARED_ROUTER, "mlp.shared_expert_gate.weight",
-                      LayerRole.SHARED_GATE, "mlp.shared_expert.gate_proj.weight",
-                      LayerRole.SHARED_UP, "mlp.shared_expert.up_proj.weight",
-                      LayerRole.SHARED_DOWN, "mlp.shared_expert.down_proj.weight")))
+          .names(NAMES)
           .mixture(
               Mixture.Keys.of("moe_intermediate_size", "num_experts", "num_local_experts")
                   .normalisedByConfig(false)

@@ -4,7 +4,6 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.Head;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
-import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryEmbedding;
@@ -93,11 +92,7 @@ public final class CausalLm {
       int index, Tensor x, TokenBatch batch, Workspace work, @Nullable KeyValueCache cache) {
     LayerWeights weights = layers.layer(index, x.rows());
     Workspace.Buffers buffers = work.forTokens(x.rows());
-    DType type = decoder.keyValueType(weights, buffers);
-    KeyValues past =
-        cache == null
-            ? KeyValues.of(buffers, type)
-            : cache.of(index, type, batch.sequences(), buffers);
+    KeyValueCache.OfLayer past = cache == null ? null : cache.of(index);
     decoder.run(weights, layers.attention(index), x, batch, buffers, past, null);
   }
 
@@ -109,8 +104,7 @@ public final class CausalLm {
   public void layerInParts(int index, Tensor x, TokenBatch batch, Workspace work, Tensor inside) {
     LayerWeights weights = layers.layer(index, x.rows());
     Workspace.Buffers buffers = work.forTokens(x.rows());
-    KeyValues past = KeyValues.of(buffers, decoder.keyValueType(weights, buffers));
-    decoder.run(weights, layers.attention(index), x, batch, buffers, past, inside);
+    decoder.run(weights, layers.attention(index), x, batch, buffers, null, inside);
   }
 
   /**

@@ -6,16 +6,19 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
+import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.LatentAttention;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
+import dev.laco.model.LinearAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.stream.LongStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -46,6 +49,9 @@ public final class DecoderGradient implements AutoCloseable {
    * attention has none.
    */
   private final @Nullable Shared latents;
+
+  /** Computes linear attention, and its gradients; null where no layer has it. */
+  private final @Nullable LinearHeads linearHeads;
 
   /** Sums of gradients by the weights of norms that nobody reads. */
   private final Tensor unread;
@@ -94,6 +100,7 @@ public final class DecoderGradient implements AutoCloseable {
    * @param rounded the gradient by the output of a projection in bf16, up to {@code [T, k]} or as
    *     wide as {@code fused}
    * @param roundedInput {@code whitened} in bf16
+   * @param linear by results of linear attention; null where no layer has it
    */
   private record Gradients(
       Tensor source,
@@ -104,7 +111,8 @@ public final class DecoderGradient implements AutoCloseable {
       Tensor fused,
       Tensor channels,
       Tensor rounded,
-      Tensor roundedInput) {
+      Tensor roundedInput,
+      Workspace.@Nullable LinearScratch linear) {
     private Gradients rows(long tokens) {
       return new Gradients(
           source.slice(0, tokens),
@@ -115,7 +123,8 @@ public final class DecoderGradient implements AutoCloseable {
           fused.slice(0, tokens),
           channels.slice(0, tokens),
           rounded.slice(0, tokens),
-          roundedInput.slice(0, tokens));
+          roundedInput.slice(0, tokens),
+          linear == null ? null : linear.rows(tokens));
     }
   }
 
@@ -138,6 +147,7 @@ public final class DecoderGradient implements AutoCloseable {
                         allocate(maxTokens, config.hiddenSize())))
             .limit(layers)
             .toList();
+    LinearAttention linear = config.linearAttention();
     this.full =
         new Gradients(
             allocate(maxTokens, config.hiddenSize()),
@@ -148,7 +158,9 @@ public final class DecoderGradient implements AutoCloseable {
             allocate(maxTokens, queries(config) + 2 * keys(config)),
             allocate(maxTokens, config.widestChannels()),
             arena.allocate(DType.BF16, maxTokens, widest(config)),
-            arena.allocate(DType.BF16, maxTokens, config.hiddenSize()));
+            arena.allocate(DType.BF16, maxTokens, config.hiddenSize()),
+            linear == null ? null : Workspace.LinearScratch.of(arena, linear, maxTokens));
+    this.linearHeads = linear == null ? null : new LinearHeads(backend, config, training, linear);
     LatentAttention sizes = config.latentAttention();
     this.latents = sizes == null ? null : Shared.of(backend, arena, config, sizes);
     this.unread = allocate(1, largestNorm(config));
@@ -158,13 +170,22 @@ public final class DecoderGradient implements AutoCloseable {
   private static long largestNorm(ModelConfig config) {
     LatentAttention sizes = config.latentAttention();
     long latent = sizes == null ? 0 : Math.max(sizes.queryRank(), sizes.rank());
-    return Math.max(Math.max(config.hiddenSize(), queries(config)), latent);
+    LinearAttention linear = config.linearAttention();
+    long ofHeads = linear == null ? 0 : linear.value();
+    return LongStream.of(config.hiddenSize(), queries(config), latent, ofHeads).max().orElseThrow();
   }
 
   /** The most columns of the output of a projection. */
   private static long widest(ModelConfig config) {
-    return Math.max(
-        Math.max(config.hiddenSize(), config.widestChannels()), queries(config) + 2 * keys(config));
+    LinearAttention linear = config.linearAttention();
+    return LongStream.of(
+            config.hiddenSize(),
+            config.widestChannels(),
+            queries(config) + 2 * keys(config),
+            config.gatedHeads() ? 2 * queries(config) : 0,
+            linear == null ? 0 : linear.heads())
+        .max()
+        .orElseThrow();
   }
 
   private Tensor allocate(long rows, long columns) {
@@ -186,7 +207,11 @@ public final class DecoderGradient implements AutoCloseable {
    */
   public static long bytes(ModelConfig config, long maxTokens, int layers) {
     long columns =
-        4L * config.hiddenSize() + 2 * queries(config) + 2 * keys(config) + config.widestChannels();
+        4L * config.hiddenSize()
+            + 2 * queries(config)
+            + 2 * keys(config)
+            + config.widestChannels()
+            + Workspace.LinearScratch.columns(config);
     long middle = maxTokens * config.hiddenSize() * DType.F32.byteSize();
     return layers * (Workspace.keepingBytes(config, maxTokens) + middle)
         + maxTokens * columns * DType.F32.byteSize()
@@ -241,8 +266,7 @@ public final class DecoderGradient implements AutoCloseable {
     Workspace.Buffers kept = rooms.get(room).work.forTokens(x.rows());
     Tensor middle = rooms.get(room).middle.slice(0, x.rows());
     DecoderLayer.Normed input = decoder.attentionInput(weights, x, kept);
-    DecoderLayer.Attended attended =
-        decoder.attend(weights, attention, input, batch, kept, KeyValues.of(kept, DType.F32));
+    DecoderLayer.Attended attended = decoder.attend(weights, attention, input, batch, kept, null);
     DecoderLayer.Normed fed;
     if (config.parallel()) {
       fed = decoder.feedForwardInput(weights, x, input, kept);
@@ -485,10 +509,22 @@ public final class DecoderGradient implements AutoCloseable {
             room.scratch());
         byProjected = room.scratch();
       }
+      Tensor factor =
+          factor(results.input.states(), whitening == null ? null : whitening.attention());
+      if (results.attention.linear()) {
+        linear(LayerRole.OUTPUT, null, heads, byProjected, false, heads);
+        linearAttention(Objects.requireNonNull(linearHeads), heads, factor, add);
+        return;
+      }
       Tensor byAttended = byAttended();
       linear(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, heads, byProjected, false, byAttended);
       if (latents != null) {
         latents.heads.widen(byAttended, room.heads());
+      }
+      if (config.gatedHeads()) {
+        // The gradient by the outputs of heads takes the place of what gates made of them.
+        backend.copy(kept.heads, heads);
+        training.gatedGradients(Activation.SIGMOID, kept.gates().gate(), heads, room.heads());
       }
       long tokens = results.x.rows();
       Tensor elements = room.fused().reshape(room.fused().elements(), 1);
@@ -506,13 +542,11 @@ public final class DecoderGradient implements AutoCloseable {
           results.batch,
           kept.heads,
           Objects.requireNonNull(kept.logSums()),
-          room.heads(),
+          config.gatedHeads() ? heads : room.heads(),
           byQuery,
           byKey,
           byValue);
       addSinks();
-      Tensor factor =
-          factor(results.input.states(), whitening == null ? null : whitening.attention());
       if (latents != null) {
         latents(latents, factor, byQuery, byKey, byValue, add);
         return;
@@ -534,10 +568,50 @@ public final class DecoderGradient implements AutoCloseable {
             add,
             room.input());
       } else {
-        linear(LayerRole.QUERY, LayerRole.QUERY_BIAS, factor, byQuery, add, room.input());
+        linear(
+            LayerRole.QUERY,
+            LayerRole.QUERY_BIAS,
+            factor,
+            config.gatedHeads() ? withGates(byQuery) : byQuery,
+            add,
+            room.input());
         linear(LayerRole.KEY, LayerRole.KEY_BIAS, factor, byKey, true, room.input());
         linear(LayerRole.VALUE, LayerRole.VALUE_BIAS, factor, byValue, true, room.input());
       }
+    }
+
+    /** The gradient by queries, and behind that of each head the gradient by its gates. */
+    private Tensor withGates(Tensor byQuery) {
+      Workspace.Gates gates = kept.gates();
+      int width = config.headDim();
+      Tensor both = DecoderLayer.byHead(gates.projected(), 2 * width);
+      backend.copyColumns(DecoderLayer.byHead(byQuery, width), 0, width, both, 0);
+      backend.copyColumns(DecoderLayer.byHead(gates.gate(), width), 0, width, both, width);
+      return gates.projected();
+    }
+
+    /**
+     * Writes the gradient by the input of linear attention to {@code room.input}, or adds it.
+     *
+     * @param byAttended the gradient by what the output projection multiplies
+     * @param factor the input, whitened where it has a whitening
+     */
+    private void linearAttention(LinearHeads heads, Tensor byAttended, Tensor factor, boolean add) {
+      Workspace.Linear linear = kept.linear();
+      Workspace.LinearScratch by = Objects.requireNonNull(room.linear());
+      training.gatedGradients(Activation.SILU, linear.gate(), linear.normed(), byAttended);
+      norm(
+          heads.byHead(linear.out()),
+          LayerRole.LINEAR_NORM,
+          null,
+          config.linearNorm(),
+          heads.byHead(linear.normed()),
+          heads.byHead(linear.normed()));
+      heads.backward(results.batch, linear, by, sums);
+      linear(LayerRole.LINEAR_HEADS, null, factor, by.heads(), add, room.input());
+      linear(LayerRole.LINEAR_GATE, null, factor, linear.gate(), true, room.input());
+      linear(LayerRole.LINEAR_RATE, null, factor, by.rate(), true, room.input());
+      linear(LayerRole.LINEAR_DECAY, null, factor, by.decay(), true, room.input());
     }
 
     /** Memory for the gradient by what the output projection of attention multiplies. */
@@ -545,7 +619,7 @@ public final class DecoderGradient implements AutoCloseable {
       return latents == null || !latents.sizes.hasNarrowValues()
           ? room.heads()
           : Workspace.Buffers.narrow(
-              kept.latents().keysAndValues(), results.x.rows(), config.attendedWidth());
+              kept.latents().keysAndValues(), results.x.rows(), config.attendedWidth(false));
     }
 
     /**

@@ -5,10 +5,12 @@ import dev.laco.backend.ForwardOps;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
+import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.LatentAttention;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
+import dev.laco.model.LinearAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
@@ -43,6 +45,9 @@ public final class DecoderLayer {
   /** Makes the heads of attention with latent vectors; null where attention has none. */
   private final @Nullable LatentHeads latentHeads;
 
+  /** Computes linear attention; null where no layer has it. */
+  private final @Nullable LinearHeads linearHeads;
+
   /** Runs the layers of models of one config. */
   public DecoderLayer(ForwardOps backend, ModelConfig config) {
     this(backend, config, null);
@@ -60,6 +65,8 @@ public final class DecoderLayer {
     this.rotations = config.rotations();
     LatentAttention sizes = config.latentAttention();
     this.latentHeads = sizes == null ? null : new LatentHeads(backend, config, sizes);
+    LinearAttention linear = config.linearAttention();
+    this.linearHeads = linear == null ? null : new LinearHeads(backend, config, training, linear);
   }
 
   /**
@@ -70,7 +77,8 @@ public final class DecoderLayer {
 
   /**
    * Attention outputs of all heads, {@code [T, heads * headDim]}, before the output projection;
-   * {@code [T, heads * value]} where attention has {@link LatentAttention latent vectors}.
+   * {@code [T, heads * value]} where attention has {@link LatentAttention latent vectors}, and
+   * {@code [T, valueHeads * value]} of {@link LinearAttention}.
    */
   public record Attended(Tensor heads) {}
 
@@ -90,13 +98,13 @@ public final class DecoderLayer {
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers) {
-    KeyValues whole = KeyValues.of(buffers, keyValueType(weights, buffers));
-    run(weights, attention, x, batch, buffers, whole, null);
+    run(weights, attention, x, batch, buffers, null, null);
   }
 
   /**
    * Runs the whole layer over tokens that follow those in {@code past}, {@code x} in place.
    *
+   * @param past what a cache has of earlier tokens; null for whole sequences
    * @param inside gets {@code x} as it is after attention was added, {@code [T, d]}; null where
    *     nobody asks for it
    */
@@ -106,7 +114,7 @@ public final class DecoderLayer {
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers,
-      KeyValues past,
+      KeyValueCache.@Nullable OfLayer past,
       @Nullable Tensor inside) {
     Normed input = attentionInput(weights, x, buffers);
     Attended attended = attend(weights, attention, input, batch, buffers, past);
@@ -242,11 +250,36 @@ public final class DecoderLayer {
       TokenBatch batch,
       Workspace.Buffers buffers) {
     Normed input = attentionInput(weights, x, buffers);
-    KeyValues whole = KeyValues.of(buffers, keyValueType(weights, buffers));
-    return attend(weights, attention, input, batch, buffers, whole);
+    return attend(weights, attention, input, batch, buffers, null);
   }
 
+  /**
+   * Computes attention over tokens that follow those in {@code past}.
+   *
+   * @param past what a cache has of earlier tokens; null for whole sequences
+   */
   Attended attend(
+      LayerWeights weights,
+      LayerAttention attention,
+      Normed input,
+      TokenBatch batch,
+      Workspace.Buffers buffers,
+      KeyValueCache.@Nullable OfLayer past) {
+    if (attention.linear()) {
+      Workspace.Linear room = buffers.linear();
+      LinearStates states = past == null ? null : past.states();
+      Objects.requireNonNull(linearHeads).attend(weights, input.states(), batch, room, states);
+      return room.attended();
+    }
+    DType type = keyValueType(weights, buffers);
+    KeyValues keyValues =
+        past == null
+            ? KeyValues.of(buffers, type)
+            : past.keyValues(type, batch.sequences(), buffers);
+    return softmaxAttention(weights, attention, input, batch, buffers, keyValues);
+  }
+
+  private Attended softmaxAttention(
       LayerWeights weights,
       LayerAttention attention,
       Normed input,
@@ -287,6 +320,10 @@ public final class DecoderLayer {
     if (latentHeads != null) {
       latentHeads.narrow(buffers.heads, buffers.attended.heads());
     }
+    if (config.gatedHeads()) {
+      Tensor gate = buffers.gates().gate();
+      backend.gatedActivation(Activation.SIGMOID, gate, buffers.heads, buffers.attended.heads());
+    }
     return buffers.attended;
   }
 
@@ -311,7 +348,16 @@ public final class DecoderLayer {
       takeHeads(all, rows.keys, key);
       takeHeads(all, rows.values, past.newValues());
     } else {
-      linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
+      if (config.gatedHeads()) {
+        Workspace.Gates gates = buffers.gates();
+        linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, gates.projected());
+        int width = config.headDim();
+        Tensor both = byHead(gates.projected(), 2 * width);
+        backend.copyColumns(both, 0, width, byHead(query, width), 0);
+        backend.copyColumns(both, width, width, byHead(gates.gate(), width), 0);
+      } else {
+        linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
+      }
       linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, key);
       linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
     }
@@ -345,11 +391,15 @@ public final class DecoderLayer {
         products(weights));
   }
 
+  /** Heads side by side as one head a row. */
+  static Tensor byHead(Tensor heads, int width) {
+    return heads.reshape(heads.elements() / width, width);
+  }
+
   /** Copies heads of {@code all [T, heads]} to {@code to}, both taken as one head a row. */
   private void takeHeads(Tensor all, int[] rows, Tensor to) {
     int width = config.headDim();
-    Tensor heads = all.reshape(all.elements() / width, width);
-    backend.gather(heads, rows, to.reshape(rows.length, width));
+    backend.gather(byHead(all, width), rows, to.reshape(rows.length, width));
   }
 
   /**
@@ -441,11 +491,16 @@ public final class DecoderLayer {
 
   private DType attentionInputType(
       LayerWeights weights, Tensor norm, @Nullable Tensor bias, long rows) {
-    DType type = inputType(weights, norm, bias, rows, config.attentionInputRoles());
+    DType type = inputType(weights, norm, bias, rows, roles(weights));
     // The feed-forward part of a parallel layer may have the same input.
     return config.parallel() && feedForwardInputType(weights, norm, bias, rows) != type
         ? DType.F32
         : type;
+  }
+
+  /** The roles of the matrices that project the input of attention. */
+  private List<LayerRole> roles(LayerWeights weights) {
+    return config.attentionInputRoles(weights.find(LayerRole.LINEAR_HEADS) != null);
   }
 
   private DType feedForwardInputType(

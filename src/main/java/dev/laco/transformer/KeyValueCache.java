@@ -5,21 +5,27 @@ import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
+import dev.laco.model.LayerAttention;
+import dev.laco.model.LinearAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The keys and values of earlier tokens of several sequences, for every layer. Each sequence has a
- * slot, which is memory for the same number of tokens.
+ * The keys and values of earlier tokens of several sequences, for every layer, and their states in
+ * the layers with linear attention. Each sequence has a slot, which is memory for the same number
+ * of tokens.
  */
 public final class KeyValueCache implements AutoCloseable {
   private final TensorArena arena;
   private final @Nullable Layer[] layers;
+  private final @Nullable LinearStates[] states;
   private final int[] lengths;
   private final int capacity;
   private final long width;
+  private final @Nullable LinearAttention linear;
 
   /** The keys and values of a layer, {@code [slots * capacity, keyValueHeads * headDim]} each. */
   private record Layer(Tensor keys, Tensor values) {}
@@ -33,9 +39,11 @@ public final class KeyValueCache implements AutoCloseable {
       DeviceMemory backend, ModelConfig config, int depth, int slots, int capacity) {
     this.arena = backend.arena();
     this.layers = new Layer[depth];
+    this.states = new LinearStates[depth];
     this.lengths = new int[slots];
     this.capacity = capacity;
     this.width = width(config);
+    this.linear = config.linearAttention();
   }
 
   private static long width(ModelConfig config) {
@@ -52,12 +60,25 @@ public final class KeyValueCache implements AutoCloseable {
   }
 
   /**
-   * Bytes of a cache for {@code tokens} tokens of all slots in every layer of a model.
+   * Bytes of a token in every layer of a model that keeps keys and values.
    *
    * @param type of keys and values
    */
-  public static long bytes(ModelConfig config, DType type, long tokens) {
-    return 2L * config.numHiddenLayers() * tokens * width(config) * type.byteSize();
+  public static long tokenBytes(ModelConfig config, DType type) {
+    long layers = config.attention().stream().filter(layer -> !layer.linear()).count();
+    return 2L * layers * width(config) * type.byteSize();
+  }
+
+  /**
+   * Bytes of a slot for {@code capacity} tokens.
+   *
+   * @param type of keys and values
+   */
+  public static long slotBytes(ModelConfig config, DType type, long capacity) {
+    LinearAttention linear = config.linearAttention();
+    long layers = config.attention().stream().filter(LayerAttention::linear).count();
+    long states = linear == null ? 0 : layers * LinearStates.elements(linear);
+    return capacity * tokenBytes(config, type) + states * DType.F32.byteSize();
   }
 
   /**
@@ -80,19 +101,42 @@ public final class KeyValueCache implements AutoCloseable {
   }
 
   /**
-   * The keys and values of a layer for a batch, whose new ones are written to {@code buffers}.
+   * What the cache has of a layer.
    *
-   * @param type of the layer's keys and values, the same in every call
+   * @param layer its index
    */
-  KeyValues of(int layer, DType type, PackedSequences batch, Workspace.Buffers buffers) {
-    int rows = batch.keyOffsets()[batch.sequences()];
-    Layer all = layer(layer, type);
-    return new KeyValues(
-        buffers.keys(type),
-        buffers.values(type),
-        all.keys.slice(0, rows),
-        all.values.slice(0, rows),
-        false);
+  record OfLayer(KeyValueCache cache, int layer) {
+    /**
+     * The keys and values of the layer for a batch, whose new ones are written to {@code buffers}.
+     *
+     * @param type of the layer's keys and values, the same in every call
+     */
+    KeyValues keyValues(DType type, PackedSequences batch, Workspace.Buffers buffers) {
+      int rows = batch.keyOffsets()[batch.sequences()];
+      Layer all = cache.layer(layer, type);
+      return new KeyValues(
+          buffers.keys(type),
+          buffers.values(type),
+          all.keys.slice(0, rows),
+          all.values.slice(0, rows),
+          false);
+    }
+
+    /** The states of the layer, which has linear attention. */
+    LinearStates states() {
+      LinearStates own = cache.states[layer];
+      if (own == null) {
+        LinearAttention sizes = Objects.requireNonNull(cache.linear);
+        own = LinearStates.of(cache.arena, sizes, cache.lengths.length, cache.capacity);
+        cache.states[layer] = own;
+      }
+      return own;
+    }
+  }
+
+  /** What the cache has of a layer. */
+  OfLayer of(int layer) {
+    return new OfLayer(this, layer);
   }
 
   private Layer layer(int index, DType type) {

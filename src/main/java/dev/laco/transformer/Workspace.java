@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.LatentAttention;
+import dev.laco.model.LinearAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import java.util.Objects;
@@ -47,6 +48,8 @@ public final class Workspace implements AutoCloseable {
             keeps ? null : arena.allocate(DType.BF16, maxTokens, widest(config)),
             mixture == null ? null : Experts.of(arena, mixture, maxTokens, config.hiddenSize()),
             config.latentAttention() == null ? null : Latents.of(arena, config, maxTokens, keeps),
+            config.gatedHeads() ? Gates.of(arena, config, maxTokens, keeps) : null,
+            config.linearAttention() == null ? null : Linear.of(arena, config, maxTokens, keeps),
             keeps ? Kept.of(arena, config, maxTokens) : null);
     current = full;
   }
@@ -59,7 +62,8 @@ public final class Workspace implements AutoCloseable {
   /** Bytes that the buffers of {@code maxTokens} tokens need. */
   public static long bytes(ModelConfig config, long maxTokens) {
     return maxTokens
-        * (columns(config) * DType.F32.byteSize() + widest(config) * DType.BF16.byteSize());
+            * (columns(config) * DType.F32.byteSize() + widest(config) * DType.BF16.byteSize())
+        + Linear.weightBytes(config);
   }
 
   /** Columns of the buffers in f32. */
@@ -75,15 +79,26 @@ public final class Workspace implements AutoCloseable {
     if (config.latentAttention() != null) {
       columns += Latents.columns(config);
     }
+    if (config.gatedHeads()) {
+      columns += Gates.columns(config);
+    }
+    if (config.linearAttention() != null) {
+      columns += Linear.columns(config.linearAttention());
+    }
     return columns;
   }
 
   /** Bytes of buffers that {@link #keeping keep} every result of a layer. */
   static long keepingBytes(ModelConfig config, long maxTokens) {
     return maxTokens
-        * ((columns(config) + Kept.columns(config) + Latents.keptColumns(config))
-                * DType.F32.byteSize()
-            + Kept.roundedColumns(config) * DType.BF16.byteSize());
+            * ((columns(config)
+                        + Kept.columns(config)
+                        + Latents.keptColumns(config)
+                        + Gates.keptColumns(config)
+                        + Linear.keptColumns(config))
+                    * DType.F32.byteSize()
+                + Kept.roundedColumns(config) * DType.BF16.byteSize())
+        + Linear.weightBytes(config);
   }
 
   /** The first {@code tokens} rows of every buffer. */
@@ -179,13 +194,13 @@ public final class Workspace implements AutoCloseable {
           allocate.apply(sizes.rotated()),
           allocate.apply(heads * sizes.rotated()),
           allocate.apply(heads * (sizes.unrotated() + sizes.value())),
-          sizes.hasNarrowValues() ? allocate.apply(config.attendedWidth()) : null);
+          sizes.hasNarrowValues() ? allocate.apply(config.attendedWidth(false)) : null);
     }
 
     private static long columns(ModelConfig config) {
       LatentAttention sizes = Objects.requireNonNull(config.latentAttention());
       long head = (long) sizes.rotated() + sizes.unrotated() + sizes.value();
-      long attended = sizes.hasNarrowValues() ? config.attendedWidth() : 0;
+      long attended = sizes.hasNarrowValues() ? config.attendedWidth(false) : 0;
       return sizes.queryRank()
           + sizes.rank()
           + sizes.rotated()
@@ -209,6 +224,160 @@ public final class Workspace implements AutoCloseable {
           rotatedHeads.slice(0, tokens),
           keysAndValues.slice(0, tokens),
           attended == null ? null : attended.slice(0, tokens));
+    }
+  }
+
+  /**
+   * The buffers of heads with gates.
+   *
+   * @param projected queries and gates, head by head, {@code [T, heads * 2 * headDim]}
+   * @param gate {@code [T, heads * headDim]}
+   * @param attended the outputs of heads times their gates, {@code [T, heads * headDim]}; null
+   *     where they take the place of the outputs
+   */
+  record Gates(Tensor projected, Tensor gate, @Nullable Tensor attended) {
+    private static Gates of(TensorArena arena, ModelConfig config, long tokens, boolean keeps) {
+      long width = Kept.queries(config);
+      return new Gates(
+          arena.allocate(DType.F32, tokens, 2 * width),
+          arena.allocate(DType.F32, tokens, width),
+          keeps ? arena.allocate(DType.F32, tokens, width) : null);
+    }
+
+    private static long columns(ModelConfig config) {
+      return 3 * Kept.queries(config);
+    }
+
+    /** Columns of those buffers that only results that are kept need. */
+    private static long keptColumns(ModelConfig config) {
+      return config.gatedHeads() ? Kept.queries(config) : 0;
+    }
+
+    private Gates rows(long tokens) {
+      return new Gates(
+          projected.slice(0, tokens),
+          gate.slice(0, tokens),
+          attended == null ? null : attended.slice(0, tokens));
+    }
+  }
+
+  /**
+   * The buffers of linear attention.
+   *
+   * @param projected the input of the convolution, {@code [T, n]}
+   * @param convolved its output, {@code [T, n]}
+   * @param heads queries, keys and values, {@code [T, n]}; {@code convolved} where results are not
+   *     kept
+   * @param rate {@code [T, valueHeads]}
+   * @param decay {@code [T, valueHeads]}
+   * @param out the outputs of the delta rule, {@code [T, valueHeads * value]}
+   * @param errors what its gradient needs, of the same shape; null where results are not kept
+   * @param normed the outputs behind their norm; {@code out} where results are not kept
+   * @param gate of the outputs, {@code [T, valueHeads * value]}
+   * @param attended the outputs times their gates; {@code out} where results are not kept
+   * @param convolution weights of the layer in f32, {@code [n, kernel]}
+   * @param logDecay likewise, {@code [1, valueHeads]}
+   * @param decayBias likewise, {@code [1, valueHeads]}
+   */
+  record Linear(
+      Tensor projected,
+      Tensor convolved,
+      Tensor heads,
+      Tensor rate,
+      Tensor decay,
+      Tensor out,
+      @Nullable Tensor errors,
+      Tensor normed,
+      Tensor gate,
+      DecoderLayer.Attended attended,
+      Tensor convolution,
+      Tensor logDecay,
+      Tensor decayBias) {
+    private static Linear of(TensorArena arena, ModelConfig config, long tokens, boolean keeps) {
+      LinearAttention sizes = Objects.requireNonNull(config.linearAttention());
+      LongFunction<Tensor> allocate = columns -> arena.allocate(DType.F32, tokens, columns);
+      Tensor convolved = allocate.apply(sizes.heads());
+      Tensor out = allocate.apply(sizes.values());
+      return new Linear(
+          allocate.apply(sizes.heads()),
+          convolved,
+          keeps ? allocate.apply(sizes.heads()) : convolved,
+          allocate.apply(sizes.valueHeads()),
+          allocate.apply(sizes.valueHeads()),
+          out,
+          keeps ? allocate.apply(sizes.values()) : null,
+          keeps ? allocate.apply(sizes.values()) : out,
+          allocate.apply(sizes.values()),
+          new DecoderLayer.Attended(keeps ? allocate.apply(sizes.values()) : out),
+          arena.allocate(DType.F32, sizes.heads(), sizes.kernel()),
+          arena.allocate(DType.F32, 1, sizes.valueHeads()),
+          arena.allocate(DType.F32, 1, sizes.valueHeads()));
+    }
+
+    private static long columns(LinearAttention sizes) {
+      return 2 * sizes.heads() + 2L * sizes.valueHeads() + 2 * sizes.values();
+    }
+
+    /** Columns of those buffers that only results that are kept need. */
+    private static long keptColumns(ModelConfig config) {
+      LinearAttention sizes = config.linearAttention();
+      return sizes == null ? 0 : sizes.heads() + 3 * sizes.values();
+    }
+
+    /** Bytes of weights in f32. */
+    private static long weightBytes(ModelConfig config) {
+      LinearAttention sizes = config.linearAttention();
+      return sizes == null
+          ? 0
+          : (sizes.heads() * sizes.kernel() + 2L * sizes.valueHeads()) * DType.F32.byteSize();
+    }
+
+    private Linear rows(long tokens) {
+      return new Linear(
+          projected.slice(0, tokens),
+          convolved.slice(0, tokens),
+          heads.slice(0, tokens),
+          rate.slice(0, tokens),
+          decay.slice(0, tokens),
+          out.slice(0, tokens),
+          errors == null ? null : errors.slice(0, tokens),
+          normed.slice(0, tokens),
+          gate.slice(0, tokens),
+          new DecoderLayer.Attended(attended.heads().slice(0, tokens)),
+          convolution,
+          logDecay,
+          decayBias);
+    }
+  }
+
+  /**
+   * Gradients by results of linear attention.
+   *
+   * @param heads {@code [T, n]}
+   * @param rate {@code [T, valueHeads]}
+   * @param decay {@code [T, valueHeads]}
+   * @param logDecay {@code [T, valueHeads]}
+   */
+  record LinearScratch(Tensor heads, Tensor rate, Tensor decay, Tensor logDecay) {
+    static LinearScratch of(TensorArena arena, LinearAttention sizes, long tokens) {
+      return new LinearScratch(
+          arena.allocate(DType.F32, tokens, sizes.heads()),
+          arena.allocate(DType.F32, tokens, sizes.valueHeads()),
+          arena.allocate(DType.F32, tokens, sizes.valueHeads()),
+          arena.allocate(DType.F32, tokens, sizes.valueHeads()));
+    }
+
+    static long columns(ModelConfig config) {
+      LinearAttention sizes = config.linearAttention();
+      return sizes == null ? 0 : sizes.heads() + 3L * sizes.valueHeads();
+    }
+
+    LinearScratch rows(long tokens) {
+      return new LinearScratch(
+          heads.slice(0, tokens),
+          rate.slice(0, tokens),
+          decay.slice(0, tokens),
+          logDecay.slice(0, tokens));
     }
   }
 
@@ -318,6 +487,8 @@ public final class Workspace implements AutoCloseable {
 
     private final @Nullable Experts experts;
     private final @Nullable Latents latents;
+    private final @Nullable Gates gates;
+    private final @Nullable Linear linear;
     private final @Nullable Kept kept;
     private @Nullable HeadRows headRows;
     final DecoderLayer.Normed normed;
@@ -335,6 +506,8 @@ public final class Workspace implements AutoCloseable {
         @Nullable Tensor rounded,
         @Nullable Experts experts,
         @Nullable Latents latents,
+        @Nullable Gates gates,
+        @Nullable Linear linear,
         @Nullable Kept kept) {
       this.hidden = hidden;
       this.query = query;
@@ -347,10 +520,15 @@ public final class Workspace implements AutoCloseable {
       this.rounded = rounded;
       this.experts = experts;
       this.latents = latents;
+      this.gates = gates;
+      this.linear = linear;
       this.kept = kept;
       normed = new DecoderLayer.Normed(hidden);
       Tensor narrow = latents == null ? null : latents.attended;
-      attended = new DecoderLayer.Attended(narrow == null ? heads : narrow);
+      Tensor gated = gates == null ? null : gates.attended;
+      attended =
+          new DecoderLayer.Attended(
+              Objects.requireNonNullElse(narrow, Objects.requireNonNullElse(gated, heads)));
     }
 
     private long tokens() {
@@ -464,6 +642,16 @@ public final class Workspace implements AutoCloseable {
       return Objects.requireNonNull(latents);
     }
 
+    /** The buffers of heads with gates, which only models with such have. */
+    Gates gates() {
+      return Objects.requireNonNull(gates);
+    }
+
+    /** The buffers of linear attention, which only models with such layers have. */
+    Linear linear() {
+      return Objects.requireNonNull(linear);
+    }
+
     /** Memory of {@link #gate} for the first {@code tokens} tokens of an expert. */
     Tensor gate(long tokens, long width) {
       return narrow(gate, tokens, width);
@@ -492,6 +680,8 @@ public final class Workspace implements AutoCloseable {
           rounded == null ? null : rounded.slice(0, tokens),
           experts == null ? null : experts.rows(tokens),
           latents == null ? null : latents.rows(tokens),
+          gates == null ? null : gates.rows(tokens),
+          linear == null ? null : linear.rows(tokens),
           kept == null ? null : kept.rows(tokens));
     }
   }

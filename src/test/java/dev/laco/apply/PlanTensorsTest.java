@@ -52,7 +52,7 @@ class PlanTensorsTest {
   @TempDir Path folder;
 
   static Stream<String> fixtures() {
-    return Fixtures.fitting();
+    return Fixtures.fitting().filter(Fixtures.merging().toList()::contains);
   }
 
   /** Two layers folded into layer 1. */

@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.SplittableRandom;
 import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 
@@ -192,6 +193,67 @@ abstract class Contract {
       tensor.set(i, random.nextGaussian());
     }
     return new HostTensor("test", dtype, List.of((long) rows, (long) columns), data);
+  }
+
+  /** Random arguments of the gated delta rule. */
+  final class Delta {
+    final DeltaSpec spec;
+    final float[] heads;
+    final float[] decay;
+    final float[] rate;
+    final float[] logDecay;
+    final float[] decayBias;
+
+    Delta(DeltaSpec spec, int tokens) {
+      this.spec = spec;
+      this.heads = normal(Math.toIntExact(tokens * spec.all()));
+      this.decay = normal(tokens * spec.valueHeads());
+      this.rate = normal(tokens * spec.valueHeads());
+      this.logDecay = normal(spec.valueHeads());
+      this.decayBias = normal(spec.valueHeads());
+    }
+
+    /** The rows of a batch whose first token is {@code first}. */
+    private static Tensor rows(Run run, float[] values, int first, TokenBatch batch, long width) {
+      int tokens = batch.sequences().size();
+      int from = Math.toIntExact(first * width);
+      int to = Math.toIntExact((first + tokens) * width);
+      return run.tensor(Arrays.copyOfRange(values, from, to), tokens, width);
+    }
+
+    Tensor heads(Run run, int first, TokenBatch batch) {
+      return rows(run, heads, first, batch, spec.all());
+    }
+
+    Tensor decay(Run run, int first, TokenBatch batch) {
+      return rows(run, decay, first, batch, spec.valueHeads());
+    }
+
+    Tensor rate(Run run, int first, TokenBatch batch) {
+      return rows(run, rate, first, batch, spec.valueHeads());
+    }
+
+    Tensor logDecay(Run run) {
+      return run.tensor(logDecay, 1, spec.valueHeads());
+    }
+
+    Tensor decayBias(Run run) {
+      return run.tensor(decayBias, 1, spec.valueHeads());
+    }
+
+    /** Runs the op on the tokens from {@code first} on. */
+    void run(Run run, int first, TokenBatch batch, @Nullable SequenceStates states, Tensor out) {
+      run.on.gatedDelta(
+          heads(run, first, batch),
+          decay(run, first, batch),
+          rate(run, first, batch),
+          logDecay(run),
+          decayBias(run),
+          spec,
+          batch,
+          states,
+          out);
+    }
   }
 
   /** The tensors and batches of one call on one backend. */

@@ -27,6 +27,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** What every backend must do as {@link ForwardOps}. */
 public abstract class ForwardContract extends Contract {
+  /** Tokens for which a slot of a cache has room. */
+  private static final int SLOT = 9;
+
   /** That of gpt-oss. */
   private static final ClampedGate GATE = new ClampedGate(1.702, 7);
 
@@ -264,6 +267,162 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.copyColumns(x, 0, 4, run.result(4, 5), 0));
       refuses(() -> backend.copyColumns(x, 0, 4, run.result(2, 5), 0));
     }
+  }
+
+  /** Three sequences in a cache of five slots for nine tokens each: the next tokens of each. */
+  private static PackedSequences inSlots(int[] past, int... lengths) {
+    int[] slots = {0, 2, 4};
+    int[] offsets = new int[4];
+    int[] rows = new int[4];
+    for (int s = 0; s < 3; s++) {
+      offsets[s + 1] = offsets[s] + lengths[s];
+      rows[s] = slots[s] * SLOT;
+    }
+    rows[3] = 5 * SLOT;
+    return new PackedSequences(new int[offsets[3]], offsets, past, rows);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,4", "3,1", "7,2", "16,4", "33,5", "64,3", "130,4", "257,9"})
+  void convolvesEachColumn(int columns, int width) {
+    float[] x = normal(14 * columns);
+    float[] weight = normal(columns * width);
+    x[3 * columns] = Float.NaN;
+    same(
+        "causalConvolution",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor out = run.result(14, columns);
+          run.on.causalConvolution(
+              run.tensor(x, 14, columns),
+              run.tensor(weight, columns, width),
+              run.batch(tokens(new int[5], new int[1], new int[8])),
+              null,
+              out);
+          return out;
+        });
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,4", "5,2", "33,5", "64,4"})
+  void convolvesWithRowsOfEarlierTokens(int columns, int width) {
+    float[] x = normal(9 * columns);
+    float[] next = normal(7 * columns);
+    float[] weight = normal(columns * width);
+    float[] before = normal(5 * (width - 1) * columns);
+    sameEach(
+        "causalConvolution",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor rows = run.tensor(before, 5, (long) (width - 1) * columns);
+          SequenceStates states = new SequenceStates(rows, SLOT);
+          Tensor matrix = run.tensor(weight, columns, width);
+          Tensor out = run.result(9, columns);
+          Tensor more = run.result(7, columns);
+          run.on.causalConvolution(
+              run.tensor(x, 9, columns),
+              matrix,
+              run.batch(inSlots(new int[3], 1, 2, 6)),
+              states,
+              out);
+          run.on.causalConvolution(
+              run.tensor(next, 7, columns),
+              matrix,
+              run.batch(inSlots(new int[] {1, 2, 6}, 1, 5, 1)),
+              states,
+              more);
+          return List.of(out, more, rows);
+        });
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,1,1,1",
+    "1,1,6,6",
+    "2,4,8,16",
+    "1,2,33,17",
+    "1,3,64,128",
+    "2,2,128,128",
+    "1,1,256,40"
+  })
+  void attendsByTheDeltaRule(int keyHeads, int valueHeads, int key, int value) {
+    DeltaSpec spec = new DeltaSpec(keyHeads, valueHeads, key, value);
+    Delta delta = new Delta(spec, 84);
+    same(
+        "gatedDelta",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor out = run.result(84, spec.values());
+          TokenBatch batch = run.batch(tokens(new int[5], new int[1], new int[78]));
+          delta.run(run, 0, batch, null, out);
+          return out;
+        });
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1,1,1", "2,4,8,16", "1,2,33,17", "1,1,128,128"})
+  void attendsByTheDeltaRuleFromStates(int keyHeads, int valueHeads, int key, int value) {
+    DeltaSpec spec = new DeltaSpec(keyHeads, valueHeads, key, value);
+    Delta delta = new Delta(spec, 16);
+    float[] before = normal((int) (5 * spec.states()));
+    sameEach(
+        "gatedDelta",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor rows = run.tensor(before, 5, spec.states());
+          SequenceStates states = new SequenceStates(rows, SLOT);
+          Tensor out = run.result(9, spec.values());
+          Tensor more = run.result(7, spec.values());
+          delta.run(run, 0, run.batch(inSlots(new int[3], 1, 2, 6)), states, out);
+          TokenBatch next = run.batch(inSlots(new int[] {1, 2, 6}, 1, 5, 1));
+          delta.run(run, 9, next, states, more);
+          return List.of(out, more, rows);
+        });
+  }
+
+  @Test
+  void decaysAtTheEndsOfItsRange() {
+    DeltaSpec spec = new DeltaSpec(1, ENDS.length, 4, 4);
+    Delta delta = new Delta(spec, 3);
+    for (boolean ofDecay : new boolean[] {true, false}) {
+      System.arraycopy(ENDS, 0, ofDecay ? delta.decay : delta.rate, ENDS.length, ENDS.length);
+      same(
+          "gatedDelta",
+          Tolerance.ACCUMULATED,
+          run -> {
+            Tensor out = run.result(3, spec.values());
+            delta.run(run, 0, run.batch(tokens(new int[3])), null, out);
+            return out;
+          });
+    }
+  }
+
+  @Test
+  void refusesStatesThatThereAreNot() {
+    DeltaSpec spec = new DeltaSpec(1, 2, 3, 4);
+    Delta delta = new Delta(spec, 9);
+    try (Run run = new Run(backend)) {
+      Tensor out = run.result(9, spec.values());
+      TokenBatch batch = run.batch(inSlots(new int[3], 1, 2, 6));
+      TokenBatch later = run.batch(inSlots(new int[] {1, 0, 0}, 1, 2, 6));
+      SequenceStates four = new SequenceStates(run.result(4, spec.states()), SLOT);
+      SequenceStates wide = new SequenceStates(run.result(5, spec.states() + 1), SLOT);
+      SequenceStates one = new SequenceStates(run.result(5, spec.states()), 5 * SLOT);
+      refuses(() -> delta.run(run, 0, batch, four, out));
+      refuses(() -> delta.run(run, 0, batch, wide, out));
+      refuses(() -> delta.run(run, 0, batch, one, out));
+      refuses(() -> delta.run(run, 0, batch, new SequenceStates(one.rows(), 0), out));
+      refuses(() -> delta.run(run, 0, later, null, out));
+      refuses(() -> delta.run(run, 0, batch, null, run.result(9, 7)));
+      Tensor x = run.result(9, 3);
+      Tensor weight = run.result(3, 4);
+      refuses(() -> backend.causalConvolution(x, weight, batch, four, run.result(9, 3)));
+      refuses(() -> backend.causalConvolution(x, weight, later, null, run.result(9, 3)));
+      refuses(() -> backend.causalConvolution(x, run.result(2, 4), batch, null, run.result(9, 3)));
+      refuses(() -> backend.causalConvolution(x, weight, batch, null, run.result(9, 4)));
+    }
+    refuses(() -> new DeltaSpec(2, 3, 4, 4));
+    refuses(() -> new DeltaSpec(1, 1, 0, 4));
   }
 
   @Test

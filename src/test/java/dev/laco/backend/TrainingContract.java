@@ -300,6 +300,84 @@ public abstract class TrainingContract extends Contract {
   }
 
   @ParameterizedTest
+  @CsvSource({"1,4", "3,1", "7,2", "16,4", "33,5", "64,3", "130,4", "257,9"})
+  void differentiatesCausalConvolution(int columns, int width) {
+    float[] x = normal(84 * columns);
+    float[] gradient = normal(84 * columns);
+    float[] weight = normal(columns * width);
+    float[] sums = normal(columns * width);
+    for (boolean byWeight : new boolean[] {true, false}) {
+      sameEach(
+          "causalConvolutionGradient",
+          Tolerance.ACCUMULATED,
+          run -> {
+            Tensor out = run.result(84, columns);
+            Tensor weightGradient = run.tensor(sums, columns, width);
+            run.on
+                .training()
+                .causalConvolutionGradient(
+                    run.tensor(x, 84, columns),
+                    run.tensor(weight, columns, width),
+                    run.batch(tokens(new int[5], new int[1], new int[78])),
+                    run.tensor(gradient, 84, columns),
+                    byWeight ? weightGradient : null,
+                    out);
+            return List.of(out, weightGradient);
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,1,1,1",
+    "1,1,6,6",
+    "2,4,8,16",
+    "1,2,33,17",
+    "1,3,64,128",
+    "2,2,128,128",
+    "1,1,256,40"
+  })
+  void differentiatesTheDeltaRule(int keyHeads, int valueHeads, int key, int value) {
+    DeltaSpec spec = new DeltaSpec(keyHeads, valueHeads, key, value);
+    Delta delta = new Delta(spec, 84);
+    float[] gradient = normal(Math.toIntExact(84 * spec.values()));
+    sameEach(
+        "gatedDeltaGradient",
+        Tolerance.ACCUMULATED,
+        run -> {
+          TokenBatch batch = run.batch(tokens(new int[5], new int[1], new int[78]));
+          Tensor heads = delta.heads(run, 0, batch);
+          Tensor decay = delta.decay(run, 0, batch);
+          Tensor rate = delta.rate(run, 0, batch);
+          Tensor logDecay = delta.logDecay(run);
+          Tensor bias = delta.decayBias(run);
+          Tensor out = run.result(84, spec.values());
+          Tensor errors = run.result(84, spec.values());
+          Tensor byHeads = run.result(84, spec.all());
+          Tensor byDecay = run.result(84, valueHeads);
+          Tensor byRate = run.result(84, valueHeads);
+          Tensor byLogDecay = run.result(84, valueHeads);
+          TrainingOps ops = run.on.training();
+          ops.gatedDelta(heads, decay, rate, logDecay, bias, spec, batch, out, errors);
+          ops.gatedDeltaGradient(
+              heads,
+              decay,
+              rate,
+              logDecay,
+              bias,
+              spec,
+              batch,
+              errors,
+              run.tensor(gradient, 84, spec.values()),
+              byHeads,
+              byDecay,
+              byRate,
+              byLogDecay);
+          return List.of(out, errors, byHeads, byDecay, byRate, byLogDecay);
+        });
+  }
+
+  @ParameterizedTest
   @EnumSource(Activation.class)
   void differentiatesGatedActivation(Activation activation) {
     for (int n : new int[] {1, 15, 16, 17, 257}) {
@@ -356,7 +434,8 @@ public abstract class TrainingContract extends Contract {
       Tensor slopes = slope(run, activation, gates);
       float[] found = run.download(slopes);
       for (int i = 0; i < 6; i++) {
-        assertEquals(i < 3 ? 0 : 1, found[i], 1e-30, activation + " at " + gates[i]);
+        int end = i < 3 || activation == Activation.SIGMOID ? 0 : 1;
+        assertEquals(end, found[i], 1e-30, activation + " at " + gates[i]);
       }
     }
   }

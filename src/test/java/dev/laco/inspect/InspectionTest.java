@@ -96,7 +96,9 @@ class InspectionTest {
                 .replaceFirst("\\{", "{\"quantization_config\": {\"quant_method\": \"fp8\"},"));
     String reason = InspectJson.of(ModelInspection.of(model)).get("reason").textValue();
     assertTrue(
-        reason.contains("Qwen3NextForCausalLM is not supported: its linear attention"), reason);
+        reason.contains(
+            "Qwen3NextForCausalLM is not supported: the projections of its linear attention"),
+        reason);
   }
 
   @Test

@@ -69,6 +69,33 @@ class GeneratorTest {
   }
 
   /**
+   * Layers with linear attention have a state for each continuation: each token is the one that a
+   * model gives which has read the text in front of it at once.
+   */
+  @Test
+  void statesOfLinearAttentionAreThoseOfEachContinuation() {
+    try (Checkpoint linear = Checkpoint.open(Fixtures.model("qwen3_5"))) {
+      CausalLm lm = new RunningModel(backend, linear.config(), linear).original();
+      List<int[]> prompts = new ArrayList<>();
+      for (int i = 0; i < 70; i++) {
+        prompts.add(new Random(i).ints(1 + i % 9, 3, 90).toArray());
+      }
+      int most = 12;
+      List<List<Integer>> together = continued(lm, prompts, most);
+      for (int i = 0; i < prompts.size(); i++) {
+        int[] text = Arrays.copyOf(prompts.get(i), prompts.get(i).length + most);
+        List<Integer> found = new ArrayList<>();
+        for (int length = prompts.get(i).length; length < text.length; length++) {
+          int next = continued(lm, List.of(Arrays.copyOf(text, length)), 1).getFirst().getFirst();
+          found.add(next);
+          text[length] = next;
+        }
+        assertEquals(found, together.get(i), "prompt " + i);
+      }
+    }
+  }
+
+  /**
    * LongRoPE rotates all tokens of a text by other factors once it has some length: each token is
    * the one that a model gives which has read the text in front of it at once.
    */

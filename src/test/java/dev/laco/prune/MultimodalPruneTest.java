@@ -57,7 +57,10 @@ class MultimodalPruneTest {
 
   /** Names like those of a layer, of an encoder; and one that only a language model's begins as. */
   private static final List<String> BESIDE =
-      List.of("vision_tower.encoder.layers.3.mlp.fc1.weight", "model_projector.weight");
+      List.of(
+          "vision_tower.encoder.layers.3.mlp.fc1.weight",
+          "model_projector.weight",
+          "mtp.layers.0.mlp.up_proj.weight");
 
   /** Layers of each fixture here. */
   private static final int DEPTH = 8;
@@ -90,6 +93,11 @@ class MultimodalPruneTest {
         "qwen3_qknorm",
         "Qwen3VLForConditionalGeneration",
         "qwen3_vl",
+        name -> name.replaceFirst("^model\\.", "model.language_model.")),
+    QWEN3_5(
+        "qwen3_5",
+        "Qwen3_5ForConditionalGeneration",
+        "qwen3_5",
         name -> name.replaceFirst("^model\\.", "model.language_model."));
 
     final String fixture;
@@ -208,7 +216,7 @@ class MultimodalPruneTest {
             found.file(name).tensor(name).data().toArray(ValueLayout.JAVA_FLOAT_UNALIGNED));
       }
       assertEquals(kind.config(expected.configJson()), found.configJson());
-      assertEquals(expected.parameterCount() + 2 * 6, found.parameterCount());
+      assertEquals(expected.parameterCount() + BESIDE.size() * 6, found.parameterCount());
       String card = Files.readString(found.directory().resolve("README.md"));
       assertTrue(card.contains("`" + kind.className + ".from_pretrained(\"FOLDER\")`"), card);
       assertTrue(card.contains("What images or sounds lose was not measured."), card);

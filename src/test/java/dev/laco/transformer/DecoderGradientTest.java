@@ -21,7 +21,9 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.stream.Stream;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
@@ -33,7 +35,10 @@ class DecoderGradientTest {
   /** A difference has an error of the square of the step, and of f32 divided by the step. */
   private static final double STEP = 1e-2;
 
-  /** With steps of mixtures, no token changes its experts. */
+  /**
+   * With steps of mixtures, no token changes its experts; the short outputs of linear attention at
+   * the first tokens, which have a norm, change their directions little.
+   */
   private static final double SMALL_STEP = 2e-3;
 
   /** The difference of smaller steps would be lost in the rounding of the outputs to f32. */
@@ -46,9 +51,21 @@ class DecoderGradientTest {
 
   private final Random random = new Random(11);
 
+  /** The last layer of each fixture, and the first where its attention is of another kind. */
+  static Stream<Arguments> layers() {
+    return Fixtures.names()
+        .flatMap(
+            name -> {
+              List<LayerAttention> all = Fixtures.config(name).attention();
+              boolean alike = all.getFirst().linear() == all.getLast().linear();
+              return (alike ? Stream.of(all.size() - 1) : Stream.of(all.size() - 1, 0))
+                  .map(layer -> Arguments.of(name, layer));
+            });
+  }
+
   @ParameterizedTest
-  @MethodSource("dev.laco.Fixtures#names")
-  void areThoseOfTheForwardPass(String fixture) {
+  @MethodSource("layers")
+  void areThoseOfTheForwardPass(String fixture, int index) {
     try (Backend backend = new ReferenceBackend(Compute.F32);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
         TensorArena arena = backend.arena()) {
@@ -56,9 +73,8 @@ class DecoderGradientTest {
       RunningModel running = new RunningModel(backend, config, checkpoint);
       CausalLm model = running.original();
       PackedSequences tokens = PackedSequences.of(List.of(new int[] {1, 5, 2}, new int[] {3, 1}));
-      int last = config.numHiddenLayers() - 1;
-      LayerWeights weights = wide(backend, arena, new CheckpointLayers(running).layer(last, 5));
-      LayerAttention attention = config.attention().get(last);
+      LayerWeights weights = wide(backend, arena, new CheckpointLayers(running).layer(index, 5));
+      LayerAttention attention = config.attention().get(index);
       try (Workspace work = new Workspace(backend, config, 5);
           DecoderGradient decoder = new DecoderGradient(backend, config, 8, 1);
           TokenBatch batch = model.batch(tokens)) {
@@ -96,13 +112,13 @@ class DecoderGradientTest {
               }
               return sum;
             };
-        double size = config.mixture() == null ? STEP : SMALL_STEP;
-        check(backend, fixture + ": x", loss, size, x, gradient);
+        Step step = step(config, attention);
+        check(backend, fixture + ": x", loss, step, x, gradient);
         weights
             .parts()
             .forEach(
                 (part, tensor) ->
-                    check(backend, fixture + ": " + part, loss, size, tensor, sums.get(part)));
+                    check(backend, fixture + ": " + part, loss, step, tensor, sums.get(part)));
       }
     }
   }
@@ -112,16 +128,15 @@ class DecoderGradientTest {
    * the matrices behind norms are multiplied.
    */
   @ParameterizedTest
-  @MethodSource("dev.laco.Fixtures#names")
-  void areThoseOfALossOfTheLayerAlone(String fixture) {
+  @MethodSource("layers")
+  void areThoseOfALossOfTheLayerAlone(String fixture, int index) {
     try (Backend backend = new ReferenceBackend(Compute.F32);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
         TensorArena arena = backend.arena()) {
       ModelConfig config = checkpoint.config();
       RunningModel running = new RunningModel(backend, config, checkpoint);
-      int last = config.numHiddenLayers() - 1;
-      LayerWeights weights = wide(backend, arena, new CheckpointLayers(running).layer(last, 5));
-      LayerAttention attention = config.attention().get(last);
+      LayerWeights weights = wide(backend, arena, new CheckpointLayers(running).layer(index, 5));
+      LayerAttention attention = config.attention().get(index);
       PackedSequences tokens = PackedSequences.of(List.of(new int[] {1, 5, 2}, new int[] {3, 1}));
       try (Workspace work = new Workspace(backend, config, 5);
           DecoderGradient decoder = new DecoderGradient(backend, config, 5, 1);
@@ -161,6 +176,7 @@ class DecoderGradientTest {
                   double factor =
                       switch (part.role()) {
                         case QUERY, KEY, VALUE, QUERY_KEY_VALUE -> 2;
+                        case LINEAR_HEADS, LINEAR_GATE, LINEAR_RATE, LINEAR_DECAY -> 2;
                         case QUERY_COMPRESSION, KEY_VALUE_COMPRESSION, ROTATED_KEY -> 2;
                         case GATE, UP, GATE_UP_TRANSPOSED, ROUTER -> 4;
                         case SHARED_GATE, SHARED_UP, SHARED_ROUTER -> 4;
@@ -199,9 +215,24 @@ class DecoderGradientTest {
     double compute();
   }
 
+  /**
+   * How far tensors move.
+   *
+   * @param relative to the root mean square of their elements
+   * @param least the shortest step
+   */
+  private record Step(double relative, double least) {}
+
+  private static Step step(ModelConfig config, LayerAttention attention) {
+    if (config.mixture() != null) {
+      return new Step(SMALL_STEP, LEAST_STEP_OF_MIXTURES);
+    }
+    return new Step(attention.linear() ? SMALL_STEP : STEP, LEAST_STEP);
+  }
+
   /** Moves a tensor by a small step to both sides, and back. */
   private void check(
-      Backend backend, String what, Loss loss, double relative, Tensor tensor, Tensor gradient) {
+      Backend backend, String what, Loss loss, Step steps, Tensor tensor, Tensor gradient) {
     int count = Math.toIntExact(tensor.elements());
     float[] at = new float[count];
     float[] found = new float[count];
@@ -211,8 +242,7 @@ class DecoderGradientTest {
     double size = Math.sqrt(squares(at) / count);
     double difference = 0;
     double expected = 0;
-    double least = relative == SMALL_STEP ? LEAST_STEP_OF_MIXTURES : LEAST_STEP;
-    double step = Math.max(relative * size, least);
+    double step = Math.max(steps.relative * size, steps.least);
     for (int side = -1; side <= 1; side += 2) {
       float[] moved = at.clone();
       for (int i = 0; i < count; i++) {

@@ -10,6 +10,7 @@ import dev.laco.DeviceInfo;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.Head;
 import dev.laco.backend.KernelCode;
@@ -17,6 +18,7 @@ import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.OpChecks;
+import dev.laco.backend.SequenceStates;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
@@ -67,6 +69,7 @@ public final class CpuBackend extends MemoryBackend {
   private final CpuProducts products;
   private final CpuTraining training;
   private final Scratch attentionScratch = new Scratch();
+  private final Scratch sequenceScratch = new Scratch();
   private final Scratch rowScratch = new Scratch();
   private final Scratch mixScratch = new Scratch();
   private final Scratch wideScratch = new Scratch();
@@ -426,6 +429,75 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
+  public void causalConvolution(
+      Tensor x, Tensor weight, TokenBatch batch, @Nullable SequenceStates states, Tensor out) {
+    OpChecks.causalConvolution(x, weight, batch, states, out);
+    CpuKernels current = kernels();
+    long width = weight.columns();
+    SequenceStates kept = width > 1 ? states : null;
+    current.causalConvolution(
+        data(x),
+        data(weight),
+        x.columns(),
+        width,
+        MemoryBatch.of(batch),
+        kept == null ? MemorySegment.NULL : data(kept.rows()),
+        kept == null ? 1 : kept.capacity(),
+        convolutionScratch(width),
+        data(out));
+  }
+
+  /** Scratch memory of a causal convolution by weights of {@code width}, or of its gradient. */
+  MemorySegment convolutionScratch(long width) {
+    long floats = kernels().causalConvolutionScratch(width);
+    return sequenceScratch.atLeast(threads * floats * Float.BYTES);
+  }
+
+  @Override
+  public void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out) {
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, states, out);
+    attendByDelta(heads, decay, rate, logDecay, decayBias, spec, batch, states, out, null);
+  }
+
+  /** Attention by the gated delta rule with checked arguments. */
+  void attendByDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out,
+      @Nullable Tensor errors) {
+    CpuKernels current = kernels();
+    long floats = current.gatedDeltaScratch(spec);
+    current.gatedDelta(
+        data(heads),
+        data(decay),
+        data(rate),
+        data(logDecay),
+        data(decayBias),
+        spec,
+        MemoryBatch.of(batch),
+        states == null ? MemorySegment.NULL : data(states.rows()),
+        states == null ? 1 : states.capacity(),
+        sequenceScratch.atLeast(threads * floats * Float.BYTES),
+        data(out),
+        errors == null ? MemorySegment.NULL : data(errors));
+  }
+
+  @Override
   public void copyColumns(Tensor x, int from, int count, Tensor out, int to) {
     OpChecks.copyColumns(x, from, count, out, to);
     kernels()
@@ -778,6 +850,7 @@ public final class CpuBackend extends MemoryBackend {
     training.close();
     products.close();
     attentionScratch.close();
+    sequenceScratch.close();
     rowScratch.close();
     mixScratch.close();
     wideScratch.close();

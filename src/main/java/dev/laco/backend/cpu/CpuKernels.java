@@ -6,7 +6,9 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.KernelCode;
+import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.NativeLibrary;
@@ -26,7 +28,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 18;
+  private static final int ABI = 19;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -170,6 +172,59 @@ final class CpuKernels {
           ADDRESS,
           ADDRESS,
           ADDRESS);
+
+  /** {@code int64_t laco_causal_convolution_scratch(int64_t width)}. */
+  private static final MethodHandle CAUSAL_CONVOLUTION_SCRATCH = Downcalls.ofLong(JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_causal_convolution(const float *x, const float *weight, int64_t columns,
+   * int64_t width, const int32_t *offsets, const int32_t *past, const int32_t *key_offsets, int64_t
+   * capacity, int64_t sequences, float *states, float *scratch, float *out)}.
+   */
+  private static final MethodHandle CAUSAL_CONVOLUTION =
+      Downcalls.ofInt(
+          ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG,
+          ADDRESS, ADDRESS, ADDRESS);
+
+  /**
+   * {@code int32_t laco_causal_convolution_gradient(const float *x, const float *weight, int64_t
+   * columns, int64_t width, const int32_t *offsets, int64_t sequences, const float *gradient, float
+   * *scratch, float *weight_gradient, float *out)}.
+   */
+  private static final MethodHandle CAUSAL_CONVOLUTION_GRADIENT =
+      Downcalls.ofInt(
+          ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS,
+          ADDRESS);
+
+  /**
+   * {@code int64_t laco_gated_delta_scratch(int64_t key, int64_t value)}; the same of {@code
+   * laco_gated_delta_gradient_scratch}.
+   */
+  private static final MethodHandle GATED_DELTA_SCRATCH = Downcalls.ofLong(JAVA_LONG, JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_gated_delta(const float *heads, const float *decay, const float *rate,
+   * const float *log_decay, const float *decay_bias, int64_t key_heads, int64_t value_heads,
+   * int64_t key, int64_t value, const int32_t *offsets, const int32_t *past, const int32_t
+   * *key_offsets, int64_t capacity, int64_t sequences, float *states, float *scratch, float *out,
+   * float *errors)}.
+   */
+  private static final MethodHandle GATED_DELTA =
+      Downcalls.ofInt(
+          ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG,
+          ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+
+  /**
+   * {@code int32_t laco_gated_delta_gradient(const float *heads, const float *decay, const float
+   * *rate, const float *log_decay, const float *decay_bias, int64_t key_heads, int64_t value_heads,
+   * int64_t key, int64_t value, const int32_t *offsets, int64_t sequences, const float *errors,
+   * const float *gradient, float *scratch, float *by_heads, float *by_decay, float *by_rate, float
+   * *by_log_decay)}.
+   */
+  private static final MethodHandle GATED_DELTA_GRADIENT =
+      Downcalls.ofInt(
+          ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG,
+          ADDRESS, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
 
   /**
    * {@code int32_t laco_clamped_gate(const float *gate_up, int64_t n, float slope, float limit,
@@ -437,6 +492,13 @@ final class CpuKernels {
   private final MemorySegment attentionGradient;
   private final MemorySegment attentionGradientTilesScratch;
   private final MemorySegment attentionGradientTiles;
+  private final MemorySegment causalConvolutionScratch;
+  private final MemorySegment causalConvolution;
+  private final MemorySegment causalConvolutionGradient;
+  private final MemorySegment gatedDeltaScratch;
+  private final MemorySegment gatedDelta;
+  private final MemorySegment gatedDeltaGradientScratch;
+  private final MemorySegment gatedDeltaGradient;
   private final MemorySegment clampedGate;
   private final MemorySegment clampedGateGradients;
   private final MemorySegment gatedActivation;
@@ -496,6 +558,13 @@ final class CpuKernels {
     attentionGradient = function(library, "laco_attention_gradient", tier);
     attentionGradientTilesScratch = library.function("laco_attention_gradient_tiles_scratch");
     attentionGradientTiles = library.function("laco_attention_gradient_tiles");
+    causalConvolutionScratch = function(library, "laco_causal_convolution_scratch", tier);
+    causalConvolution = function(library, "laco_causal_convolution", tier);
+    causalConvolutionGradient = function(library, "laco_causal_convolution_gradient", tier);
+    gatedDeltaScratch = function(library, "laco_gated_delta_scratch", tier);
+    gatedDelta = function(library, "laco_gated_delta", tier);
+    gatedDeltaGradientScratch = function(library, "laco_gated_delta_gradient_scratch", tier);
+    gatedDeltaGradient = function(library, "laco_gated_delta_gradient", tier);
     clampedGate = function(library, "laco_clamped_gate", tier);
     clampedGateGradients = function(library, "laco_clamped_gate_gradients", tier);
     gatedActivation = function(library, "laco_gated_activation", tier);
@@ -780,6 +849,171 @@ final class CpuKernels {
                     queryGradient,
                     keyGradient,
                     valueGradient));
+  }
+
+  /**
+   * How many floats of scratch memory {@link #causalConvolution} and its gradient need for each
+   * thread.
+   */
+  long causalConvolutionScratch(long width) {
+    return Downcalls.call(
+        () -> (long) CAUSAL_CONVOLUTION_SCRATCH.invokeExact(causalConvolutionScratch, width));
+  }
+
+  void causalConvolution(
+      MemorySegment x,
+      MemorySegment weight,
+      long columns,
+      long width,
+      MemoryBatch batch,
+      MemorySegment states,
+      long capacity,
+      MemorySegment scratch,
+      MemorySegment out) {
+    long sequences = batch.sequences().sequences();
+    run(
+        "laco_causal_convolution",
+        () ->
+            (int)
+                CAUSAL_CONVOLUTION.invokeExact(
+                    causalConvolution,
+                    x,
+                    weight,
+                    columns,
+                    width,
+                    batch.offsets(),
+                    batch.past(),
+                    batch.keyOffsets(),
+                    capacity,
+                    sequences,
+                    states,
+                    scratch,
+                    out));
+  }
+
+  void causalConvolutionGradient(
+      MemorySegment x,
+      MemorySegment weight,
+      long columns,
+      long width,
+      MemoryBatch batch,
+      MemorySegment gradient,
+      MemorySegment scratch,
+      MemorySegment weightGradient,
+      MemorySegment out) {
+    long sequences = batch.sequences().sequences();
+    run(
+        "laco_causal_convolution_gradient",
+        () ->
+            (int)
+                CAUSAL_CONVOLUTION_GRADIENT.invokeExact(
+                    causalConvolutionGradient,
+                    x,
+                    weight,
+                    columns,
+                    width,
+                    batch.offsets(),
+                    sequences,
+                    gradient,
+                    scratch,
+                    weightGradient,
+                    out));
+  }
+
+  /** How many floats of scratch memory {@link #gatedDelta} needs for each thread. */
+  long gatedDeltaScratch(DeltaSpec spec) {
+    return gatedDeltaScratch(gatedDeltaScratch, spec.key(), spec.value());
+  }
+
+  /** How many floats of scratch memory {@link #gatedDeltaGradient} needs for each thread. */
+  long gatedDeltaGradientScratch(DeltaSpec spec) {
+    return gatedDeltaScratch(gatedDeltaGradientScratch, spec.key(), spec.value());
+  }
+
+  private static long gatedDeltaScratch(MemorySegment function, long key, long value) {
+    return Downcalls.call(() -> (long) GATED_DELTA_SCRATCH.invokeExact(function, key, value));
+  }
+
+  void gatedDelta(
+      MemorySegment heads,
+      MemorySegment decay,
+      MemorySegment rate,
+      MemorySegment logDecay,
+      MemorySegment decayBias,
+      DeltaSpec spec,
+      MemoryBatch batch,
+      MemorySegment states,
+      long capacity,
+      MemorySegment scratch,
+      MemorySegment out,
+      MemorySegment errors) {
+    long sequences = batch.sequences().sequences();
+    run(
+        "laco_gated_delta",
+        () ->
+            (int)
+                GATED_DELTA.invokeExact(
+                    gatedDelta,
+                    heads,
+                    decay,
+                    rate,
+                    logDecay,
+                    decayBias,
+                    (long) spec.keyHeads(),
+                    (long) spec.valueHeads(),
+                    (long) spec.key(),
+                    (long) spec.value(),
+                    batch.offsets(),
+                    batch.past(),
+                    batch.keyOffsets(),
+                    capacity,
+                    sequences,
+                    states,
+                    scratch,
+                    out,
+                    errors));
+  }
+
+  void gatedDeltaGradient(
+      MemorySegment heads,
+      MemorySegment decay,
+      MemorySegment rate,
+      MemorySegment logDecay,
+      MemorySegment decayBias,
+      DeltaSpec spec,
+      MemoryBatch batch,
+      MemorySegment errors,
+      MemorySegment gradient,
+      MemorySegment scratch,
+      MemorySegment headsGradient,
+      MemorySegment decayGradient,
+      MemorySegment rateGradient,
+      MemorySegment logDecayGradient) {
+    long sequences = batch.sequences().sequences();
+    run(
+        "laco_gated_delta_gradient",
+        () ->
+            (int)
+                GATED_DELTA_GRADIENT.invokeExact(
+                    gatedDeltaGradient,
+                    heads,
+                    decay,
+                    rate,
+                    logDecay,
+                    decayBias,
+                    (long) spec.keyHeads(),
+                    (long) spec.valueHeads(),
+                    (long) spec.key(),
+                    (long) spec.value(),
+                    batch.offsets(),
+                    sequences,
+                    errors,
+                    gradient,
+                    scratch,
+                    headsGradient,
+                    decayGradient,
+                    rateGradient,
+                    logDecayGradient));
   }
 
   void clampedGate(MemorySegment gateUp, long n, ClampedGate gate, MemorySegment out) {

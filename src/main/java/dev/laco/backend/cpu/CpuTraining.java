@@ -5,6 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.Head;
 import dev.laco.backend.MemoryBatch;
@@ -197,6 +198,94 @@ final class CpuTraining implements MemoryTraining, AutoCloseable {
         data(queryGradient),
         data(keyGradient),
         data(valueGradient));
+  }
+
+  @Override
+  public void causalConvolutionGradient(
+      Tensor x,
+      Tensor weight,
+      TokenBatch batch,
+      Tensor gradient,
+      @Nullable Tensor weightGradient,
+      Tensor out) {
+    OpChecks.causalConvolutionGradient(x, weight, batch, gradient, weightGradient, out);
+    long width = weight.columns();
+    backend
+        .kernels()
+        .causalConvolutionGradient(
+            data(x),
+            data(weight),
+            x.columns(),
+            width,
+            MemoryBatch.of(batch),
+            data(gradient),
+            backend.convolutionScratch(width),
+            dataOrNull(weightGradient),
+            data(out));
+  }
+
+  @Override
+  public void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      Tensor errors) {
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, out);
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, errors);
+    backend.attendByDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, out, errors);
+  }
+
+  @Override
+  public void gatedDeltaGradient(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor errors,
+      Tensor gradient,
+      Tensor headsGradient,
+      Tensor decayGradient,
+      Tensor rateGradient,
+      Tensor logDecayGradient) {
+    OpChecks.gatedDeltaGradient(
+        heads,
+        decay,
+        rate,
+        logDecay,
+        decayBias,
+        spec,
+        batch,
+        errors,
+        gradient,
+        headsGradient,
+        decayGradient,
+        rateGradient,
+        logDecayGradient);
+    CpuKernels kernels = backend.kernels();
+    long floats = kernels.gatedDeltaGradientScratch(spec);
+    kernels.gatedDeltaGradient(
+        data(heads),
+        data(decay),
+        data(rate),
+        data(logDecay),
+        data(decayBias),
+        spec,
+        MemoryBatch.of(batch),
+        data(errors),
+        data(gradient),
+        attentionScratch.atLeast(backend.hostThreads() * floats * Float.BYTES),
+        data(headsGradient),
+        data(decayGradient),
+        data(rateGradient),
+        data(logDecayGradient));
   }
 
   @Override

@@ -9,11 +9,13 @@ import dev.laco.DeviceInfo;
 import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.Head;
 import dev.laco.backend.HostSolver;
 import dev.laco.backend.KernelCode;
 import dev.laco.backend.LinearSolver;
 import dev.laco.backend.OpChecks;
+import dev.laco.backend.SequenceStates;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
@@ -63,6 +65,18 @@ public final class CudaBackend implements Backend {
   private static final int BLOCK = 256;
 
   private static final int WARP = 32;
+
+  /** Tokens that a thread of a causal convolution takes, at least. */
+  private static final int CONVOLVED_TOKENS = 16;
+
+  /**
+   * The widest keys of the gated delta rule, and threads and columns of values of a block, which
+   * has half of the columns where keys are more than half as wide.
+   */
+  private static final int MOST_KEY = 256;
+
+  private static final int DELTA_BLOCK = 128;
+  private static final int DELTA_COLUMNS = 32;
 
   /** The most threads of a block that the norm kernels allow. */
   private static final int MAX_ROW_BLOCK = 512;
@@ -676,6 +690,117 @@ public final class CudaBackend implements Backend {
         .float32(1)
         .int32(KernelCode.of(out.dtype()))
         .run(out.rows(), BLOCK);
+  }
+
+  /** {@inheritDoc} The block of a sequence's first tokens alone reads and replaces its states. */
+  @Override
+  public void causalConvolution(
+      Tensor x, Tensor weight, TokenBatch batch, @Nullable SequenceStates states, Tensor out) {
+    OpChecks.causalConvolution(x, weight, batch, states, out);
+    CudaBatch sequences = CudaBatch.of(batch);
+    SequenceStates kept = weight.columns() == 1 ? null : states;
+    long run = Math.max(CONVOLVED_TOKENS, weight.columns() - 1);
+    begin(Kernel.CAUSAL_CONVOLUTION, DType.F32)
+        .pointer(input(x))
+        .pointer(input(weight))
+        .pointer(sequences.offsets())
+        .pointer(sequences.past())
+        .pointer(sequences.keyOffsets())
+        .pointer(kept == null ? 0 : output(kept.rows()))
+        .pointer(output(out))
+        .int64(x.columns())
+        .int32(weight.columns())
+        .int32(kept == null ? 1 : kept.capacity())
+        .int32(run)
+        .run(
+            Math.ceilDiv(x.columns(), BLOCK),
+            Math.ceilDiv(sequences.longest(), run),
+            sequences.sequences().sequences(),
+            BLOCK,
+            0);
+  }
+
+  /**
+   * {@inheritDoc}
+   *
+   * @throws IllegalArgumentException also if keys are more than 256 wide, for which there are no
+   *     kernels
+   */
+  @Override
+  public void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out) {
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, states, out);
+    gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, states, out, 0);
+  }
+
+  /**
+   * Linear attention by the gated delta rule.
+   *
+   * @param errors device address of what a gradient needs of it; 0 for none
+   */
+  void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out,
+      long errors) {
+    requireKernels(spec);
+    CudaBatch sequences = CudaBatch.of(batch);
+    int columns = spec.key() > MOST_KEY / 2 ? DELTA_COLUMNS / 2 : DELTA_COLUMNS;
+    Launcher launcher =
+        begin(Kernel.GATED_DELTA, DType.F32)
+            .pointer(input(heads))
+            .pointer(input(decay))
+            .pointer(input(rate))
+            .pointer(input(logDecay))
+            .pointer(input(decayBias))
+            .pointer(sequences.offsets())
+            .pointer(sequences.past())
+            .pointer(sequences.keyOffsets())
+            .pointer(states == null ? 0 : output(states.rows()))
+            .pointer(output(out))
+            .pointer(errors)
+            .int32(states == null ? 1 : states.capacity());
+    extents(launcher, spec)
+        .run(
+            Math.ceilDiv(spec.value(), columns),
+            spec.valueHeads(),
+            sequences.sequences().sequences(),
+            DELTA_BLOCK,
+            0);
+  }
+
+  /** Refuses keys for which there are no kernels. */
+  static void requireKernels(DeltaSpec spec) {
+    if (spec.key() > MOST_KEY) {
+      throw new IllegalArgumentException(
+          "keys of the delta rule are "
+              + spec.key()
+              + " wide; there are kernels for up to "
+              + MOST_KEY);
+    }
+  }
+
+  /** Adds the extents of heads to a launch. */
+  static Launcher extents(Launcher launcher, DeltaSpec spec) {
+    return launcher
+        .int32(spec.keyHeads())
+        .int32(spec.valueHeads())
+        .int32(spec.key())
+        .int32(spec.value());
   }
 
   @Override

@@ -6,6 +6,7 @@ import static dev.laco.backend.cuda.CudaBackend.output;
 import static dev.laco.backend.cuda.CudaBackend.rowBlock;
 
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.Head;
 import dev.laco.backend.KernelCode;
@@ -34,6 +35,9 @@ final class CudaTraining implements TrainingOps {
 
   /** Rows whose columns one block of the kernel of sums adds up. */
   private static final long SUMMED_ROWS = 256;
+
+  /** Tokens of whose convolution a thread adds up the gradient by weights, at least. */
+  private static final long CONVOLVED_TOKENS = 16;
 
   /** Elements of the partial sums of a norm's weight: parts of the rows times columns. */
   private static final long PARTIAL_ELEMENTS = 1L << 20;
@@ -70,14 +74,15 @@ final class CudaTraining implements TrainingOps {
     this.staging = staging;
     this.optimizer = optimizer;
     this.sums = new Scratch(backend.context(), "sums of columns");
-    this.logits = new Scratch(backend.context(), "logits of a loss");
+    this.logits = new Scratch(backend.context(), "logits of a loss, or gradients of heads");
     this.states = new Scratch(backend.context(), "losses");
     this.commons = new Scratch(backend.context(), "gradients of attention");
   }
 
   /**
-   * {@inheritDoc} They are the logits of a loss, their gradients in bf16, and a panel of an f16
-   * weight. Partial sums are small.
+   * {@inheritDoc} They are the logits of a loss, in whose place the gradients of linear attention
+   * are summed up; their gradients in bf16; and a panel of an f16 weight. Other partial sums are
+   * small.
    */
   @Override
   public long scratchBytes(long tokens, long vocabulary) {
@@ -193,16 +198,25 @@ final class CudaTraining implements TrainingOps {
   }
 
   /**
-   * The parts of the rows under a norm, of each of which one block makes partial sums.
+   * The parts of rows, of each of which one block makes partial sums.
    *
    * @param rows of a part that have the same row of weights
    */
   private record Parts(long count, long rows) {
     static Parts of(Tensor x, Tensor weight) {
-      long ofSet = x.rows() / weight.rows();
-      long fit = Math.clamp(PARTIAL_ELEMENTS / weight.elements(), LEAST_PARTS, MOST_PARTS);
-      long rows = Math.ceilDiv(ofSet, fit);
-      return new Parts(Math.ceilDiv(ofSet, rows), rows);
+      return of(x.rows() / weight.rows(), weight.elements(), 1);
+    }
+
+    /**
+     * The same.
+     *
+     * @param sums of each part
+     * @param least rows of a part
+     */
+    static Parts of(long all, long sums, long least) {
+      long fit = Math.clamp(PARTIAL_ELEMENTS / sums, LEAST_PARTS, MOST_PARTS);
+      long rows = Math.max(Math.ceilDiv(all, fit), least);
+      return new Parts(Math.ceilDiv(all, rows), rows);
     }
   }
 
@@ -276,6 +290,149 @@ final class CudaTraining implements TrainingOps {
         launcher.pointer(output(queryGradient));
       }
       launch.run(launcher, spec, sequences, slopes);
+    }
+  }
+
+  @Override
+  public void causalConvolutionGradient(
+      Tensor x,
+      Tensor weight,
+      TokenBatch batch,
+      Tensor gradient,
+      @Nullable Tensor weightGradient,
+      Tensor out) {
+    OpChecks.causalConvolutionGradient(x, weight, batch, gradient, weightGradient, out);
+    CudaBatch sequences = CudaBatch.of(batch);
+    Parts parts = Parts.of(x.rows(), weight.elements(), CONVOLVED_TOKENS);
+    long partial =
+        weightGradient == null ? 0 : sums.atLeast(parts.count * weight.elements() * Float.BYTES);
+    backend
+        .begin(Kernel.CAUSAL_CONVOLUTION_GRADIENT, DType.F32)
+        .pointer(input(x))
+        .pointer(input(weight))
+        .pointer(sequences.offsets())
+        .pointer(input(gradient))
+        .pointer(partial)
+        .pointer(output(out))
+        .int64(x.columns())
+        .int32(weight.columns())
+        .int32(sequences.sequences().sequences())
+        .int32(parts.rows)
+        .run(Math.ceilDiv(x.columns(), BLOCK), parts.count, 1, BLOCK, 0);
+    if (weightGradient != null) {
+      columnSums(
+          partial, parts.count, weight.elements(), parts.count, true, output(weightGradient));
+    }
+  }
+
+  @Override
+  public void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      Tensor errors) {
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, out);
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, errors);
+    backend.gatedDelta(
+        heads, decay, rate, logDecay, decayBias, spec, batch, null, out, output(errors));
+  }
+
+  /**
+   * {@inheritDoc} Sums over the columns of values lie where the logits of a loss do. Where not all
+   * heads have room there, it goes through some heads after the other.
+   */
+  @Override
+  public void gatedDeltaGradient(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor errors,
+      Tensor gradient,
+      Tensor headsGradient,
+      Tensor decayGradient,
+      Tensor rateGradient,
+      Tensor logDecayGradient) {
+    OpChecks.gatedDeltaGradient(
+        heads,
+        decay,
+        rate,
+        logDecay,
+        decayBias,
+        spec,
+        batch,
+        errors,
+        gradient,
+        headsGradient,
+        decayGradient,
+        rateGradient,
+        logDecayGradient);
+    CudaBackend.requireKernels(spec);
+    CudaBatch sequences = CudaBatch.of(batch);
+    int count = sequences.sequences().sequences();
+    long tokens = heads.rows();
+    long bytesOfHead = tokens * spec.group() * (2L * spec.key() + 1) * Float.BYTES;
+    int most = Math.clamp(LOGITS_BYTES / bytesOfHead, 1, spec.keyHeads());
+    long byQueries = logits.atLeast(most * bytesOfHead);
+    for (int first = 0; first < spec.keyHeads(); first += most) {
+      int keyHeads = Math.min(most, spec.keyHeads() - first);
+      int valueHeads = keyHeads * spec.group();
+      int firstValueHead = first * spec.group();
+      long byKeys = byQueries + tokens * valueHeads * spec.key() * Float.BYTES;
+      long terms = byKeys + tokens * valueHeads * spec.key() * Float.BYTES;
+      for (boolean values : new boolean[] {true, false}) {
+        Launcher launcher =
+            backend
+                .begin(
+                    values ? Kernel.GATED_DELTA_GRADIENT_VALUES : Kernel.GATED_DELTA_GRADIENT_KEYS,
+                    DType.F32)
+                .pointer(input(heads))
+                .pointer(input(decay))
+                .pointer(input(rate))
+                .pointer(input(logDecay))
+                .pointer(input(decayBias))
+                .pointer(input(errors))
+                .pointer(input(gradient))
+                .pointer(sequences.offsets())
+                .pointer(values ? output(headsGradient) : input(headsGradient))
+                .pointer(values ? output(rateGradient) : byQueries)
+                .pointer(byKeys)
+                .pointer(terms)
+                .int32(firstValueHead);
+        CudaBackend.extents(launcher, spec).run(valueHeads, count, 1, BLOCK, 0);
+      }
+      Launcher launcher =
+          backend
+              .begin(Kernel.GATED_DELTA_GRADIENT_HEADS, DType.F32)
+              .pointer(input(heads))
+              .pointer(byQueries)
+              .pointer(byKeys)
+              .pointer(output(headsGradient))
+              .int64(tokens)
+              .int32(first)
+              .int32(keyHeads);
+      CudaBackend.extents(launcher, spec).run(Math.ceilDiv(tokens * keyHeads, BLOCK / WARP), BLOCK);
+      backend
+          .begin(Kernel.GATED_DELTA_GRADIENT_DECAYS, DType.F32)
+          .pointer(terms)
+          .pointer(input(decay))
+          .pointer(input(logDecay))
+          .pointer(input(decayBias))
+          .pointer(sequences.offsets())
+          .pointer(output(decayGradient))
+          .pointer(output(logDecayGradient))
+          .int32(firstValueHead)
+          .int32(valueHeads)
+          .int32(spec.valueHeads())
+          .run(Math.ceilDiv(valueHeads, BLOCK / WARP), count, 1, BLOCK, 0);
     }
   }
 

@@ -335,6 +335,73 @@ enum Kernel {
       "attention_gradient", "attention_gradient_queries_%s_v2", Set.of(BF16), attention(7)),
   ATTENTION_GRADIENT_QUERIES_128(
       "attention_gradient", "attention_gradient_queries_%s_v3", Set.of(BF16), attention(7)),
+  CAUSAL_CONVOLUTION(
+      "causal_convolution",
+      "causal_convolution_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      INT32,
+      INT32,
+      INT32),
+  CAUSAL_CONVOLUTION_GRADIENT(
+      "causal_convolution",
+      "causal_convolution_gradient_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      INT32,
+      INT32,
+      INT32),
+  /** For keys up to 256 wide, as the next three kernels. */
+  GATED_DELTA("gated_delta", "gated_delta_%s_v1", Set.of(F32), delta(11)),
+  /** Gives the gradients by values and rates, and sums for the kernels after it. */
+  GATED_DELTA_GRADIENT_VALUES(
+      "gated_delta_gradient", "gated_delta_gradient_values_%s_v1", Set.of(F32), delta(12)),
+  /** Gives further sums. */
+  GATED_DELTA_GRADIENT_KEYS(
+      "gated_delta_gradient", "gated_delta_gradient_keys_%s_v1", Set.of(F32), delta(12)),
+  /** Gives the gradients by queries and keys. */
+  GATED_DELTA_GRADIENT_HEADS(
+      "gated_delta_gradient",
+      "gated_delta_gradient_heads_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      INT32,
+      INT32,
+      INT32,
+      INT32,
+      INT32,
+      INT32),
+  GATED_DELTA_GRADIENT_DECAYS(
+      "gated_delta_gradient",
+      "gated_delta_gradient_decays_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT32,
+      INT32,
+      INT32),
   /** Multiplies by a matrix that the kernel mixes while it multiplies. */
   COLLAPSE_PRODUCT(
       "collapse_product",
@@ -437,6 +504,18 @@ enum Kernel {
     return Stream.concat(
             Stream.generate(() -> POINTER).limit(tensors + 4L),
             Stream.of(INT32, INT32, INT32, INT32, FLOAT32, FLOAT32))
+        .toArray(Parameter[]::new);
+  }
+
+  /**
+   * The parameters of a kernel that goes through states of the gated delta rule.
+   *
+   * @param tensors pointers to tensors and to the tables of a batch, before a number and the
+   *     extents
+   */
+  private static Parameter[] delta(int tensors) {
+    return Stream.concat(
+            Stream.generate(() -> POINTER).limit(tensors), Stream.generate(() -> INT32).limit(5))
         .toArray(Parameter[]::new);
   }
 }

@@ -3,11 +3,13 @@ package dev.laco.backend.reference;
 import dev.laco.Compute;
 import dev.laco.DeviceInfo;
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.Head;
 import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.OpChecks;
+import dev.laco.backend.SequenceStates;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
@@ -21,6 +23,7 @@ import dev.laco.model.RotaryPairs;
 import dev.laco.model.RouterSpec;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
@@ -404,6 +407,87 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public void causalConvolution(
+      Tensor x, Tensor weight, TokenBatch batch, @Nullable SequenceStates states, Tensor out) {
+    OpChecks.causalConvolution(x, weight, batch, states, out);
+    PackedSequences sequences = batch.sequences();
+    MemoryTensor factors = MemoryTensor.of(weight);
+    MemoryTensor to = MemoryTensor.of(out);
+    int columns = Math.toIntExact(x.columns());
+    int width = Math.toIntExact(weight.columns());
+    for (int s = 0; s < sequences.sequences(); s++) {
+      int first = sequences.offsets()[s];
+      List<float[]> rows = new ArrayList<>();
+      for (int i = 0; i < width - 1; i++) {
+        rows.add(
+            states == null || sequences.past()[s] == 0
+                ? new float[columns]
+                : state(states, sequences, s).reshape(width - 1, columns).row(i));
+      }
+      for (int t = 0; t < sequences.length(s); t++) {
+        rows.add(MemoryTensor.of(x).row(first + t));
+        for (int c = 0; c < columns; c++) {
+          double sum = 0;
+          for (int i = 0; i < width; i++) {
+            sum += (double) factors.get((long) c * width + i) * rows.get(t + i)[c];
+          }
+          to.set((first + t) * x.columns() + c, sum);
+        }
+      }
+      if (states != null && width > 1) {
+        MemoryTensor kept = state(states, sequences, s);
+        for (int i = 0; i < width - 1; i++) {
+          float[] row = rows.get(sequences.length(s) + i);
+          for (int c = 0; c < columns; c++) {
+            kept.set((long) i * columns + c, row[c]);
+          }
+        }
+      }
+    }
+  }
+
+  private static MemoryTensor state(SequenceStates states, PackedSequences sequences, int s) {
+    int slot = sequences.keyOffsets()[s] / states.capacity();
+    return MemoryTensor.of(states.rows().slice(slot, slot + 1));
+  }
+
+  @Override
+  public void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      @Nullable SequenceStates states,
+      Tensor out) {
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, states, out);
+    PackedSequences sequences = batch.sequences();
+    ReferenceDelta delta = new ReferenceDelta(heads, decay, rate, logDecay, decayBias, spec);
+    for (int s = 0; s < sequences.sequences(); s++) {
+      MemoryTensor kept = states == null ? null : state(states, sequences, s);
+      for (int h = 0; h < spec.valueHeads(); h++) {
+        double[][] state = new double[spec.key()][spec.value()];
+        long first = (long) h * spec.key() * spec.value();
+        for (int i = 0; kept != null && sequences.past()[s] > 0 && i < spec.key(); i++) {
+          for (int j = 0; j < spec.value(); j++) {
+            state[i][j] = kept.get(first + (long) i * spec.value() + j);
+          }
+        }
+        for (int t = sequences.offsets()[s]; t < sequences.offsets()[s + 1]; t++) {
+          delta.set(out, t, h, delta.step(t, h, state).output());
+        }
+        for (int i = 0; kept != null && i < spec.key(); i++) {
+          for (int j = 0; j < spec.value(); j++) {
+            kept.set(first + (long) i * spec.value() + j, state[i][j]);
+          }
+        }
+      }
+    }
+  }
+
+  @Override
   public void copyColumns(Tensor x, int from, int count, Tensor out, int to) {
     OpChecks.copyColumns(x, from, count, out, to);
     MemoryTensor input = MemoryTensor.of(x);
@@ -715,6 +799,7 @@ public final class ReferenceBackend extends MemoryBackend {
           0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
       case RELU -> Math.max(x, 0);
       case RELU_SQUARED -> Math.max(x, 0) * Math.max(x, 0);
+      case SIGMOID -> 1 / (1 + Math.exp(-x));
     };
   }
 
@@ -736,6 +821,11 @@ public final class ReferenceBackend extends MemoryBackend {
       }
       case RELU -> Math.max(Math.signum(x), 0);
       case RELU_SQUARED -> 2 * Math.max(gate, 0);
+      // No difference, of which nothing would be left for large gates.
+      case SIGMOID -> {
+        double e = Math.exp(-Math.abs(x));
+        yield e / ((1 + e) * (1 + e));
+      }
     };
   }
 

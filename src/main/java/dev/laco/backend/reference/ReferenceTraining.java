@@ -1,6 +1,7 @@
 package dev.laco.backend.reference;
 
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.EightBitMoments;
 import dev.laco.backend.Head;
 import dev.laco.backend.MemoryBatch;
@@ -293,6 +294,125 @@ final class ReferenceTraining implements MemoryTraining {
   private static double slope(LogitSpec spec, double y) {
     double share = spec.softCap() == 0 ? 0 : y / spec.softCap();
     return spec.scale() * (1 - share * share);
+  }
+
+  @Override
+  public void causalConvolutionGradient(
+      Tensor x,
+      Tensor weight,
+      TokenBatch batch,
+      Tensor gradient,
+      @Nullable Tensor weightGradient,
+      Tensor out) {
+    OpChecks.causalConvolutionGradient(x, weight, batch, gradient, weightGradient, out);
+    PackedSequences sequences = batch.sequences();
+    MemoryTensor from = MemoryTensor.of(x);
+    MemoryTensor factors = MemoryTensor.of(weight);
+    MemoryTensor by = MemoryTensor.of(gradient);
+    MemoryTensor to = MemoryTensor.of(out);
+    double[] sums = weightGradient == null ? new double[0] : values(weightGradient);
+    int width = Math.toIntExact(weight.columns());
+    for (int s = 0; s < sequences.sequences(); s++) {
+      for (int t = sequences.offsets()[s]; t < sequences.offsets()[s + 1]; t++) {
+        for (int c = 0; c < x.columns(); c++) {
+          double sum = 0;
+          for (int i = 0; i < width; i++) {
+            int output = t + width - 1 - i;
+            if (output < sequences.offsets()[s + 1]) {
+              double product = by.get(output * x.columns() + c);
+              sum += factors.get((long) c * width + i) * product;
+              if (weightGradient != null) {
+                sums[c * width + i] += from.get(t * x.columns() + c) * product;
+              }
+            }
+          }
+          to.set(t * x.columns() + c, sum);
+        }
+      }
+    }
+    if (weightGradient != null) {
+      set(weightGradient, sums);
+    }
+  }
+
+  @Override
+  public void gatedDelta(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      Tensor errors) {
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, out);
+    OpChecks.gatedDelta(heads, decay, rate, logDecay, decayBias, spec, batch, null, errors);
+    PackedSequences sequences = batch.sequences();
+    ReferenceDelta delta = new ReferenceDelta(heads, decay, rate, logDecay, decayBias, spec);
+    for (int s = 0; s < sequences.sequences(); s++) {
+      for (int h = 0; h < spec.valueHeads(); h++) {
+        double[][] state = new double[spec.key()][spec.value()];
+        for (int t = sequences.offsets()[s]; t < sequences.offsets()[s + 1]; t++) {
+          ReferenceDelta.Step step = delta.step(t, h, state);
+          delta.set(out, t, h, step.output());
+          delta.set(errors, t, h, step.error());
+        }
+      }
+    }
+  }
+
+  @Override
+  public void gatedDeltaGradient(
+      Tensor heads,
+      Tensor decay,
+      Tensor rate,
+      Tensor logDecay,
+      Tensor decayBias,
+      DeltaSpec spec,
+      TokenBatch batch,
+      Tensor errors,
+      Tensor gradient,
+      Tensor headsGradient,
+      Tensor decayGradient,
+      Tensor rateGradient,
+      Tensor logDecayGradient) {
+    OpChecks.gatedDeltaGradient(
+        heads,
+        decay,
+        rate,
+        logDecay,
+        decayBias,
+        spec,
+        batch,
+        errors,
+        gradient,
+        headsGradient,
+        decayGradient,
+        rateGradient,
+        logDecayGradient);
+    PackedSequences sequences = batch.sequences();
+    ReferenceDelta delta = new ReferenceDelta(heads, decay, rate, logDecay, decayBias, spec);
+    for (int s = 0; s < sequences.sequences(); s++) {
+      int first = sequences.offsets()[s];
+      int length = sequences.length(s);
+      int count = spec.valueHeads();
+      ReferenceDelta.Sums sums =
+          new ReferenceDelta.Sums(
+              new double[length][Math.toIntExact(spec.all())],
+              new double[length][count],
+              new double[length][count],
+              new double[length][count]);
+      for (int h = 0; h < count; h++) {
+        delta.addGradients(first, h, MemoryTensor.of(gradient), sums);
+      }
+      for (int t = 0; t < length; t++) {
+        set(headsGradient.slice(first + t, first + t + 1), sums.heads()[t]);
+        set(decayGradient.slice(first + t, first + t + 1), sums.decay()[t]);
+        set(rateGradient.slice(first + t, first + t + 1), sums.rate()[t]);
+        set(logDecayGradient.slice(first + t, first + t + 1), sums.logDecay()[t]);
+      }
+    }
   }
 
   @Override

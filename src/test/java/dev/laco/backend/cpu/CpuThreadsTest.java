@@ -7,6 +7,7 @@ import dev.laco.Compute;
 import dev.laco.ProgramRun;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.TensorMix;
@@ -118,6 +119,21 @@ class CpuThreadsTest {
         });
     sameBits(
         threads, TOKENS, WIDTH, (on, batch, out) -> on.attention(x, y, y, null, spec, batch, out));
+    MemoryTensor columns = random(DType.F32, WIDTH, 4);
+    sameBits(
+        threads,
+        TOKENS,
+        WIDTH,
+        (on, batch, out) -> on.causalConvolution(x, columns, batch, null, out));
+    DeltaSpec delta = new DeltaSpec(4, 8, HEAD_DIM, HEAD_DIM);
+    MemoryTensor rates = random(DType.F32, TOKENS, 8);
+    MemoryTensor decays = random(DType.F32, 1, 8);
+    sameBits(
+        threads,
+        TOKENS,
+        WIDTH / 2,
+        (on, batch, out) ->
+            on.gatedDelta(x, rates, rates, decays, decays, delta, batch, null, out));
     sameBits(threads, 4, 70_000, (on, batch, out) -> on.linear(few, wide, bias, out));
     sameBits(
         threads,
@@ -183,6 +199,46 @@ class CpuThreadsTest {
               out.slice(0, TOKENS),
               out.slice(TOKENS, 2 * TOKENS),
               out.slice(2 * TOKENS, 3 * TOKENS));
+        });
+    MemoryTensor columns = random(DType.F32, WIDTH, 4);
+    sameBits(
+        threads,
+        TOKENS + 4,
+        WIDTH,
+        (on, batch, out) -> {
+          MemoryTensor byColumns = out.slice(TOKENS, TOKENS + 4).reshape(WIDTH, 4);
+          MemoryTensor byX = out.slice(0, TOKENS);
+          on.training().causalConvolutionGradient(x, columns, batch, gradient, byColumns, byX);
+        });
+    DeltaSpec delta = new DeltaSpec(4, 8, HEAD_DIM, HEAD_DIM);
+    MemoryTensor rates = random(DType.F32, TOKENS, 8);
+    MemoryTensor decays = random(DType.F32, 1, 8);
+    MemoryTensor byOut = random(DType.F32, TOKENS, WIDTH / 2);
+    sameBits(
+        threads,
+        TOKENS,
+        WIDTH + 3 * 8,
+        (on, batch, out) -> {
+          MemoryTensor attended = arena.allocate(DType.F32, TOKENS, WIDTH / 2);
+          MemoryTensor errors = arena.allocate(DType.F32, TOKENS, WIDTH / 2);
+          MemoryTensor all = out.reshape(TOKENS * (WIDTH / 8 + 3), 8);
+          int rows = TOKENS * WIDTH / 8;
+          TrainingOps ops = on.training();
+          ops.gatedDelta(x, rates, rates, decays, decays, delta, batch, attended, errors);
+          ops.gatedDeltaGradient(
+              x,
+              rates,
+              rates,
+              decays,
+              decays,
+              delta,
+              batch,
+              errors,
+              byOut,
+              all.slice(0, rows).reshape(TOKENS, WIDTH),
+              all.slice(rows, rows + TOKENS),
+              all.slice(rows + TOKENS, rows + 2 * TOKENS),
+              all.slice(rows + 2 * TOKENS, rows + 3 * TOKENS));
         });
     sameBits(
         threads,

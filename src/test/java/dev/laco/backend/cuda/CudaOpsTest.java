@@ -10,11 +10,13 @@ import dev.laco.Compute;
 import dev.laco.CudaBinding;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
@@ -28,6 +30,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.function.Function;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.ExtendWith;
@@ -111,6 +114,86 @@ class CudaOpsTest {
         backend.mix(List.of(new TensorMix(alone, mix.coefficients(), layers)));
         assertArrayEquals(run.values(run.widened(alone)), run.values(run.widened(mix.out())));
       }
+    }
+  }
+
+  /** However many tokens there are. */
+  @Test
+  @OnStandIn
+  void linearAttentionTakesAFewLaunches() {
+    DeltaSpec spec = new DeltaSpec(1, 2, 6, 5);
+    PackedSequences sequences = PackedSequences.of(List.of(new int[30], new int[3]));
+    try (CudaBackend backend = open(Compute.AUTO);
+        Run run = new Run(backend);
+        TokenBatch batch = backend.batch(sequences, 1, new float[0], new float[0])) {
+      TrainingOps ops = backend.training();
+      Tensor heads = run.tensor(normal(33 * 22), 33, 22);
+      Tensor scalars = run.tensor(normal(33 * 2), 33, 2);
+      Tensor ofHeads = run.tensor(normal(2), 1, 2);
+      Tensor weight = run.tensor(normal(22 * 4), 22, 4);
+      Tensor out = run.tensor(normal(33 * 10), 33, 10);
+      Tensor errors = run.tensor(normal(33 * 10), 33, 10);
+      Tensor byHeads = run.tensor(normal(33 * 22), 33, 22);
+      List<Tensor> byScalars =
+          Stream.generate(() -> run.tensor(normal(33 * 2), 33, 2)).limit(3).toList();
+      run.finish();
+      assertLaunches(
+          1,
+          run,
+          () ->
+              ops.gatedDelta(heads, scalars, scalars, ofHeads, ofHeads, spec, batch, out, errors));
+      assertLaunches(
+          4,
+          run,
+          () ->
+              ops.gatedDeltaGradient(
+                  heads,
+                  scalars,
+                  scalars,
+                  ofHeads,
+                  ofHeads,
+                  spec,
+                  batch,
+                  errors,
+                  out,
+                  byHeads,
+                  byScalars.get(0),
+                  byScalars.get(1),
+                  byScalars.get(2)));
+      assertLaunches(1, run, () -> backend.causalConvolution(heads, weight, batch, null, byHeads));
+      Tensor byWeight = run.tensor(normal(22 * 4), 22, 4);
+      assertLaunches(
+          2,
+          run,
+          () -> ops.causalConvolutionGradient(heads, weight, batch, heads, byWeight, byHeads));
+    }
+  }
+
+  private static void assertLaunches(long count, Run run, Runnable op) {
+    long before = EmulatedDevice.launches();
+    op.run();
+    run.finish();
+    assertEquals(before + count, EmulatedDevice.launches());
+  }
+
+  @Test
+  void keysThatAreTooWideForTheDeltaRuleAreRefused() {
+    DeltaSpec spec = new DeltaSpec(1, 1, 257, 1);
+    try (CudaBackend backend = open(Compute.AUTO);
+        Run run = new Run(backend);
+        TokenBatch batch =
+            backend.batch(PackedSequences.of(List.of(new int[1])), 1, new float[0], new float[0])) {
+      Tensor heads = run.tensor(normal(515), 1, 515);
+      Tensor scalar = run.tensor(normal(1), 1, 1);
+      Tensor out = run.tensor(normal(1), 1, 1);
+      IllegalArgumentException e =
+          assertThrows(
+              IllegalArgumentException.class,
+              () ->
+                  backend.gatedDelta(
+                      heads, scalar, scalar, scalar, scalar, spec, batch, null, out));
+      assertEquals(
+          "keys of the delta rule are 257 wide; there are kernels for up to 256", e.getMessage());
     }
   }
 

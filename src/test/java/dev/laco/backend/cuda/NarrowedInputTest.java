@@ -9,10 +9,12 @@ import dev.laco.Compute;
 import dev.laco.CudaBinding;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.Head;
 import dev.laco.backend.LinearSystem;
 import dev.laco.backend.LinearSystem.Difference;
 import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.SequenceStates;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
@@ -52,6 +54,7 @@ import org.junit.jupiter.api.Test;
 class NarrowedInputTest {
   private static final double EPS = 1e-5;
   private static final NormSpec NORM = new NormSpec(EPS, 1);
+  private static final DeltaSpec DELTA = new DeltaSpec(1, 2, 3, 3);
   private static final TrainingOps.AdamW ADAM_W =
       new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1, 0);
 
@@ -126,6 +129,20 @@ class NarrowedInputTest {
       case "gatedActivation" -> new Object[] {Activation.SILU, x(), x(), x()};
       case "route" -> new Object[] {x(), null, RouterSpec.softmax(true), new int[4], new float[4]};
       case "gather" -> new Object[] {x(), new int[] {1, 1}, x()};
+      case "causalConvolution" ->
+          new Object[] {x(), tensor(6, 2), batch(), new SequenceStates(tensor(1, 6), 2), x()};
+      case "gatedDelta" ->
+          new Object[] {
+            tensor(2, 12),
+            tensor(2, 2),
+            tensor(2, 2),
+            tensor(1, 2),
+            tensor(1, 2),
+            DELTA,
+            batch(),
+            new SequenceStates(tensor(1, 18), 2),
+            tensor(2, 6)
+          };
       case "copyColumns" -> new Object[] {x(), 1, 2, x(), 3};
       case "gatherColumns" -> new Object[] {x(), new int[] {1, 1}, x(), 2L};
       case "addRows" -> new Object[] {x(), new int[] {0, 1}, new float[] {1, 2}, x()};
@@ -169,6 +186,36 @@ class NarrowedInputTest {
       case "attention" -> new Object[] {x(), x(), x(), null, spec, batch(), x(), tensor(2, 1)};
       case "attentionGradient" ->
           new Object[] {x(), x(), x(), spec, batch(), x(), tensor(2, 1), x(), x(), x(), x()};
+      case "causalConvolutionGradient" ->
+          new Object[] {x(), tensor(6, 2), batch(), x(), tensor(6, 2), x()};
+      case "gatedDelta" ->
+          new Object[] {
+            tensor(2, 12),
+            tensor(2, 2),
+            tensor(2, 2),
+            tensor(1, 2),
+            tensor(1, 2),
+            DELTA,
+            batch(),
+            tensor(2, 6),
+            tensor(2, 6)
+          };
+      case "gatedDeltaGradient" ->
+          new Object[] {
+            tensor(2, 12),
+            tensor(2, 2),
+            tensor(2, 2),
+            tensor(1, 2),
+            tensor(1, 2),
+            DELTA,
+            batch(),
+            tensor(2, 6),
+            tensor(2, 6),
+            tensor(2, 12),
+            tensor(2, 2),
+            tensor(2, 2),
+            tensor(2, 2)
+          };
       case "gatedGradients" -> new Object[] {Activation.SILU, x(), x(), x()};
       case "clampedGateGradients" -> new Object[] {tensor(2, 12), new ClampedGate(1.702, 7), x()};
       case "rowProducts" -> new Object[] {x(), x(), tensor(2, 1)};
@@ -249,6 +296,7 @@ class NarrowedInputTest {
             Head.class,
             TensorMix.class,
             Difference.class,
+            SequenceStates.class,
             TrainingOps.Update.class,
             TrainingOps.Update8Bit.class)
         .anyMatch(type -> parameter.getParameterizedType().getTypeName().contains(type.getName()));
@@ -263,6 +311,7 @@ class NarrowedInputTest {
       case Tensor tensor -> Stream.of(tensor);
       case Head head -> Stream.of(head.weight());
       case Difference(Tensor all, Tensor less) -> Stream.of(all, less).filter(x -> x != null);
+      case SequenceStates states -> Stream.of(states.rows());
       case TensorMix mix -> Stream.concat(Stream.of(mix.out()), mix.sources().stream());
       case TrainingOps.Update x ->
           Stream.of(x.damping(), x.gradient(), x.mean(), x.square(), x.master(), x.weight());

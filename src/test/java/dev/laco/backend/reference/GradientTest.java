@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import dev.laco.Compute;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeltaSpec;
 import dev.laco.backend.Head;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
@@ -172,6 +173,49 @@ class GradientTest {
     check("query", op, query, zeros(6, 12), byOut, byQuery);
     check("key", op, key, zeros(6, 12), byOut, byKey);
     check("value", op, value, zeros(6, 12), byOut, byValue);
+  }
+
+  @Test
+  void ofCausalConvolution() {
+    Tensor x = normal(6, 3);
+    Tensor weight = normal(3, 4);
+    Tensor byOut = normal(6, 3);
+    Tensor byX = zeros(6, 3);
+    Tensor byWeight = zeros(3, 4);
+    training.causalConvolutionGradient(x, weight, batch, byOut, byWeight, byX);
+    Op op = out -> backend.causalConvolution(x, weight, batch, null, out);
+    check("x", op, x, zeros(6, 3), byOut, byX);
+    check("weight", op, weight, zeros(6, 3), byOut, byWeight);
+  }
+
+  @Test
+  void ofTheDeltaRule() {
+    DeltaSpec spec = new DeltaSpec(2, 4, 3, 5);
+    Tensor heads = normal(6, 32);
+    Tensor decay = normal(6, 4);
+    Tensor rate = normal(6, 4);
+    Tensor logDecay = normal(1, 4);
+    Tensor bias = normal(1, 4);
+    Tensor byOut = normal(6, 20);
+    Tensor errors = zeros(6, 20);
+    Tensor byHeads = zeros(6, 32);
+    Tensor byDecay = zeros(6, 4);
+    Tensor byRate = zeros(6, 4);
+    Tensor byLog = zeros(6, 4);
+    Tensor sum = zeros(1, 4);
+    training.gatedDelta(heads, decay, rate, logDecay, bias, spec, batch, zeros(6, 20), errors);
+    training.gatedDeltaGradient(
+        heads, decay, rate, logDecay, bias, spec, batch, errors, byOut, byHeads, byDecay, byRate,
+        byLog);
+    Op op = out -> backend.gatedDelta(heads, decay, rate, logDecay, bias, spec, batch, null, out);
+    check("heads", op, heads, zeros(6, 20), byOut, byHeads);
+    check("decay", op, decay, zeros(6, 20), byOut, byDecay);
+    check("rate", op, rate, zeros(6, 20), byOut, byRate);
+    training.addColumns(byDecay, sum);
+    check("bias", op, bias, zeros(6, 20), byOut, sum);
+    backend.zero(sum);
+    training.addColumns(byLog, sum);
+    check("logDecay", op, logDecay, zeros(6, 20), byOut, sum);
   }
 
   @ParameterizedTest

@@ -84,7 +84,7 @@ class CudaKeyValuesTest {
     assertEquals(tokens(fixture, type, true, full), tokens(fixture, type, false, halves));
     ModelConfig config =
         ModelConfig.parse(fixture, Fixtures.read(Fixtures.model(fixture).resolve("config.json")));
-    long bytes = KeyValueCache.bytes(config, DType.F32, 3L * (LONGEST + MOST));
+    long bytes = 3 * KeyValueCache.slotBytes(config, DType.F32, LONGEST + MOST);
     assertEquals(bytes / 2, full.allocated - halves.allocated);
     try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM)) {
       long planned = Generator.bytes(backend, config, type, 3, LONGEST, MOST);
@@ -133,7 +133,7 @@ class CudaKeyValuesTest {
     ModelConfig config =
         ModelConfig.parse(name, Fixtures.read(Fixtures.model(name).resolve("config.json")));
     long each =
-        KeyValueCache.bytes(config, DType.BF16, 256)
+        KeyValueCache.slotBytes(config, DType.BF16, 256)
             + Workspace.bytes(config, 1)
             + config.vocabSize() * 4L;
     int longer = Math.toIntExact(256 * ((8L << 30) / 40 / each) / 100);

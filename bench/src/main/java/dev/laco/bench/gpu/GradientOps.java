@@ -18,6 +18,7 @@ import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
+import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.bench.Values;
@@ -25,6 +26,7 @@ import dev.laco.bench.gpu.RowOps.RowOp;
 import dev.laco.model.Activation;
 import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
+import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.List;
@@ -39,6 +41,9 @@ final class GradientOps {
 
   /** Rows of a part under a norm. */
   private static final long NORM_ROWS = 16;
+
+  /** Parts of the tokens of a convolution, of each of which gradients by weights are summed up. */
+  private static final long CONVOLVED_PARTS = 64;
 
   /** Bytes of both logits of a loss. */
   private static final long LOGITS_BYTES = 512L << 20;
@@ -89,6 +94,11 @@ final class GradientOps {
             null,
             GradientOps::rowProducts,
             RowOps.of("row_products", "row_products", F32)),
+        new RowOp(
+            "causal_convolution_gradient",
+            null,
+            GradientOps::causalConvolutionGradient,
+            RowOps.of("causal_convolution", "causal_convolution_gradient", F32)),
         new RowOp(
             "column_sums",
             null,
@@ -153,6 +163,46 @@ final class GradientOps {
             byWeight)
         .within(SUMS, centred ? new Tensor[] {byBias} : new Tensor[0])
         .samples(ofParts(NORM_ROWS, byWeight, x, gradient, out).rowsOf(byWeight, byBias));
+  }
+
+  /** With the partial sums of the gradients by weights, which {@code column_sums} adds up. */
+  private static Job causalConvolutionGradient(DType dtype, Sizes sizes, Lab lab) {
+    PackedSequences packed = GatedDeltaOp.packed(sizes);
+    long columns = sizes.hidden();
+    long part = Math.max(RowOps.RUN, Math.ceilDiv(sizes.tokens(), CONVOLVED_PARTS));
+    long parts = Math.ceilDiv(sizes.tokens(), part);
+    Tensor x = lab.random(dtype, sizes.tokens(), columns, 1);
+    Tensor weight = lab.random(dtype, columns, RowOps.CONVOLVED, 1);
+    Tensor gradient = lab.random(dtype, sizes.tokens(), columns, 1);
+    Tensor out = lab.random(dtype, sizes.tokens(), columns, 1);
+    long sums = lab.room(4 * parts * weight.elements());
+    return new Job(lab)
+        .launches(
+            new Grid(Math.ceilDiv(columns, BLOCK), parts, 1, BLOCK, 0),
+            new Arguments()
+                .pointer(x)
+                .pointer(weight)
+                .pointer(lab.table(packed.offsets()))
+                .pointer(gradient)
+                .pointer(sums)
+                .pointer(out)
+                .int64(columns)
+                .int32(RowOps.CONVOLVED)
+                .int32(packed.sequences())
+                .int32(part))
+        .moves(bytes(x, weight, gradient), bytes(out) + parts * bytes(weight))
+        .expects(
+            on -> {
+              try (TokenBatch batch = on.batch(packed)) {
+                on.backend()
+                    .training()
+                    .causalConvolutionGradient(
+                        on.of(x), on.of(weight), batch, on.of(gradient), null, on.of(out));
+              }
+            },
+            SUMS,
+            out)
+        .samples(Samples.ofLastTokens(packed, x, gradient, out));
   }
 
   /** Of tensors whose rows are summed up in parts: all rows of some parts, and the last of them. */

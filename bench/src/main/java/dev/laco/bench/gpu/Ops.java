@@ -19,6 +19,8 @@ final class Ops {
             new KlDivergenceOp(),
             new AttentionOp(),
             new AttentionGradientOp(),
+            new GatedDeltaOp(),
+            new GatedDeltaGradientOp(),
             new CollapseProductOp(),
             new ProductOp()));
     return ops;

@@ -58,6 +58,11 @@ final class RowOps {
   /** Bytes that a block takes which looks for NaN. */
   private static final long CHECKED_BYTES = 16384;
 
+  /** Tokens that a convolution reads for one, and tokens that a thread of it takes. */
+  static final int CONVOLVED = 4;
+
+  static final int RUN = 16;
+
   /** Elements that a block of a conversion takes. */
   private static final long CONVERTED = 2048;
 
@@ -93,6 +98,8 @@ final class RowOps {
         rowwise("add", null, RowOps::add, of("add", F32)),
         rowwise("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
         rowwise("logits", null, RowOps::logits, Variant.of("logits", "laco_logits_%s_v2", F32)),
+        new RowOp(
+            "causal_convolution", null, RowOps::causalConvolution, of("causal_convolution", F32)),
         new RowOp("copy_columns", null, RowOps::copyColumns, of("copy_columns", F32)),
         new RowOp("gather_columns", null, RowOps::gatherColumns, of("gather_columns", weights)),
         new RowOp("non_finite", null, RowOps::nonFinite, of("non_finite", weights)),
@@ -647,6 +654,45 @@ final class RowOps {
                 reference.backend().multiply(reference.of(x), reference.of(y), reference.of(y)),
             EXACT,
             y);
+  }
+
+  /** Of whole sequences, as wide as hidden states, by the width that models have. */
+  private static Job causalConvolution(DType dtype, Sizes sizes, Lab lab) {
+    PackedSequences packed = GatedDeltaOp.packed(sizes);
+    Tensor x = lab.random(dtype, sizes.tokens(), sizes.hidden(), 1);
+    Tensor weight = lab.random(dtype, sizes.hidden(), CONVOLVED, 1);
+    Tensor out = lab.random(dtype, sizes.tokens(), sizes.hidden(), 1);
+    long offsets = lab.table(packed.offsets());
+    return new Job(lab)
+        .launches(
+            new Grid(
+                Math.ceilDiv(sizes.hidden(), BLOCK),
+                Math.ceilDiv(sizes.longest(), RUN),
+                packed.sequences(),
+                BLOCK,
+                0),
+            new Arguments()
+                .pointer(x)
+                .pointer(weight)
+                .pointer(offsets)
+                .pointer(lab.table(packed.past()))
+                .pointer(offsets)
+                .pointer(0)
+                .pointer(out)
+                .int64(sizes.hidden())
+                .int32(CONVOLVED)
+                .int32(1)
+                .int32(RUN))
+        .moves(bytes(x, weight), bytes(out))
+        .expects(
+            on -> {
+              try (TokenBatch batch = on.batch(packed)) {
+                on.backend().causalConvolution(on.of(x), on.of(weight), batch, null, on.of(out));
+              }
+            },
+            ELEMENTWISE,
+            out)
+        .samples(Samples.ofFirstTokens(packed, x, out));
   }
 
   /** The first two thirds of heads of 192 elements: a part of keys that has no rotation. */
