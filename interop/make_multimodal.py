@@ -36,7 +36,16 @@ IMAGES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "n
 CLIP = {"model_type": "clip_vision_model", "projection_dim": 32, **IMAGES}
 SIGLIP = {"model_type": "siglip_vision_model", **IMAGES}
 QWEN_IMAGES = {"depth": 2, "num_heads": 2, "patch_size": 14}
+QWEN3_5_IMAGES = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "num_position_embeddings": 16, **QWEN_IMAGES}
+OF_DELTA = {
+    "head_dim": 32,
+    "rms_norm_eps": 1e-2,
+    **make_families.DELTA,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
+}
 SOUNDS = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "num_mel_bins": 16, "max_source_positions": 20}
+
+SEED = 14  # of models that are rewritten
 
 # name: (name of the classes, dtype, what differs from TEXT, the other parts of the config)
 MODELS = {
@@ -62,18 +71,19 @@ MODELS = {
         OF_THREE_POSITIONS | {"head_dim": 16},
         {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16, **QWEN_IMAGES}},
     ),
-    "qwen3_5_images": (
-        "Qwen3_5",
-        "bfloat16",
-        {"head_dim": 32, **make_families.DELTA, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2], "mrope_interleaved": True, "partial_rotary_factor": 0.25}},
-        {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "num_position_embeddings": 16, **QWEN_IMAGES}},
-    ),
     "qwen2_vl": ("Qwen2VL", "float32", OF_THREE_POSITIONS, {"vision_config": {"embed_dim": 32, "hidden_size": 64, **QWEN_IMAGES}}),
     "qwen2_5_vl": (
         "Qwen2_5_VL",
         "bfloat16",
         OF_THREE_POSITIONS,
         {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "fullatt_block_indexes": [1], **QWEN_IMAGES}, "tie_word_embeddings": True},
+    ),
+    "qwen3_5_images": ("Qwen3_5", "bfloat16", OF_DELTA, {"vision_config": QWEN3_5_IMAGES}),
+    "qwen3_5_moe_images": (
+        "Qwen3_5Moe",
+        "float32",
+        OF_DELTA | {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40},
+        {"vision_config": QWEN3_5_IMAGES},
     ),
 }
 
@@ -127,11 +137,11 @@ def make_all(out):
     for seed, name in enumerate(MODELS):
         make(out / name, name, seed)
     for name in ("llava", "gemma3"):
-        make(out / f"{name}_as_of_version_4", name, len(MODELS))
+        make(out / f"{name}_as_of_version_4", name, SEED)
         as_of_version_4(out / f"{name}_as_of_version_4" / "model")
-    make(out / "llava_as_in_memory", "llava", len(MODELS))
+    make(out / "llava_as_in_memory", "llava", SEED)
     as_in_memory(out / "llava_as_in_memory" / "model")
-    make(out / "qwen2_vl_flat", "qwen2_vl", len(MODELS))
+    make(out / "qwen2_vl_flat", "qwen2_vl", SEED)
     flat(out / "qwen2_vl_flat" / "model")
 
 

@@ -8,10 +8,12 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.bench.gpu.GatedDeltaOp.Inputs;
 import dev.laco.model.PackedSequences;
 import java.util.List;
+import java.util.stream.Stream;
 
 /**
- * {@code gated_delta_gradient}: all kernels of the gradients of linear attention, one after the
- * other, of which each reads what the one before wrote.
+ * {@code gated_delta_gradient}: the kernels of the gradients of linear attention, all of them one
+ * after the other, and each alone. Each reads what the ones before wrote, so that all have run
+ * before one of them is timed.
  */
 final class GatedDeltaGradientOp implements Op {
   private static final String FILE = "gated_delta_gradient";
@@ -25,9 +27,45 @@ final class GatedDeltaGradientOp implements Op {
     return "gated_delta_gradient";
   }
 
+  /** The kernels, in the order in which they run. */
+  private static final List<String> KERNELS = List.of("values", "keys", "heads", "decays");
+
   @Override
   public List<Variant> variants() {
-    return Variant.ofLibrary("gated_delta_gradient_%s_v1", F32);
+    return Stream.concat(
+            Stream.of(FILE + "_%s_v1"), KERNELS.stream().map(GatedDeltaGradientOp::pattern))
+        .flatMap(pattern -> Variant.ofLibrary(pattern, F32).stream())
+        .toList();
+  }
+
+  private static String pattern(String kernel) {
+    return "laco_" + FILE + "_" + kernel + "_%s_v1";
+  }
+
+  /** The index of a variant's kernel; below 0 for all of them. */
+  private static int kernel(Variant variant) {
+    List<String> names =
+        KERNELS.stream()
+            .map(kernel -> Variant.ofLibrary(pattern(kernel), F32).getFirst().name())
+            .toList();
+    return names.indexOf(variant.name());
+  }
+
+  /** Bytes that a kernel must read and write. */
+  private static Job moves(Job job, int kernel, Inputs in, DeltaSpec spec, Tensor errors) {
+    long tokens = in.heads().rows();
+    double values = RowOps.bytes(errors);
+    double byHead = RowOps.bytes(in.decay());
+    double keys = byHead * spec.key();
+    double ofToken = 2.0 * Float.BYTES * tokens * spec.keys();
+    double inputs = RowOps.bytes(in.heads(), in.decay(), in.rate()) + 2 * values;
+    return switch (kernel) {
+      case 0 -> job.moves(inputs, values + keys + 2 * byHead);
+      case 1 -> job.moves(inputs + keys + byHead, 2 * keys + byHead);
+      case 2 -> job.moves(ofToken + 2 * keys, ofToken);
+      case 3 -> job.moves(2 * byHead, 2 * byHead);
+      default -> job.moves(inputs, RowOps.bytes(in.heads()) + 3 * byHead);
+    };
   }
 
   @Override
@@ -50,41 +88,49 @@ final class GatedDeltaGradientOp implements Op {
     Tensor byLogDecay = lab.random(F32, tokens, spec.valueHeads(), 1);
     long offsets = lab.table(packed.offsets());
     forward(packed, offsets, spec, in, out, errors, lab);
-    Runnable step =
+    List<Runnable> all =
         new Steps(packed, offsets, spec, in, lab)
             .of(errors, gradient, byHeads, byDecay, byRate, byLogDecay);
-    return new Job(lab)
-        .calls(step)
-        .moves(
-            RowOps.bytes(in.heads(), in.decay(), in.rate(), errors, gradient),
-            RowOps.bytes(byHeads, byDecay, byRate, byLogDecay))
-        .multiplies(F32, 20.0 * tokens * spec.states())
-        .expects(
-            on -> {
-              try (TokenBatch batch = on.batch(packed)) {
-                on.backend()
-                    .training()
-                    .gatedDeltaGradient(
-                        on.of(in.heads()),
-                        on.of(in.decay()),
-                        on.of(in.rate()),
-                        on.of(in.logDecay()),
-                        on.of(in.decayBias()),
-                        spec,
-                        batch,
-                        on.of(errors),
-                        on.of(gradient),
-                        on.of(byHeads),
-                        on.of(byDecay),
-                        on.of(byRate),
-                        on.of(byLogDecay));
-              }
-            },
-            GatedDeltaOp.TOLERANCE,
-            byHeads,
-            byDecay,
-            byRate,
-            byLogDecay);
+    int kernel = kernel(variant);
+    if (kernel >= 0) {
+      all.forEach(Runnable::run);
+    }
+    Job job =
+        moves(
+            new Job(lab).calls(kernel < 0 ? () -> all.forEach(Runnable::run) : all.get(kernel)),
+            kernel,
+            in,
+            spec,
+            errors);
+    if (kernel < 2) {
+      job.multiplies(F32, (kernel < 0 ? 20.0 : 10.0) * tokens * spec.states());
+    }
+    return job.expects(
+        on -> {
+          try (TokenBatch batch = on.batch(packed)) {
+            on.backend()
+                .training()
+                .gatedDeltaGradient(
+                    on.of(in.heads()),
+                    on.of(in.decay()),
+                    on.of(in.rate()),
+                    on.of(in.logDecay()),
+                    on.of(in.decayBias()),
+                    spec,
+                    batch,
+                    on.of(errors),
+                    on.of(gradient),
+                    on.of(byHeads),
+                    on.of(byDecay),
+                    on.of(byRate),
+                    on.of(byLogDecay));
+          }
+        },
+        GatedDeltaOp.TOLERANCE,
+        byHeads,
+        byDecay,
+        byRate,
+        byLogDecay);
   }
 
   /** Computes the errors. */
@@ -118,9 +164,9 @@ final class GatedDeltaGradientOp implements Op {
         .run();
   }
 
-  /** The launches of all kernels. */
+  /** The launches of the kernels, in their order. */
   private record Steps(PackedSequences packed, long offsets, DeltaSpec spec, Inputs in, Lab lab) {
-    Runnable of(
+    List<Runnable> of(
         Tensor errors,
         Tensor gradient,
         Tensor byHeads,
@@ -186,12 +232,7 @@ final class GatedDeltaGradientOp implements Op {
                   .int32(0)
                   .int32(heads)
                   .int32(heads));
-      return () -> {
-        values.run();
-        keys.run();
-        units.run();
-        decays.run();
-      };
+      return List.of(values, keys, units, decays);
     }
 
     private Arguments begin(Tensor errors, Tensor gradient) {
