@@ -36,7 +36,7 @@ IMAGES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "n
 CLIP = {"model_type": "clip_vision_model", "projection_dim": 32, **IMAGES}
 SIGLIP = {"model_type": "siglip_vision_model", **IMAGES}
 QWEN_IMAGES = {"depth": 2, "num_heads": 2, "patch_size": 14}
-QWEN3_5_IMAGES = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "num_position_embeddings": 16, **QWEN_IMAGES}
+QWEN3_IMAGES = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "num_position_embeddings": 16, **QWEN_IMAGES}
 OF_DELTA = {
     "head_dim": 32,
     "rms_norm_eps": 1e-2,
@@ -69,7 +69,7 @@ MODELS = {
         "Qwen3VL",
         "bfloat16",
         OF_THREE_POSITIONS | {"head_dim": 16},
-        {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16, **QWEN_IMAGES}},
+        {"vision_config": {"deepstack_visual_indexes": [0, 1], **QWEN3_IMAGES}},
     ),
     "qwen2_vl": ("Qwen2VL", "float32", OF_THREE_POSITIONS, {"vision_config": {"embed_dim": 32, "hidden_size": 64, **QWEN_IMAGES}}),
     "qwen2_5_vl": (
@@ -78,12 +78,12 @@ MODELS = {
         OF_THREE_POSITIONS,
         {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "fullatt_block_indexes": [1], **QWEN_IMAGES}, "tie_word_embeddings": True},
     ),
-    "qwen3_5_images": ("Qwen3_5", "bfloat16", OF_DELTA, {"vision_config": QWEN3_5_IMAGES}),
+    "qwen3_5_images": ("Qwen3_5", "bfloat16", OF_DELTA, {"vision_config": QWEN3_IMAGES}),
     "qwen3_5_moe_images": (
         "Qwen3_5Moe",
         "float32",
-        OF_DELTA | {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40},
-        {"vision_config": QWEN3_5_IMAGES},
+        OF_DELTA | make_families.FAMILIES["qwen3_5_moe_experts"][2],
+        {"vision_config": QWEN3_IMAGES},
     ),
 }
 

@@ -22,36 +22,28 @@ final class GatedDeltaGradientOp implements Op {
   /** Warps of a block. */
   private static final int WARPS = 8;
 
+  /** The kernels, in the order in which they run. */
+  private static final List<String> KERNELS = List.of("values", "keys", "heads", "decays");
+
   @Override
   public String name() {
     return "gated_delta_gradient";
   }
 
-  /** The kernels, in the order in which they run. */
-  private static final List<String> KERNELS = List.of("values", "keys", "heads", "decays");
-
+  /** All kernels, then each alone. */
   @Override
   public List<Variant> variants() {
-    return Stream.concat(
-            Stream.of(FILE + "_%s_v1"), KERNELS.stream().map(GatedDeltaGradientOp::pattern))
+    Stream<String> each = KERNELS.stream().map(kernel -> "laco_" + FILE + "_" + kernel + "_%s_v1");
+    return Stream.concat(Stream.of(FILE + "_%s_v1"), each)
         .flatMap(pattern -> Variant.ofLibrary(pattern, F32).stream())
         .toList();
   }
 
-  private static String pattern(String kernel) {
-    return "laco_" + FILE + "_" + kernel + "_%s_v1";
-  }
-
-  /** The index of a variant's kernel; below 0 for all of them. */
-  private static int kernel(Variant variant) {
-    List<String> names =
-        KERNELS.stream()
-            .map(kernel -> Variant.ofLibrary(pattern(kernel), F32).getFirst().name())
-            .toList();
-    return names.indexOf(variant.name());
-  }
-
-  /** Bytes that a kernel must read and write. */
+  /**
+   * Bytes that kernels must read and write.
+   *
+   * @param kernel index of one; below 0 for all of them
+   */
   private static Job moves(Job job, int kernel, Inputs in, DeltaSpec spec, Tensor errors) {
     long tokens = in.heads().rows();
     double values = RowOps.bytes(errors);
@@ -91,7 +83,7 @@ final class GatedDeltaGradientOp implements Op {
     List<Runnable> all =
         new Steps(packed, offsets, spec, in, lab)
             .of(errors, gradient, byHeads, byDecay, byRate, byLogDecay);
-    int kernel = kernel(variant);
+    int kernel = variants().indexOf(variant) - 1;
     if (kernel >= 0) {
       all.forEach(Runnable::run);
     }
