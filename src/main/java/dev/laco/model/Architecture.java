@@ -770,6 +770,10 @@ public final class Architecture {
     return names.has(LayerRole.QUERY_KEY_VALUE);
   }
 
+  boolean linearHeadsByKey() {
+    return names.has(LayerRole.LINEAR_HEADS_GATE);
+  }
+
   boolean isGated() {
     return names.has(LayerRole.GATE) || parts.mixture.isPresent();
   }
@@ -1023,11 +1027,16 @@ public final class Architecture {
     return names.with(Map.of(LayerRole.OUTPUT, LinearAttention.OUTPUT));
   }
 
-  private static void addLinearAttention(Stored tensors, LinearAttention sizes, long hidden) {
-    tensors.matrix(LayerRole.LINEAR_HEADS, sizes.heads(), hidden);
-    tensors.matrix(LayerRole.LINEAR_GATE, sizes.values(), hidden);
-    tensors.matrix(LayerRole.LINEAR_RATE, sizes.valueHeads(), hidden);
-    tensors.matrix(LayerRole.LINEAR_DECAY, sizes.valueHeads(), hidden);
+  private void addLinearAttention(Stored tensors, LinearAttention sizes, long hidden) {
+    if (linearHeadsByKey()) {
+      tensors.matrix(LayerRole.LINEAR_HEADS_GATE, sizes.heads() + sizes.values(), hidden);
+      tensors.matrix(LayerRole.LINEAR_RATE_DECAY, 2L * sizes.valueHeads(), hidden);
+    } else {
+      tensors.matrix(LayerRole.LINEAR_HEADS, sizes.heads(), hidden);
+      tensors.matrix(LayerRole.LINEAR_GATE, sizes.values(), hidden);
+      tensors.matrix(LayerRole.LINEAR_RATE, sizes.valueHeads(), hidden);
+      tensors.matrix(LayerRole.LINEAR_DECAY, sizes.valueHeads(), hidden);
+    }
     tensors.add(
         LayerRole.CONVOLUTION,
         LayerPart.NO_EXPERT,

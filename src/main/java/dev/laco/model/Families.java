@@ -60,7 +60,8 @@ final class Families {
           DeepseekV2.FAMILY,
           DeepseekV3.FAMILY,
           Glm4MoeLite.FAMILY,
-          Qwen35Moe.FAMILY);
+          Qwen35Moe.FAMILY,
+          Qwen3Next.FAMILY);
 
   /**
    * What the engine does not compute of families that are known and not in {@link #ALL}, by the
@@ -69,7 +70,6 @@ final class Families {
   static final Map<String, String> NOT_COMPUTED =
       Map.of(
           "DeepseekV32ForCausalLM", "its attention chooses tokens by an indexer",
-          "Qwen3NextForCausalLM", "the projections of its linear attention have another layout",
           "deepseek2", "GGUF files of its attention with latent vectors are not read");
 
   private Families() {}

@@ -285,6 +285,8 @@ public final class GgufNames {
       case LINEAR_GATE -> "attn_gate.weight";
       case LINEAR_RATE -> "ssm_beta.weight";
       case LINEAR_DECAY -> "ssm_alpha.weight";
+      case LINEAR_HEADS_GATE -> "ssm_in.weight";
+      case LINEAR_RATE_DECAY -> "ssm_ba.weight";
       case CONVOLUTION -> "ssm_conv1d.weight";
       case LOG_DECAY -> "ssm_a";
       case DECAY_BIAS -> "ssm_dt.bias";

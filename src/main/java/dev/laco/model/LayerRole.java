@@ -33,6 +33,13 @@ public enum LayerRole {
   LINEAR_RATE(ATTENTION),
   /** To the decays of the states of linear attention. */
   LINEAR_DECAY(ATTENTION),
+  /**
+   * {@link #LINEAR_HEADS} and {@link #LINEAR_GATE} in one matrix; see {@link
+   * ModelConfig#linearHeadsByKey}.
+   */
+  LINEAR_HEADS_GATE(ATTENTION),
+  /** {@link #LINEAR_RATE} and {@link #LINEAR_DECAY} in one matrix likewise. */
+  LINEAR_RATE_DECAY(ATTENTION),
   OUTPUT(ATTENTION),
   QUERY_KEY_VALUE_BIAS(NORMS),
   QUERY_BIAS(NORMS),

@@ -15,17 +15,27 @@ import java.util.Map;
  * @param kernel tokens that the convolution sums
  */
 public record LinearAttention(int keyHeads, int valueHeads, int key, int value, int kernel) {
-  /** The names of its tensors in checkpoints. */
+  /** The names of its tensors in checkpoints, but for those of projections. */
   static final Map<LayerRole, String> NAMES =
       Map.of(
-          LayerRole.LINEAR_HEADS, "linear_attn.in_proj_qkv.weight",
-          LayerRole.LINEAR_GATE, "linear_attn.in_proj_z.weight",
-          LayerRole.LINEAR_RATE, "linear_attn.in_proj_b.weight",
-          LayerRole.LINEAR_DECAY, "linear_attn.in_proj_a.weight",
           LayerRole.CONVOLUTION, "linear_attn.conv1d.weight",
           LayerRole.LOG_DECAY, "linear_attn.A_log",
           LayerRole.DECAY_BIAS, "linear_attn.dt_bias",
           LayerRole.LINEAR_NORM, "linear_attn.norm.weight");
+
+  /** The names of the projections of its input. */
+  static final Map<LayerRole, String> PROJECTIONS =
+      Map.of(
+          LayerRole.LINEAR_HEADS, "linear_attn.in_proj_qkv.weight",
+          LayerRole.LINEAR_GATE, "linear_attn.in_proj_z.weight",
+          LayerRole.LINEAR_RATE, "linear_attn.in_proj_b.weight",
+          LayerRole.LINEAR_DECAY, "linear_attn.in_proj_a.weight");
+
+  /** Those names where {@link ModelConfig#linearHeadsByKey}. */
+  static final Map<LayerRole, String> PROJECTIONS_BY_KEY_HEAD =
+      Map.of(
+          LayerRole.LINEAR_HEADS_GATE, "linear_attn.in_proj_qkvz.weight",
+          LayerRole.LINEAR_RATE_DECAY, "linear_attn.in_proj_ba.weight");
 
   /** The name of its output projection, which has the role of attention's. */
   static final String OUTPUT = "linear_attn.out_proj.weight";
@@ -38,6 +48,11 @@ public record LinearAttention(int keyHeads, int valueHeads, int key, int value, 
   /** Elements of the values of all heads of a token, and of the outputs of heads. */
   public long values() {
     return (long) valueHeads * value;
+  }
+
+  /** Heads of values that one head of queries and keys has. */
+  public int valueHeadsOfKey() {
+    return valueHeads / keyHeads;
   }
 
   /**

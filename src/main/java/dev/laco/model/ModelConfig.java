@@ -288,6 +288,15 @@ public record ModelConfig(
   }
 
   /**
+   * Whether two matrices project the input of {@link LinearAttention}, with the rows of each key
+   * head together: those of its query, its key, its values and their gates in one matrix, those of
+   * the rates and the decays of its values in the other.
+   */
+  public boolean linearHeadsByKey() {
+    return architecture.linearHeadsByKey();
+  }
+
+  /**
    * Whether feed-forward networks are gated: {@code activation(gate) * up}, not {@code
    * activation(up)}.
    */
@@ -326,6 +335,9 @@ public record ModelConfig(
    * @param linear whether it is linear attention
    */
   public List<LayerRole> attentionInputRoles(boolean linear) {
+    if (linear && linearHeadsByKey()) {
+      return List.of(LayerRole.LINEAR_HEADS_GATE, LayerRole.LINEAR_RATE_DECAY);
+    }
     if (linear) {
       return List.of(
           LayerRole.LINEAR_HEADS,

@@ -11,7 +11,7 @@ import dev.laco.model.RopeParameters.Rotates;
 final class Qwen35 {
   static final Architecture FAMILY =
       named("Qwen3_5ForCausalLM", "qwen3_5_text")
-          .names(TensorNames.LLAMA.with(LinearAttention.NAMES))
+          .names(TensorNames.LLAMA.with(LinearAttention.NAMES).with(LinearAttention.PROJECTIONS))
           .defaultKeyValueHeads(4)
           .build();
 

@@ -8,7 +8,7 @@ final class Qwen35Moe {
 
   static final Architecture FAMILY =
       Qwen35.named("Qwen3_5MoeForCausalLM", "qwen3_5_moe_text")
-          .names(Qwen2Moe.NAMES.with(LinearAttention.NAMES))
+          .names(Qwen2Moe.NAMES.with(LinearAttention.NAMES).with(LinearAttention.PROJECTIONS))
           .stackedExperts(
               Map.of(
                   LayerRole.GATE, GATE_UP,

@@ -159,7 +159,7 @@ public final class DecoderGradient implements AutoCloseable {
             allocate(maxTokens, config.widestChannels()),
             arena.allocate(DType.BF16, maxTokens, widest(config)),
             arena.allocate(DType.BF16, maxTokens, config.hiddenSize()),
-            linear == null ? null : Workspace.LinearScratch.of(arena, linear, maxTokens));
+            linear == null ? null : Workspace.LinearScratch.of(arena, config, linear, maxTokens));
     this.linearHeads = linear == null ? null : new LinearHeads(backend, config, training, linear);
     LatentAttention sizes = config.latentAttention();
     this.latents = sizes == null ? null : Shared.of(backend, arena, config, sizes);
@@ -183,7 +183,7 @@ public final class DecoderGradient implements AutoCloseable {
             config.widestChannels(),
             queries(config) + 2 * keys(config),
             config.gatedHeads() ? 2 * queries(config) : 0,
-            linear == null ? 0 : linear.heads())
+            linear == null ? 0 : Workspace.LinearScratch.width(config, linear))
         .max()
         .orElseThrow();
   }
@@ -608,6 +608,13 @@ public final class DecoderGradient implements AutoCloseable {
           heads.byHead(linear.normed()),
           heads.byHead(linear.normed()));
       heads.backward(results.batch, linear, by, sums);
+      Workspace.LinearFused fused = linear.fused();
+      if (fused != null) {
+        heads.fuse(fused, by, linear.gate());
+        linear(LayerRole.LINEAR_HEADS_GATE, null, factor, fused.headsGate, add, room.input());
+        linear(LayerRole.LINEAR_RATE_DECAY, null, factor, fused.rateDecay, true, room.input());
+        return;
+      }
       linear(LayerRole.LINEAR_HEADS, null, factor, by.heads(), add, room.input());
       linear(LayerRole.LINEAR_GATE, null, factor, linear.gate(), true, room.input());
       linear(LayerRole.LINEAR_RATE, null, factor, by.rate(), true, room.input());

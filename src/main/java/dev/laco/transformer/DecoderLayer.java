@@ -500,7 +500,7 @@ public final class DecoderLayer {
 
   /** The roles of the matrices that project the input of attention. */
   private List<LayerRole> roles(LayerWeights weights) {
-    return config.attentionInputRoles(weights.find(LayerRole.LINEAR_HEADS) != null);
+    return config.attentionInputRoles(weights.find(LayerRole.LINEAR_NORM) != null);
   }
 
   private DType feedForwardInputType(

@@ -15,19 +15,10 @@ final class HeadRows {
   HeadRows(ModelConfig config, long tokens) {
     int groups = Math.toIntExact(tokens * config.numKeyValueHeads());
     int queriesOfGroup = config.numAttentionHeads() / config.numKeyValueHeads();
-    int heads = queriesOfGroup + 2;
-    queries = rows(groups, heads, 0, queriesOfGroup);
-    keys = rows(groups, heads, queriesOfGroup, 1);
-    values = rows(groups, heads, queriesOfGroup + 1, 1);
-  }
-
-  /** Of each group of {@code heads} heads those from {@code first} on, {@code count} of them. */
-  private static int[] rows(int groups, int heads, int first, int count) {
-    int[] rows = new int[Math.multiplyExact(groups, count)];
-    for (int i = 0; i < rows.length; i++) {
-      rows[i] = Math.toIntExact((long) (i / count) * heads + first + i % count);
-    }
-    return rows;
+    int[][] parts = FusedRows.of(groups, queriesOfGroup, 1, 1);
+    queries = parts[0];
+    keys = parts[1];
+    values = parts[2];
   }
 
   /**
@@ -35,13 +26,6 @@ final class HeadRows {
    * all values.
    */
   int[] inverse() {
-    int[] places = new int[queries.length + keys.length + values.length];
-    int place = 0;
-    for (int[] part : new int[][] {queries, keys, values}) {
-      for (int row : part) {
-        places[row] = place++;
-      }
-    }
-    return places;
+    return FusedRows.inverse(queries, keys, values);
   }
 }

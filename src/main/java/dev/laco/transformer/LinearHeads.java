@@ -56,10 +56,7 @@ final class LinearHeads {
       Workspace.Linear room,
       @Nullable LinearStates states) {
     widen(weights, room);
-    backend.linear(input, weights.get(LayerRole.LINEAR_HEADS), null, room.projected());
-    backend.linear(input, weights.get(LayerRole.LINEAR_GATE), null, room.gate());
-    backend.linear(input, weights.get(LayerRole.LINEAR_RATE), null, room.rate());
-    backend.linear(input, weights.get(LayerRole.LINEAR_DECAY), null, room.decay());
+    project(weights, input, room);
     backend.causalConvolution(
         room.projected(),
         room.convolution(),
@@ -94,6 +91,43 @@ final class LinearHeads {
     Tensor weight = weights.get(LayerRole.LINEAR_NORM);
     backend.rmsNorm(byHead(room.out()), weight, config.linearNorm(), byHead(room.normed()));
     backend.gatedActivation(Activation.SILU, room.gate(), room.normed(), room.attended().heads());
+  }
+
+  /** Computes the input of the convolution, gates, rates and decays. */
+  private void project(LayerWeights weights, Tensor input, Workspace.Linear room) {
+    Workspace.LinearFused fused = room.fused();
+    if (fused == null) {
+      backend.linear(input, weights.get(LayerRole.LINEAR_HEADS), null, room.projected());
+      backend.linear(input, weights.get(LayerRole.LINEAR_GATE), null, room.gate());
+      backend.linear(input, weights.get(LayerRole.LINEAR_RATE), null, room.rate());
+      backend.linear(input, weights.get(LayerRole.LINEAR_DECAY), null, room.decay());
+      return;
+    }
+    backend.linear(input, weights.get(LayerRole.LINEAR_HEADS_GATE), null, fused.headsGate);
+    backend.linear(input, weights.get(LayerRole.LINEAR_RATE_DECAY), null, fused.rateDecay);
+    LinearRows places = fused.places();
+    take(fused.headsGate, places.width, places.heads, room.projected());
+    take(fused.headsGate, places.width, places.gates, room.gate());
+    take(fused.rateDecay, 1, places.rates, room.rate());
+    take(fused.rateDecay, 1, places.decays, room.decay());
+  }
+
+  /** Copies runs of {@code width} elements, each from its place in {@code from}. */
+  private void take(Tensor from, int width, int[] places, Tensor to) {
+    backend.gather(DecoderLayer.byHead(from, width), places, to.reshape(places.length, width));
+  }
+
+  /**
+   * Puts gradients in the order of the outputs of {@link Workspace.LinearFused}, whose memory they
+   * get.
+   *
+   * @param byGate gradient by gates
+   */
+  void fuse(Workspace.LinearFused fused, Workspace.LinearScratch by, Tensor byGate) {
+    LinearRows places = fused.places();
+    backend.copy(byGate, by.gate());
+    take(by.headsGate(), places.width, places.inverseOfHeads(), fused.headsGate);
+    take(by.rateDecay(), 1, places.inverseOfRates(), fused.rateDecay);
   }
 
   /** Copies the weights that ops take in f32 alone. */

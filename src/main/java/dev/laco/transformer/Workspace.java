@@ -83,7 +83,7 @@ public final class Workspace implements AutoCloseable {
       columns += Gates.columns(config);
     }
     if (config.linearAttention() != null) {
-      columns += Linear.columns(config.linearAttention());
+      columns += Linear.columns(config);
     }
     return columns;
   }
@@ -278,6 +278,8 @@ public final class Workspace implements AutoCloseable {
    * @param convolution weights of the layer in f32, {@code [n, kernel]}
    * @param logDecay likewise, {@code [1, valueHeads]}
    * @param decayBias likewise, {@code [1, valueHeads]}
+   * @param fused the outputs of two projections in front of all; null where each result has one of
+   *     its own
    */
   record Linear(
       Tensor projected,
@@ -292,7 +294,8 @@ public final class Workspace implements AutoCloseable {
       DecoderLayer.Attended attended,
       Tensor convolution,
       Tensor logDecay,
-      Tensor decayBias) {
+      Tensor decayBias,
+      @Nullable LinearFused fused) {
     private static Linear of(TensorArena arena, ModelConfig config, long tokens, boolean keeps) {
       LinearAttention sizes = Objects.requireNonNull(config.linearAttention());
       LongFunction<Tensor> allocate = columns -> arena.allocate(DType.F32, tokens, columns);
@@ -311,11 +314,16 @@ public final class Workspace implements AutoCloseable {
           new DecoderLayer.Attended(keeps ? allocate.apply(sizes.values()) : out),
           arena.allocate(DType.F32, sizes.heads(), sizes.kernel()),
           arena.allocate(DType.F32, 1, sizes.valueHeads()),
-          arena.allocate(DType.F32, 1, sizes.valueHeads()));
+          arena.allocate(DType.F32, 1, sizes.valueHeads()),
+          config.linearHeadsByKey() ? LinearFused.of(arena, sizes, tokens) : null);
     }
 
-    private static long columns(LinearAttention sizes) {
-      return 2 * sizes.heads() + 2L * sizes.valueHeads() + 2 * sizes.values();
+    private static long columns(ModelConfig config) {
+      LinearAttention sizes = Objects.requireNonNull(config.linearAttention());
+      return 2 * sizes.heads()
+          + 2L * sizes.valueHeads()
+          + 2 * sizes.values()
+          + LinearFused.columns(config, sizes);
     }
 
     /** Columns of those buffers that only results that are kept need. */
@@ -346,38 +354,120 @@ public final class Workspace implements AutoCloseable {
           new DecoderLayer.Attended(attended.heads().slice(0, tokens)),
           convolution,
           logDecay,
-          decayBias);
+          decayBias,
+          fused == null ? null : fused.rows(tokens));
+    }
+  }
+
+  /** The outputs of the projections of models whose {@link ModelConfig#linearHeadsByKey}. */
+  static final class LinearFused {
+    /** Queries, keys, values and gates of each key head, {@code [T, n + valueHeads * value]}. */
+    final Tensor headsGate;
+
+    /** Rates and decays of each key head, {@code [T, 2 * valueHeads]}. */
+    final Tensor rateDecay;
+
+    private final LinearAttention sizes;
+    private @Nullable LinearRows places;
+
+    private LinearFused(Tensor headsGate, Tensor rateDecay, LinearAttention sizes) {
+      this.headsGate = headsGate;
+      this.rateDecay = rateDecay;
+      this.sizes = sizes;
+    }
+
+    private static LinearFused of(TensorArena arena, LinearAttention sizes, long tokens) {
+      return new LinearFused(
+          arena.allocate(DType.F32, tokens, sizes.heads() + sizes.values()),
+          arena.allocate(DType.F32, tokens, 2L * sizes.valueHeads()),
+          sizes);
+    }
+
+    private static long columns(ModelConfig config, LinearAttention sizes) {
+      return config.linearHeadsByKey()
+          ? sizes.heads() + sizes.values() + 2L * sizes.valueHeads()
+          : 0;
+    }
+
+    /** Where in the outputs each result stands: the same in all layers, so made once. */
+    LinearRows places() {
+      if (places == null) {
+        places = new LinearRows(sizes, headsGate.rows());
+      }
+      return places;
+    }
+
+    private LinearFused rows(long tokens) {
+      return new LinearFused(headsGate.slice(0, tokens), rateDecay.slice(0, tokens), sizes);
     }
   }
 
   /**
    * Gradients by results of linear attention.
    *
-   * @param heads {@code [T, n]}
-   * @param rate {@code [T, valueHeads]}
-   * @param decay {@code [T, valueHeads]}
+   * @param headsGate those by queries, keys and values of all tokens, and where {@link
+   *     ModelConfig#linearHeadsByKey} behind them those by gates, {@code [T, n]} or {@code [T, n +
+   *     valueHeads * value]} elements
+   * @param rateDecay those by rates of all tokens, and behind them those by decays, {@code [T, 2 *
+   *     valueHeads]} elements
    * @param logDecay {@code [T, valueHeads]}
    */
-  record LinearScratch(Tensor heads, Tensor rate, Tensor decay, Tensor logDecay) {
-    static LinearScratch of(TensorArena arena, LinearAttention sizes, long tokens) {
+  record LinearScratch(
+      LinearAttention sizes, Tensor headsGate, Tensor rateDecay, Tensor logDecay) {
+    static LinearScratch of(
+        TensorArena arena, ModelConfig config, LinearAttention sizes, long tokens) {
       return new LinearScratch(
-          arena.allocate(DType.F32, tokens, sizes.heads()),
-          arena.allocate(DType.F32, tokens, sizes.valueHeads()),
-          arena.allocate(DType.F32, tokens, sizes.valueHeads()),
+          sizes,
+          arena.allocate(DType.F32, tokens, width(config, sizes)),
+          arena.allocate(DType.F32, tokens, 2L * sizes.valueHeads()),
           arena.allocate(DType.F32, tokens, sizes.valueHeads()));
+    }
+
+    /** Columns of {@code headsGate}. */
+    static long width(ModelConfig config, LinearAttention sizes) {
+      return sizes.heads() + (config.linearHeadsByKey() ? sizes.values() : 0);
     }
 
     static long columns(ModelConfig config) {
       LinearAttention sizes = config.linearAttention();
-      return sizes == null ? 0 : sizes.heads() + 3L * sizes.valueHeads();
+      return sizes == null ? 0 : width(config, sizes) + 3L * sizes.valueHeads();
     }
 
     LinearScratch rows(long tokens) {
       return new LinearScratch(
-          heads.slice(0, tokens),
-          rate.slice(0, tokens),
-          decay.slice(0, tokens),
+          sizes,
+          headsGate.slice(0, tokens),
+          rateDecay.slice(0, tokens),
           logDecay.slice(0, tokens));
+    }
+
+    /** Those by queries, keys and values, {@code [T, n]}. */
+    Tensor heads() {
+      return part(headsGate, 0, sizes.heads());
+    }
+
+    /** Those by gates where {@link ModelConfig#linearHeadsByKey}, {@code [T, valueHeads * value]}. */
+    Tensor gate() {
+      return part(headsGate, sizes.heads(), sizes.values());
+    }
+
+    /** Those by rates, {@code [T, valueHeads]}. */
+    Tensor rate() {
+      return part(rateDecay, 0, sizes.valueHeads());
+    }
+
+    /** Those by decays, {@code [T, valueHeads]}. */
+    Tensor decay() {
+      return part(rateDecay, sizes.valueHeads(), sizes.valueHeads());
+    }
+
+    /** So many columns of all tokens, behind the memory of others. */
+    private static Tensor part(Tensor memory, long before, long columns) {
+      long tokens = memory.rows();
+      return memory
+          .reshape(memory.elements(), 1)
+          .slice(before * tokens, (before + columns) * tokens)
+          .reshape(tokens, columns);
     }
   }
 
