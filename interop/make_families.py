@@ -117,6 +117,8 @@ from transformers import (
     VaultGemmaForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
     YoutuConfig,
     YoutuForCausalLM,
 )
@@ -172,6 +174,7 @@ QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
 QWEN3_5 = (Qwen3_5TextConfig, Qwen3_5ForCausalLM)
 QWEN3_5_MOE = (Qwen3_5MoeTextConfig, Qwen3_5MoeForCausalLM)
+QWEN3_NEXT = (Qwen3NextConfig, Qwen3NextForCausalLM)
 ERNIE4_5 = (Ernie4_5Config, Ernie4_5ForCausalLM)
 CWM = (CwmConfig, CwmForCausalLM)
 HELIUM = (HeliumConfig, HeliumForCausalLM)
@@ -205,6 +208,7 @@ def rope(kind, **parameters):
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **parameters}}
 
 
+SHARED_EXPERT = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40}
 DELTA = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 12}
 
 # name: (classes, dtype, what differs from SIZES)
@@ -573,7 +577,22 @@ FAMILIES = {
     "qwen3_5_moe_experts": (
         QWEN3_5_MOE,
         "float32",
-        {**DELTA, "head_dim": 32, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40},
+        {**DELTA, "head_dim": 32, **SHARED_EXPERT},
+    ),
+    "qwen3_next_mixtures": (QWEN3_NEXT, "float32", {**DELTA, "head_dim": 32, **SHARED_EXPERT, "mlp_only_layers": [1]}),
+    "qwen3_next_equal_heads": (
+        QWEN3_NEXT,
+        "bfloat16",
+        {
+            **DELTA,
+            **SHARED_EXPERT,
+            "head_dim": 24,
+            "attention_bias": True,
+            "linear_num_key_heads": 4,
+            "linear_value_head_dim": 7,
+            "norm_topk_prob": False,
+            "tie_word_embeddings": True,
+        },
     ),
 }
 

@@ -82,6 +82,7 @@ public final class Fixtures {
             "hunyuan_dense",
             "minicpm3",
             "qwen3_5",
+            "qwen3_next",
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",

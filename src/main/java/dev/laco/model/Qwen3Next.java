@@ -7,11 +7,14 @@ package dev.laco.model;
 final class Qwen3Next {
   static final Architecture FAMILY =
       Qwen35.named("Qwen3NextForCausalLM", "qwen3_next")
-          .names(Qwen2Moe.NAMES.with(LinearAttention.NAMES).with(LinearAttention.PROJECTIONS_BY_KEY_HEAD))
+          .names(
+              Qwen2Moe.NAMES
+                  .with(LinearAttention.NAMES)
+                  .with(LinearAttention.PROJECTIONS_BY_KEY_HEAD))
           .mixture(
               Mixture.Keys.of("moe_intermediate_size", "num_experts", "num_local_experts")
                   .normalisedByConfig(true)
-                  .shared(config -> config.requiredPositive("shared_expert_intermediate_size"))
+                  .shared(config -> config.positiveOr("shared_expert_intermediate_size", 512))
                   .everyStep())
           .defaultKeyValueHeads(2)
           .build();

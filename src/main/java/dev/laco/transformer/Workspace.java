@@ -412,8 +412,7 @@ public final class Workspace implements AutoCloseable {
    *     valueHeads]} elements
    * @param logDecay {@code [T, valueHeads]}
    */
-  record LinearScratch(
-      LinearAttention sizes, Tensor headsGate, Tensor rateDecay, Tensor logDecay) {
+  record LinearScratch(LinearAttention sizes, Tensor headsGate, Tensor rateDecay, Tensor logDecay) {
     static LinearScratch of(
         TensorArena arena, ModelConfig config, LinearAttention sizes, long tokens) {
       return new LinearScratch(
@@ -435,10 +434,7 @@ public final class Workspace implements AutoCloseable {
 
     LinearScratch rows(long tokens) {
       return new LinearScratch(
-          sizes,
-          headsGate.slice(0, tokens),
-          rateDecay.slice(0, tokens),
-          logDecay.slice(0, tokens));
+          sizes, headsGate.slice(0, tokens), rateDecay.slice(0, tokens), logDecay.slice(0, tokens));
     }
 
     /** Those by queries, keys and values, {@code [T, n]}. */
@@ -446,7 +442,9 @@ public final class Workspace implements AutoCloseable {
       return part(headsGate, 0, sizes.heads());
     }
 
-    /** Those by gates where {@link ModelConfig#linearHeadsByKey}, {@code [T, valueHeads * value]}. */
+    /**
+     * Those by gates where {@link ModelConfig#linearHeadsByKey}, {@code [T, valueHeads * value]}.
+     */
     Tensor gate() {
       return part(headsGate, sizes.heads(), sizes.values());
     }

@@ -92,12 +92,12 @@ class InspectionTest {
     TestCheckpoints.edit(
         model.resolve("config.json"),
         text ->
-            text.replace("LlamaFor", "Qwen3NextFor")
+            text.replace("LlamaFor", "DeepseekV32For")
                 .replaceFirst("\\{", "{\"quantization_config\": {\"quant_method\": \"fp8\"},"));
     String reason = InspectJson.of(ModelInspection.of(model)).get("reason").textValue();
     assertTrue(
         reason.contains(
-            "Qwen3NextForCausalLM is not supported: the projections of its linear attention"),
+            "DeepseekV32ForCausalLM is not supported: its attention chooses tokens by an indexer"),
         reason);
   }
 

@@ -28,6 +28,13 @@ final class LinearAttentionTest {
         .put("moe_intermediate_size", 16);
   }
 
+  private static ObjectNode next() {
+    return TestConfigs.of("Qwen3NextForCausalLM", "qwen3_next", 64, 8)
+        .put("num_experts", 3)
+        .put("num_experts_per_tok", 2)
+        .put("moe_intermediate_size", 16);
+  }
+
   private static ModelConfig parse(ObjectNode config) {
     return ModelConfig.parse("c", config);
   }
@@ -79,6 +86,39 @@ final class LinearAttentionTest {
     assertFalse(first.toString().contains("self_attn"), first.toString());
     assertTrue(fourth.contains("model.layers.3.self_attn.o_proj.weight"), fourth.toString());
     assertFalse(fourth.toString().contains("linear_attn"), fourth.toString());
+  }
+
+  /** Of Qwen3-Next two matrices project the input, each with the rows of a key head together. */
+  @Test
+  void projectionsMayBeFused() {
+    ObjectNode config = next().put("linear_num_key_heads", 2).put("linear_num_value_heads", 4);
+    config.put("linear_key_head_dim", 8).put("linear_value_head_dim", 6);
+    config.putArray("mlp_only_layers").add(1);
+    ModelConfig sizes = parse(config);
+    assertTrue(sizes.linearHeadsByKey());
+    assertFalse(parse(mixture()).linearHeadsByKey());
+    assertEquals(List.of(80L, 64L), shape(sizes, 0, LayerRole.LINEAR_HEADS_GATE));
+    assertEquals(List.of(8L, 64L), shape(sizes, 0, LayerRole.LINEAR_RATE_DECAY));
+    assertEquals(List.of(56L, 1L, 4L), shape(sizes, 0, LayerRole.CONVOLUTION));
+    List<String> first = sizes.architecture().tensorNames(0, sizes);
+    assertTrue(first.contains("model.layers.0.linear_attn.in_proj_qkvz.weight"), first.toString());
+    assertTrue(first.contains("model.layers.0.linear_attn.in_proj_ba.weight"), first.toString());
+    assertTrue(first.contains("model.layers.0.mlp.experts.2.up_proj.weight"), first.toString());
+    assertFalse(first.toString().contains("in_proj_z"), first.toString());
+    List<String> second = sizes.architecture().tensorNames(1, sizes);
+    assertTrue(second.contains("model.layers.1.mlp.up_proj.weight"), second.toString());
+    assertFalse(second.toString().contains("experts"), second.toString());
+  }
+
+  @Test
+  void sparseConfigsOfQwen3NextHaveTheSizesOfTheirClass() {
+    ModelConfig config = parse(next());
+    assertEquals(new LinearAttention(16, 32, 128, 128, 4), config.linearAttention());
+    assertEquals(2, config.numKeyValueHeads());
+    assertEquals(List.of(0, 1, 2, 4, 5, 6), linear(config));
+    Mixture mixture = Objects.requireNonNull(config.mixture());
+    assertEquals(512, mixture.sharedWidth());
+    assertTrue(mixture.router().normalised());
   }
 
   @ParameterizedTest
