@@ -50,6 +50,14 @@ public record LinearAttention(int keyHeads, int valueHeads, int key, int value, 
     return (long) valueHeads * value;
   }
 
+  /**
+   * Multiplications and additions of a token: of what its keys read of the states, of what is
+   * written to them, and of what its queries read.
+   */
+  public long operations() {
+    return 6 * values() * key;
+  }
+
   /** Heads of values that one head of queries and keys has. */
   public int valueHeadsOfKey() {
     return valueHeads / keyHeads;

@@ -368,6 +368,14 @@ public record ModelConfig(
     return numAttentionHeads * head;
   }
 
+  /**
+   * Multiplications and additions of a token and a key that it attends to, of all heads of a layer
+   * with a softmax: those of scores, and of values that are added up.
+   */
+  public long attendedOperations() {
+    return 2 * ((long) numAttentionHeads * headDim + attendedWidth(false));
+  }
+
   /** The largest {@link #attendedWidth} of all layers. */
   public long widestAttended() {
     return attention.stream().mapToLong(layer -> attendedWidth(layer.linear())).max().orElseThrow();

@@ -13,6 +13,7 @@ import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.QuickFits;
 import dev.laco.model.DType;
+import dev.laco.model.LinearAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import dev.laco.text.TextChunks.Chunk;
@@ -36,7 +37,9 @@ public final class JobEstimate {
   /** Tokens that a token attends to in the mean: half of a chunk of text. */
   private static final int ATTENDED = FitText.CHUNK_TOKENS / 2;
 
-  /** How much longer operations of attention take than products in the same type. */
+  /**
+   * How much longer operations of attention, linear or not, take than products in the same type.
+   */
   private static final double ATTENTION_SLOWER = 2;
 
   /** Values that one CPU thread reads and writes in a second. */
@@ -71,7 +74,7 @@ public final class JobEstimate {
   /** Seconds of one token in one layer, where a text is cut into short chunks. */
   private final double layer;
 
-  /** Seconds in which one token attends to another one in one layer. */
+  /** Seconds in which one token attends to another one in one layer, in the mean of all layers. */
   private final double attention;
 
   /** Seconds in which a step of training changes the weights that its tokens do not meet. */
@@ -102,16 +105,26 @@ public final class JobEstimate {
         (long) HIDDEN_VALUES * config.hiddenSize()
             + (long) CHANNEL_VALUES * config.activeChannels(last);
     long active = config.activeParameters(last);
-    // A score and its part of the sum of values.
+    LinearAttention linear = config.linearAttention();
+    double linearShare = linear == null ? 0 : linearShare(config);
+    double states = linear == null ? 0 : linearShare * linear.operations() / f32Products;
     attention =
-        4.0
-            * config.numAttentionHeads()
-            * config.headDim()
+        (1 - linearShare)
+            * config.attendedOperations()
             * ATTENTION_SLOWER
             / backend.operationsPerSecond(backend.keyValueType(type, config.headDim()));
-    layer = 2.0 * active / products + ATTENDED * attention + layerValues * value;
+    layer =
+        2.0 * active / products
+            + ATTENDED * attention
+            + ATTENTION_SLOWER * states
+            + layerValues * value;
     update = (double) UPDATE_VALUES * (config.layerParameters(last) - active) * value;
     head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
+  }
+
+  /** The share of layers that have linear attention. */
+  private static double linearShare(ModelConfig config) {
+    return config.attention().stream().mapToInt(own -> own.linear() ? 1 : 0).average().orElse(0);
   }
 
   private static double secondsPerValue(Device backend) {

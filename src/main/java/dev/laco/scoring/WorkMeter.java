@@ -3,6 +3,8 @@ package dev.laco.scoring;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.Work;
+import dev.laco.model.LayerAttention;
+import dev.laco.model.LinearAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorGroup;
@@ -119,13 +121,17 @@ final class WorkMeter {
   }
 
   private long operations(LayerMix mix) {
-    long pairs = 0;
-    int window = config.attention().get(mix.base()).window();
-    for (int s = 0; s < calibration.sequences(); s++) {
-      pairs += pairs(calibration.length(s), window);
+    long products = 2L * calibration.size() * config.activeParameters(mix.base());
+    LayerAttention attention = config.attention().get(mix.base());
+    LinearAttention linear = config.linearAttention();
+    if (linear != null && attention.linear()) {
+      return products + calibration.size() * linear.operations();
     }
-    return 2L * calibration.size() * config.activeParameters(mix.base())
-        + 4L * config.numAttentionHeads() * config.headDim() * pairs;
+    long pairs = 0;
+    for (int s = 0; s < calibration.sequences(); s++) {
+      pairs += pairs(calibration.length(s), attention.window());
+    }
+    return products + config.attendedOperations() * pairs;
   }
 
   /** Number of pairs of a query and a key that it attends to. */

@@ -14,9 +14,13 @@ import dev.laco.collapse.FitRule;
 import dev.laco.fit.QuickFits;
 import dev.laco.model.DType;
 import dev.laco.text.FitText;
+import dev.laco.text.TextChunks;
+import dev.laco.text.TextChunks.Chunk;
 import java.io.IOException;
 import java.lang.reflect.Proxy;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -125,6 +129,36 @@ class JobEstimateTest {
     assertTrue(estimate.choice(QuickFits.of(FitRule.FIT, false), 1, text, 12) > 0);
     // A training behind the fit makes up for any factor.
     assertEquals(0, estimate.choice(QuickFits.of(FitRule.FIT, true), 1, text, 12));
+  }
+
+  /** Linear attention takes no longer for a token of a long text than for one of a short text. */
+  @Test
+  void aLongTextTakesLongerInLayersWithASoftmaxAlone(@TempDir Path folder) throws IOException {
+    double[] each = new double[2];
+    double[] more = new double[2];
+    for (int interval = 1; interval <= 4; interval += 3) {
+      Path path = Files.createDirectory(folder.resolve("every" + interval));
+      SparseCheckpoint.write(
+          path,
+          """
+          {"architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen3_5_text", "hidden_size": 64,
+           "intermediate_size": 64, "num_attention_heads": 16, "num_key_value_heads": 4,
+           "num_hidden_layers": 4, "vocab_size": 1000, "full_attention_interval": INTERVAL}
+          """
+              .replace("INTERVAL", Integer.toString(interval)),
+          4);
+      try (Model opened = Model.open(path)) {
+        JobEstimate estimate = new JobEstimate(opened, processor(RATE));
+        List<Chunk> text = TextChunks.whole(List.of(new int[1 << 14]));
+        each[interval / 4] = estimate.pass(1 << 14, 4);
+        more[interval / 4] = estimate.pass(text, 4) - each[interval / 4];
+      }
+    }
+    assertEquals(more[0], 4 * more[1], 1e-6 * more[0]);
+    // Three of four layers have states of 32 heads, 128 by 128, in the place of pairs of tokens.
+    double states = 2 * 3 * 6 * 32 * 128 * 128 / RATE;
+    double pairs = 2 * 3 * 128 * 4 * 16 * 256 / RATE;
+    assertEquals((1 << 14) * (states - pairs), each[1] - each[0], 1e-6 * each[0]);
   }
 
   /** In the shapes of Qwen3-30B-A3B: eight of 128 experts for a token, and all in a step. */

@@ -5,15 +5,13 @@ import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.DType;
 import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.Level;
-import org.openjdk.jmh.annotations.Setup;
 
 /** {@code attention} of packed sequences. */
 public class AttentionBenchmark extends AttentionCase {
   private MemoryTensor out;
 
-  @Setup(Level.Trial)
-  public void prepare() {
+  @Override
+  void prepare() {
     out = arena.allocate(DType.F32, query.rows(), query.columns());
     attention();
     verify(0);

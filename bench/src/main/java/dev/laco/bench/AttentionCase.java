@@ -44,7 +44,7 @@ public abstract class AttentionCase extends Case {
   double pairs;
 
   @Setup(Level.Trial)
-  public void prepareSequences() {
+  public final void prepareSequences() {
     backend = open(Compute.F32);
     ModelConfig config = ModelShape.of(model);
     List<String> extents = List.of(sequences.split("x"));
@@ -60,7 +60,13 @@ public abstract class AttentionCase extends Case {
     value = Values.random(arena, DType.F32, packed.size(), keys, 1, 3);
     pairs = count * (length * (length + 1.0) / 2) * spec.numHeads();
     ceilings().largeProduct(type());
+    prepare();
   }
+
+  /**
+   * Makes the other tensors, runs the op, compares its results and says what an invocation does.
+   */
+  abstract void prepare();
 
   DType type() {
     return products.equals("f32") ? DType.F32 : DType.BF16;

@@ -5,8 +5,6 @@ import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.DType;
 import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.Level;
-import org.openjdk.jmh.annotations.Setup;
 
 /** {@code attentionGradient} of packed sequences. */
 public class AttentionGradientBenchmark extends AttentionCase {
@@ -17,8 +15,8 @@ public class AttentionGradientBenchmark extends AttentionCase {
   private MemoryTensor byKey;
   private MemoryTensor byValue;
 
-  @Setup(Level.Trial)
-  public void prepare() {
+  @Override
+  void prepare() {
     out = arena.allocate(DType.F32, query.rows(), query.columns());
     logSums = arena.allocate(DType.F32, query.rows(), spec.numHeads());
     gradient = Values.random(arena, DType.F32, query.rows(), query.columns(), 1, 4);
