@@ -20,7 +20,7 @@ public abstract class GatedDeltaCase extends Case {
    * Number of sequences and tokens of each: a calibration set, chunks of a fit, and the longest one
    * whose states the reference holds at once.
    */
-  @Param({"10x39", "4x256", "1x1024"})
+  @Param({"10x39", "4x256", "1x512"})
   public String sequences;
 
   final DeltaSpec spec = new DeltaSpec(16, 32, 128, 128);
