@@ -60,6 +60,8 @@ from transformers import (
     GraniteForCausalLM,
     GraniteMoeConfig,
     GraniteMoeForCausalLM,
+    GraniteMoeHybridConfig,
+    GraniteMoeHybridForCausalLM,
     HeliumConfig,
     HeliumForCausalLM,
     HunYuanDenseV1Config,
@@ -139,6 +141,7 @@ PHI3 = (Phi3Config, Phi3ForCausalLM)
 GLM = (GlmConfig, GlmForCausalLM)
 GLM4 = (Glm4Config, Glm4ForCausalLM)
 GRANITE = (GraniteConfig, GraniteForCausalLM)
+GRANITE4 = (GraniteMoeHybridConfig, GraniteMoeHybridForCausalLM)
 SMOLLM3 = (SmolLM3Config, SmolLM3ForCausalLM)
 GEMMA = (GemmaConfig, GemmaForCausalLM)
 GEMMA2 = (Gemma2Config, Gemma2ForCausalLM)
@@ -209,6 +212,15 @@ def rope(kind, **parameters):
 
 
 SHARED_EXPERT = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40}
+GRANITE4_SIZES = {
+    "layer_types": ["attention"] * 8,
+    "num_local_experts": 0,
+    "shared_intermediate_size": 104,
+    "embedding_multiplier": 6.0,
+    "residual_multiplier": 0.5,
+    "attention_multiplier": 0.1,
+    "logits_scaling": 4.0,
+}
 DELTA = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 12}
 
 # name: (classes, dtype, what differs from SIZES)
@@ -594,6 +606,8 @@ FAMILIES = {
             "tie_word_embeddings": True,
         },
     ),
+    "granite4": (GRANITE4, "float32", {**GRANITE4_SIZES, "position_embedding_type": "rope", "attention_bias": True}),
+    "granite4_no_rotation": (GRANITE4, "bfloat16", {**GRANITE4_SIZES, "tie_word_embeddings": True, "rms_norm_eps": 1e-2}),
 }
 
 

@@ -63,6 +63,15 @@ class Source:
                     imports |= {alias.asname or alias.name: (path, alias.name) for alias in node.names}
         return classes, imports
 
+    @functools.cache
+    def tables(self, name):
+        """The classes that each dictionary of a module has as values, by the name of the dictionary."""
+        found = {}
+        for node in ast.parse(self.archive.read(f"{name}.py")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and isinstance(node.targets[0], ast.Name):
+                found[node.targets[0].id] = [value.id for value in node.value.values if isinstance(value, ast.Name)]
+        return found
+
     def find(self, module, name):
         """The module and the definition of a class that a module defines or imports, or None."""
         classes, imports = self.module(module)
@@ -117,12 +126,16 @@ def attributes(definition):
     return [((node.targets[0] if isinstance(node, ast.Assign) else node.target).id, node.value.id) for node in assigned]
 
 
-def choices(function):
-    """Variables that a function assigns one of several names to, with all of these."""
+def choices(function, tables):
+    """Variables that a function assigns one of several names to, or a value of a dictionary of them, with all of these."""
     found = {}
     for node in ast.walk(function):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and isinstance(node.targets[0], ast.Name):
-            found.setdefault(node.targets[0].id, []).append(node.value.id)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names = found.setdefault(node.targets[0].id, [])
+            if isinstance(node.value, ast.Name):
+                names.append(node.value.id)
+            elif isinstance(node.value, ast.Subscript):
+                names += tables.get(ast.unparse(node.value.value), [])
     return found
 
 
@@ -180,14 +193,17 @@ class Names:
             bound |= {name: (at, value) for name, value in chosen if self.source.find(at, value)}
         bound |= given or {}
         for at, part in parts_of_init(lineage):
-            several = choices(part)
             for node in ast.walk(part):
                 if isinstance(node, (ast.Assign, ast.AnnAssign)):
                     variable = called(node.value) if isinstance(node.value, ast.Call) else ""
-                    bindings = [bound | {variable: (at, name)} for name in several.get(variable, [])] or [bound]
                     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                        for one in bindings:
+                        for one in self._bindings(at, bound, variable, part):
                             self._assigned(lineage, at, one, target, node.value, prefix, part)
+
+    def _bindings(self, at, bound, variable, part):
+        """`bound` with each class that a variable may stand for; `bound` alone where the variable stands for none."""
+        classes = choices(part, self.source.tables(at)).get(variable, [])
+        return [bound | {variable: (at, name)} for name in classes] or [bound]
 
     def _assigned(self, lineage, at, bound, target, value, prefix, part):
         if isinstance(target, ast.Tuple):
@@ -197,7 +213,8 @@ class Names:
         for call in calls(value):
             if called(call) == "make_layers":
                 for inner in makers(part, call.args[1]):
-                    self._called(lineage, at, bound, inner, f"{prefix}{target.attr}.*")
+                    for one in self._bindings(at, bound, called(inner), part):
+                        self._called(lineage, at, one, inner, f"{prefix}{target.attr}.*")
             else:
                 self._called(lineage, at, bound, call, f"{prefix}{target.attr}")
 

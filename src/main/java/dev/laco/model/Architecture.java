@@ -13,6 +13,7 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
 import java.util.Set;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.IntPredicate;
 import java.util.function.Predicate;
@@ -179,6 +180,7 @@ public final class Architecture {
     private Optional<LayerRule> rotatedLayers = Optional.empty();
     private Rotation rotation = (reader, slides) -> reader.read(DEFAULT_THETA);
     private final List<String> switches = new ArrayList<>();
+    private Consumer<JsonFields> check = config -> {};
     private List<String> buffers = List.of();
     private ToDoubleFunction<JsonFields> embeddingScale = config -> 1;
     private ToDoubleFunction<JsonFields> residualScale = config -> 1;
@@ -356,6 +358,12 @@ public final class Architecture {
     /** Refuses configs that switch on something that the engine does not compute. */
     Builder without(String switchKey) {
       switches.add(switchKey);
+      return this;
+    }
+
+    /** Refuses configs of what the engine does not compute, by an error of {@code refuse}. */
+    Builder check(Consumer<JsonFields> refuse) {
+      check = refuse;
       return this;
     }
 
@@ -757,8 +765,9 @@ public final class Architecture {
     return parts.rotation.of(reader, slides);
   }
 
-  /** Refuses a config that switches on something that the engine does not compute. */
-  void refuseSwitches(JsonFields config) {
+  /** Refuses a config of something that the engine does not compute. */
+  void check(JsonFields config) {
+    parts.check.accept(config);
     for (String key : parts.switches) {
       if (config.has(key) && !config.node().get(key).equals(BooleanNode.FALSE)) {
         throw config.error(key, "false, which alone is supported");

@@ -45,6 +45,7 @@ final class Families {
           HunYuanDense.FAMILY,
           MiniCpm3.FAMILY,
           Youtu.FAMILY,
+          GraniteMoeHybrid.FAMILY,
           Qwen35.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,

@@ -126,7 +126,7 @@ public record ModelConfig(
               Legible.excerpt(
                   method + quantisation.path("format").asText("").replaceFirst("^(?=.)", " "))));
     }
-    architecture.refuseSwitches(config);
+    architecture.check(config);
     int layers = config.requiredPositive("num_hidden_layers");
     if (layers > MAX_LAYERS) {
       throw config.error("num_hidden_layers", "at most " + MAX_LAYERS);
