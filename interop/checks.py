@@ -6,19 +6,19 @@ import math
 import numpy as np
 
 passed = 0
-failed = 0
+failures = []  # the lines printed for the checks that failed
 
 
 def check(holds, what, why=""):
     """Prints what was claimed and whether it holds; the reason only when it does not."""
-    global passed, failed
+    global passed
     if holds:
         passed += 1
         print(f"ok    {what}", flush=True)
     else:
-        failed += 1
         reason = " ".join(str(why).split())[:400]
-        print(f"FAIL  {what}{': ' if reason else ''}{reason}", flush=True)
+        failures.append(f"FAIL  {what}{': ' if reason else ''}{reason}")
+        print(failures[-1], flush=True)
     return bool(holds)
 
 
@@ -52,6 +52,8 @@ def guarded(what):
 
 
 def summary():
-    """The closing line, and the exit status that goes with it."""
-    print(f"{passed} passed, {failed} failed", flush=True)
-    return int(failed > 0 or passed == 0)
+    """Prints the failed checks once more, since they stand far apart in a long log, and the closing line; returns the exit status."""
+    for line in failures:
+        print(line)
+    print(f"{passed} passed, {len(failures)} failed", flush=True)
+    return int(bool(failures) or passed == 0)
