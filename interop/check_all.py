@@ -168,10 +168,13 @@ class Subject:
         depth = len(layers) - min(layers_removed, len(layers) // 2)
         if len({(type(getattr(layer, "mlp", None)), hasattr(layer, "linear_attn")) for layer in layers}) > 1:
             rules = ("drop",)  # layers of unlike kinds cannot be merged
+        softmax = [i for i, layer in enumerate(layers) if not hasattr(layer, "linear_attn")]
+        # transformers generates no text without a layer of softmax attention: where there is one, it stays.
+        limits = ("--lowest=0", f"--highest={softmax[0]}") if len(softmax) == 1 else ()
         for rule in rules:
             what = f"{self.name} {rule}"
             with checks.guarded(what):
-                options = [*RULES[rule], f"--target-layers={depth}", "--search=laco", "--merge-layers=3", "--interval=1"]
+                options = [*RULES[rule], f"--target-layers={depth}", "--search=laco", "--merge-layers=3", "--interval=1", *limits]
                 report, _ = self.check_run(rule, options, in_llama_cpp=rule in ("eq1", "drop"))
                 checks.check(report["layersOut"] == depth, f"{what}: {depth} layers left", report["layersOut"])
 

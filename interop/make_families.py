@@ -221,7 +221,15 @@ GRANITE4_SIZES = {
     "attention_multiplier": 0.1,
     "logits_scaling": 4.0,
 }
-DELTA = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 12}
+# With random weights, the terms of the delta rule's output cancel at some tokens, and its norm makes the rounding errors
+# that are left as large as outputs elsewhere: by 1e-2 the norm leaves outputs small whose terms cancel.
+DELTA = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 12,
+    "rms_norm_eps": 1e-2,
+}
 
 # name: (classes, dtype, what differs from SIZES)
 FAMILIES = {
@@ -613,14 +621,17 @@ FAMILIES = {
 
 @torch.no_grad()
 def fill(model, generator):
-    """Random weights with outputs of ordinary size; layer k + 1 is layer k plus a fifth of noise."""
+    """Random weights with outputs of ordinary size; layer k + 1 is layer k plus a fifth of noise.
+
+    The weights of norms lie about what the norm's class begins with: 1, or 0 where the class adds 1 to them.
+    """
 
     def noise(tensor, deviation):
         return torch.randn(tensor.shape, generator=generator) * deviation
 
     def fresh(name, tensor):
         if re.search(r"norm\d?\.weight$", name):
-            return 1 + noise(tensor, 0.2)
+            return tensor.mean() + noise(tensor, 0.2)
         return noise(tensor, tensor.shape[-1] ** -0.5 if tensor.dim() > 1 else 0.1)
 
     layers = loaders.decoder_layers(model)

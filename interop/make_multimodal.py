@@ -39,7 +39,6 @@ QWEN_IMAGES = {"depth": 2, "num_heads": 2, "patch_size": 14}
 QWEN3_IMAGES = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "num_position_embeddings": 16, **QWEN_IMAGES}
 OF_DELTA = {
     "head_dim": 32,
-    "rms_norm_eps": 1e-2,
     **make_families.DELTA,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
 }

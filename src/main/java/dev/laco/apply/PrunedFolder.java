@@ -77,19 +77,14 @@ final class PrunedFolder implements PrunedFiles {
     this.config = HuggingFaceJson.write(rewritten).getBytes(UTF_8);
   }
 
-  /** Tells of programs that compute the original as its config describes it, and not the result. */
+  /** Tells of programs that run the original as its config describes it, and not the result. */
   private static void warnOfLoaders(
       Checkpoint model, ModelConfig pruned, Consumer<String> warnings) {
     Architecture family = pruned.architecture();
     for (Loader loader : Loader.values()) {
       String why = family.whyNot(loader, pruned);
       if (why != null && family.whyNot(loader, model.config()) == null) {
-        warnings.accept(
-            String.format(
-                Locale.ROOT,
-                "%s %s, and so computes the pruned model differently; an alignment of 2 keeps the layers that it expects",
-                loader,
-                why));
+        warnings.accept(loader + " " + why);
       }
     }
   }

@@ -615,8 +615,8 @@ public final class Architecture {
   }
 
   /**
-   * Why a program does not compute a model of this family as its config describes it, as the end of
-   * a sentence that begins with the program; null where it does.
+   * Why a program does not run a model of this family as its config describes it, and how pruning
+   * avoids that, as the end of a sentence that begins with the program; null where it does.
    */
   public @Nullable String whyNot(Loader loader, ModelConfig config) {
     if (!loaders().contains(loader)) {
@@ -632,8 +632,14 @@ public final class Architecture {
                             layer ->
                                 sliding.test(layer) == config.attention().get(layer).window() > 0))
             .orElse(true);
-    return loader == Loader.VLLM && !asVllmHasIt
-        ? "gives layers the window by their positions, whatever layer_types says"
+    if (loader == Loader.VLLM && !asVllmHasIt) {
+      return "gives layers the window by their positions, whatever layer_types says, and so computes"
+          + " the pruned model differently; an alignment of 2 keeps the layers that it expects";
+    }
+    boolean noSoftmax = config.attention().stream().allMatch(LayerAttention::linear);
+    return loader == Loader.TRANSFORMERS && noSoftmax
+        ? "generates no text from a model all of whose layers have linear attention; an alignment"
+            + " with the period of the layers' types keeps layers with a softmax"
         : null;
   }
 

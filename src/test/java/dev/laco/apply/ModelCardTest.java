@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Fixtures;
 import dev.laco.TestFiles;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.TestCheckpoints;
@@ -15,10 +16,13 @@ import dev.laco.model.NewWeights;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** The card of a pruned checkpoint, and what becomes of the original's. */
 class ModelCardTest {
@@ -110,6 +114,29 @@ class ModelCardTest {
     assertEquals(ORIGINAL, Files.readString(out.resolve("README.original.md")));
     Replay.apply(out.resolve("laco_plan.json"), model, folder.resolve("again"));
     TestFiles.assertSameTree(out, folder.resolve("again"));
+  }
+
+  /** Of five layers of Qwen3-Next, the fourth alone has a softmax. */
+  @ParameterizedTest
+  @CsvSource({"2, false", "3, true"})
+  void transformersIsNamedWhereALayerWithASoftmaxIsLeft(int base, boolean named)
+      throws IOException {
+    Path out = folder.resolve("out");
+    List<String> warnings = new ArrayList<>();
+    try (Checkpoint open = Checkpoint.open(Fixtures.model("qwen3_next"))) {
+      CollapsePlan plan =
+          CollapsePlan.identity(PlanApplier.source(open))
+              .fold(base, 1, MergeRule.DROP, NormsPolicy.BASE);
+      new PlanApplier(open, plan, new PlanTensors(NewWeights.NONE), Long.MAX_VALUE, warnings::add)
+          .write(out, false, bytes -> {});
+    }
+    String card = Files.readString(out.resolve("README.md"));
+    assertEquals(named, card.contains("- transformers: "), card);
+    assertTrue(card.contains("- vLLM: "), card);
+    assertEquals(
+        named,
+        warnings.stream().noneMatch(line -> line.startsWith("transformers generates no text")),
+        warnings::toString);
   }
 
   @Test
