@@ -231,7 +231,9 @@ DELTA = {
     "rms_norm_eps": 1e-2,
 }
 
-# name: (classes, dtype, what differs from SIZES)
+SEED = 94  # of models that are rewritten
+
+# name: (classes, dtype, what differs from SIZES); the place of a model is its seed, so that new ones come last
 FAMILIES = {
     "llama_yarn": (LLAMA, "float32", rope("yarn", factor=4.0, original_max_position_embeddings=32) | {"max_position_embeddings": 128}),
     "llama_yarn_own_attention_factor": (
@@ -704,10 +706,10 @@ def make_all(out):
     for name in ("llama_dynamic_ntk", "qwen2_window_from_the_middle"):
         classes, dtype, changes = FAMILIES[name]
         folder = out / f"{name}_old_spelling"
-        make(folder, classes, dtype, changes, seed=len(FAMILIES))
+        make(folder, classes, dtype, changes, SEED)
         old_spelling(folder / "model")
     classes, dtype, changes = FAMILIES["qwen3_5_moe_experts"]
-    make(out / "qwen3_5_moe_stacked", classes, dtype, changes, seed=len(FAMILIES))
+    make(out / "qwen3_5_moe_stacked", classes, dtype, changes, SEED)
     stacked_experts(out / "qwen3_5_moe_stacked" / "model")
 
 
