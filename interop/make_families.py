@@ -233,6 +233,19 @@ DELTA = {
 
 SEED = 94  # of models that are rewritten
 
+# As llama.cpp computes it: keys as wide as values, and the epsilon of norms is that of lengths of queries and keys. With
+# three heads of values for each head of keys, the order of heads in GGUF files is not its own inverse. By so small an
+# epsilon each layer with linear attention makes rounding errors larger: there are two.
+DELTA_IN_LLAMA_CPP = {
+    **DELTA,
+    "linear_num_value_heads": 6,
+    "linear_value_head_dim": 16,
+    "rms_norm_eps": 1e-6,
+    "head_dim": 32,
+    "num_hidden_layers": 6,
+    "layer_types": ["linear_attention", "full_attention", "full_attention"] * 2,
+}
+
 # name: (classes, dtype, what differs from SIZES); the place of a model is its seed, so that new ones come last
 FAMILIES = {
     "llama_yarn": (LLAMA, "float32", rope("yarn", factor=4.0, original_max_position_embeddings=32) | {"max_position_embeddings": 128}),
@@ -618,6 +631,9 @@ FAMILIES = {
     ),
     "granite4": (GRANITE4, "float32", {**GRANITE4_SIZES, "position_embedding_type": "rope", "attention_bias": True}),
     "granite4_no_rotation": (GRANITE4, "bfloat16", {**GRANITE4_SIZES, "tie_word_embeddings": True, "rms_norm_eps": 1e-2}),
+    "qwen3_5_in_llama_cpp": (QWEN3_5, "float32", {**DELTA_IN_LLAMA_CPP, "tie_word_embeddings": True}),
+    "qwen3_5_moe_in_llama_cpp": (QWEN3_5_MOE, "float32", {**DELTA_IN_LLAMA_CPP, **SHARED_EXPERT}),
+    "qwen3_next_in_llama_cpp": (QWEN3_NEXT, "float32", {**DELTA_IN_LLAMA_CPP, **SHARED_EXPERT}),
 }
 
 

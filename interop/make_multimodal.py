@@ -38,9 +38,8 @@ SIGLIP = {"model_type": "siglip_vision_model", **IMAGES}
 QWEN_IMAGES = {"depth": 2, "num_heads": 2, "patch_size": 14}
 QWEN3_IMAGES = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "num_position_embeddings": 16, **QWEN_IMAGES}
 OF_DELTA = {
-    "head_dim": 32,
-    **make_families.DELTA,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
+    **make_families.DELTA_IN_LLAMA_CPP,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
 }
 SOUNDS = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "num_mel_bins": 16, "max_source_positions": 20}
 
@@ -81,7 +80,7 @@ MODELS = {
     "qwen3_5_moe_images": (
         "Qwen3_5Moe",
         "float32",
-        OF_DELTA | make_families.FAMILIES["qwen3_5_moe_experts"][2],
+        OF_DELTA | make_families.SHARED_EXPERT,
         {"vision_config": QWEN3_IMAGES},
     ),
 }

@@ -85,7 +85,14 @@ final class GgufConfig {
     long headDim = integer("attention.key_length").orElse(heads == 0 ? 0 : hidden / heads);
     config.put(family.activationKey(), family.activation().configName());
     config.put("hidden_size", hidden);
-    config.put("intermediate_size", required("feed_forward_length"));
+    // Where all layers have mixtures, files may name the width of experts alone.
+    config.put(
+        "intermediate_size",
+        integer("feed_forward_length")
+            .orElseGet(
+                () ->
+                    integer("expert_feed_forward_length")
+                        .orElseThrow(() -> missing("feed_forward_length"))));
     config.put("num_hidden_layers", required("block_count"));
     config.put("num_attention_heads", heads);
     config.put("num_key_value_heads", integer("attention.head_count_kv").orElse(heads));
@@ -110,7 +117,15 @@ final class GgufConfig {
     if (integer("attention.value_length").orElse(headDim) != headDim) {
       throw metadata.bad(prefix + "attention.value_length", "the key_length, " + headDim);
     }
+    if (integer(PREDICTION).orElse(0) > 0) {
+      throw metadata.bad(
+          prefix + PREDICTION,
+          "0; of a model with layers that predict more than the next token, prune the original folder");
+    }
     windows();
+    if (family.hasLinearAttention()) {
+      linearAttention();
+    }
     if (family.hasSoftCaps()) {
       config.put(
           "query_pre_attn_scalar",
@@ -169,6 +184,37 @@ final class GgufConfig {
     config.set("layer_types", types);
   }
 
+  /** The sizes of linear attention, and the layers that have it. */
+  private void linearAttention() {
+    long heads = required("ssm.time_step_rank");
+    long values = required("ssm.inner_size");
+    if (heads <= 0 || values % heads != 0) {
+      throw metadata.bad(prefix + "ssm.inner_size", "a multiple of ssm.time_step_rank, " + heads);
+    }
+    config.put("linear_num_key_heads", required("ssm.group_count"));
+    config.put("linear_num_value_heads", heads);
+    config.put("linear_key_head_dim", required("ssm.state_size"));
+    config.put("linear_value_head_dim", values / heads);
+    config.put("linear_conv_kernel_dim", required("ssm.conv_kernel"));
+    String key = prefix + GgufNames.LINEAR_LAYERS;
+    boolean list = metadata.listSize(key) >= 0;
+    List<Boolean> listed = list ? metadata.bools(key) : List.of();
+    long depth = required("block_count");
+    if (list && listed.size() != depth) {
+      throw metadata.bad(key, "a list of block_count, " + depth + ", entries");
+    }
+    long interval = integer(GgufNames.SOFTMAX_INTERVAL).orElse(GgufNames.USUAL_INTERVAL);
+    if (interval <= 0) {
+      throw metadata.bad(prefix + GgufNames.SOFTMAX_INTERVAL, "a number above 0");
+    }
+    ArrayNode types = JsonNodeFactory.instance.arrayNode();
+    for (int layer = 0; layer < Math.min(depth, ModelConfig.MAX_LAYERS); layer++) {
+      boolean linear = list ? listed.get(layer) : (layer + 1) % interval != 0;
+      types.add(linear ? "linear_attention" : "full_attention");
+    }
+    config.set("layer_types", types);
+  }
+
   private void softCap(String key) {
     OptionalDouble cap = number(key);
     if (cap.isPresent() && cap.getAsDouble() > 0) {
@@ -199,11 +245,6 @@ final class GgufConfig {
     int gating = GgufNames.gating(architecture.routerScores());
     if (integer(GgufNames.GATING).orElse(gating) != gating) {
       throw metadata.bad(prefix + GgufNames.GATING, gating == 2 ? "2, sigmoids" : "1, softmax");
-    }
-    if (integer(PREDICTION).orElse(0) > 0) {
-      throw metadata.bad(
-          prefix + PREDICTION,
-          "0; of a model with layers that predict more than the next token, prune the original folder");
     }
     family
         .counts()

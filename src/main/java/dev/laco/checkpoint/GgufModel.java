@@ -17,6 +17,7 @@ import dev.laco.model.DType;
 import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
 import dev.laco.model.GgufWeight.Rows;
+import dev.laco.model.GgufWeight.Values;
 import dev.laco.model.ModelConfig;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -217,25 +218,29 @@ final class GgufModel implements TableReader {
     long end = sources.stream().mapToLong(Source::end).max().orElseThrow();
     Rows only = sources.getFirst().rows;
     DType dtype = type.dtype();
-    double added = dtype == DType.F32 ? sources.getFirst().held.added() : 0;
-    boolean asItIs = sources.size() == 1 && only.isWhole() && !type.isQuantised() && added == 0;
+    Values values = sources.getFirst().held.values();
+    boolean asItIs =
+        sources.size() == 1 && only.isWhole() && !type.isQuantised() && !values.areOfEach();
     return new TensorInfo(
         name,
         type,
         only.shape(),
         begin,
         end - begin,
-        asItIs || dtype == null ? null : new GgufRows(dtype, pieces(sources, begin), added));
+        asItIs || dtype == null ? null : new GgufRows(dtype, pieces(sources, begin), values));
   }
 
-  /** A type whose values are those of the weight: F32 where the sources have several. */
+  /**
+   * A type whose values are those of the weight: F32 where the sources have several, and where the
+   * file has other values in the place of each.
+   */
   private static GgufType type(List<Source> sources) {
     GgufType first = sources.getFirst().type();
     for (Source source : sources) {
       if (source.type().dtype() == null) {
         return source.type();
       }
-      if (source.type().dtype() != first.dtype()) {
+      if (source.type().dtype() != first.dtype() || source.held.values().areOfEach()) {
         first = GgufType.F32;
       }
     }

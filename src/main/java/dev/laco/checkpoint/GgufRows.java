@@ -4,6 +4,7 @@ import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.DType;
 import dev.laco.model.GgufWeight.Rows;
+import dev.laco.model.GgufWeight.Values;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
@@ -11,13 +12,14 @@ import java.util.stream.LongStream;
 
 /**
  * Computes a weight of a GGUF file: values of quantised types, rows that lie in another order or in
- * several tensors of the file, and values to which the file adds a number.
+ * several tensors of the file, and values in whose place the file has others.
  *
  * @param dtype the type of the weight
  * @param pieces the rows of the weight
- * @param added what the file adds to each value, which is F32 then
+ * @param values what the file has in their place; the weight is F32 where these {@link
+ *     Values#areOfEach}
  */
-record GgufRows(DType dtype, List<Piece> pieces, double added) implements TensorInfo.Decoder {
+record GgufRows(DType dtype, List<Piece> pieces, Values values) implements TensorInfo.Decoder {
   /** Rows that are columns of the weight are computed so many at a time, for the caches. */
   private static final int TILE = 32;
 
@@ -36,9 +38,9 @@ record GgufRows(DType dtype, List<Piece> pieces, double added) implements Tensor
   @Override
   public void decode(MemorySegment stored, MemorySegment weight) {
     pieces.forEach(piece -> decode(piece, stored, weight));
-    for (long i = 0; added != 0 && i < weight.byteSize() / Float.BYTES; i++) {
+    for (long i = 0; values.areOfEach() && i < weight.byteSize() / Float.BYTES; i++) {
       float value = weight.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i);
-      weight.setAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i, (float) (value - added));
+      weight.setAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i, (float) values.inverse(value));
     }
   }
 
@@ -80,8 +82,9 @@ record GgufRows(DType dtype, List<Piece> pieces, double added) implements Tensor
                   stored.asSlice(piece.offset + first * storedRow, count * storedRow),
                   values);
               for (int column = 0; column < columns; column++) {
+                long inRow = rows.inRow(column);
                 for (int row = 0; row < count; row++) {
-                  long to = rows.begin(first + row) + column * rows.step();
+                  long to = rows.begin(first + row) + inRow;
                   MemorySegment.copy(
                       values,
                       (long) (row * columns + column) * dtype.byteSize(),

@@ -41,6 +41,9 @@ public final class GgufFamily {
 
   private final String name;
   private boolean rowsInterleaved;
+  private boolean linearAttention;
+  private boolean valueHeadsTiled;
+  private boolean threePositions;
   private final Map<LayerRole, String> names = new EnumMap<>(LayerRole.class);
   private String activationKey = "hidden_act";
   private Activation activation = Activation.SILU;
@@ -120,6 +123,24 @@ public final class GgufFamily {
    */
   GgufFamily rowsInterleaved() {
     rowsInterleaved = true;
+    return this;
+  }
+
+  /**
+   * Layers with linear attention are named in the metadata, with its sizes.
+   *
+   * @param tiled whether the first heads of values of all key heads stand before the second ones,
+   *     where weights have all heads of a key head side by side
+   */
+  GgufFamily linearAttention(boolean tiled) {
+    linearAttention = true;
+    valueHeadsTiled = tiled;
+    return this;
+  }
+
+  /** Metadata say the elements of a head that each of three positions of an image rotates. */
+  GgufFamily threePositions() {
+    threePositions = true;
     return this;
   }
 
@@ -307,14 +328,25 @@ public final class GgufFamily {
     return name;
   }
 
-  /** The rows of a head whose order is another in the tensors of a role; 0 where it is the same. */
-  int interleavedRows(LayerRole role, ModelConfig model) {
+  /** The order of rows in the tensors of a role. */
+  GgufWeight.Order rowOrder(LayerRole role, ModelConfig model) {
     return rowsInterleaved
         ? switch (role) {
-          case QUERY, QUERY_BIAS, KEY, KEY_BIAS -> model.headDim();
-          default -> 0;
+          case QUERY, QUERY_BIAS, KEY, KEY_BIAS -> new GgufWeight.Order(2, model.headDim(), 1);
+          default -> GgufWeight.Order.SAME;
         }
-        : 0;
+        : GgufWeight.Order.SAME;
+  }
+
+  /**
+   * The order of what heads of values of linear attention have.
+   *
+   * @param ofHead elements of a head
+   */
+  GgufWeight.Order valueHeadOrder(LinearAttention sizes, int ofHead) {
+    return valueHeadsTiled
+        ? new GgufWeight.Order(sizes.keyHeads(), sizes.valueHeads(), ofHead)
+        : GgufWeight.Order.SAME;
   }
 
   /** The family's own name of the tensors of a role; null for that of most families. */
@@ -426,6 +458,16 @@ public final class GgufFamily {
   /** Whether metadata say the factor on products of queries and keys. */
   public boolean hasScoreScale() {
     return values.stream().anyMatch(value -> value.key().equals(SCORE_SCALE));
+  }
+
+  /** Whether some layers have linear attention. */
+  public boolean hasLinearAttention() {
+    return linearAttention;
+  }
+
+  /** Whether metadata say which elements of heads each of three positions rotates. */
+  public boolean hasThreePositions() {
+    return threePositions;
   }
 
   /** Whether metadata say that attention and feed-forward network are parallel. */

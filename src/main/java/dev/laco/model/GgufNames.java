@@ -1,11 +1,12 @@
 package dev.laco.model;
 
+import dev.laco.model.GgufWeight.Order;
 import dev.laco.model.GgufWeight.Rows;
+import dev.laco.model.GgufWeight.Values;
 import dev.laco.model.TensorSpec.Part;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Objects;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
@@ -45,6 +46,9 @@ public final class GgufNames {
   public static final Set<String> ALL_ROPE_FACTORS =
       Set.of(ROPE_FACTORS, LONG_FACTORS, SHORT_FACTORS);
 
+  /** The convolution of linear attention, behind the number of the layer. */
+  static final String CONVOLUTION = "ssm_conv1d.weight";
+
   private static final String LAYER = "blk.";
   private static final Pattern IN_LAYER = Pattern.compile("blk\\.(\\d{1,5})\\..+");
 
@@ -67,24 +71,24 @@ public final class GgufNames {
     long width = config.hiddenSize();
     List<Long> table = List.of((long) config.vocabSize(), width);
     List<GgufWeight> tensors = new ArrayList<>();
-    tensors.add(plain(EMBEDDING, architecture.embedding(), table, 0, false));
+    tensors.add(plain(EMBEDDING, architecture.embedding(), table, Values.SAME));
     List<Long> norm = List.of(width);
     tensors.add(
-        plain(FINAL_NORM, architecture.finalNorm(), norm, architecture.normOffset(), false));
+        plain(
+            FINAL_NORM, architecture.finalNorm(), norm, Values.ofNorm(architecture.normOffset())));
     architecture
         .finalNormBias()
-        .ifPresent(bias -> tensors.add(plain(FINAL_NORM_BIAS, bias, norm, 0, false)));
+        .ifPresent(bias -> tensors.add(plain(FINAL_NORM_BIAS, bias, norm, Values.SAME)));
     if (!config.tieWordEmbeddings()) {
-      tensors.add(plain(HEAD, architecture.head(), table, 0, config.unitHead()));
+      Values values = config.unitHead() ? Values.UNIT_ROWS : Values.SAME;
+      tensors.add(plain(HEAD, architecture.head(), table, values));
     }
     return List.copyOf(tensors);
   }
 
-  private static GgufWeight plain(
-      String name, String weight, List<Long> shape, double added, boolean unitRows) {
-    long rows = shape.getFirst();
+  private static GgufWeight plain(String name, String weight, List<Long> shape, Values values) {
     return new GgufWeight(
-        name, shape, List.of(Rows.of(weight, shape, 0, 1, rows, rows, 0)), added, unitRows);
+        name, shape, List.of(Rows.of(weight, shape, 0, shape.getFirst())), values);
   }
 
   /** The tensors of layer {@code layer}. */
@@ -94,10 +98,11 @@ public final class GgufNames {
     for (TensorSpec spec : architecture.layerTensors(config, layer)) {
       String weight = architecture.tensorName(layer, spec);
       for (Part part : spec.parts()) {
-        for (Map.Entry<LayerRole, Rows> held : rows(config, weight, spec, part).entrySet()) {
-          boolean stacked = part.expert() != LayerPart.NO_EXPERT;
-          String name = inLayer(layer, suffix(config, held.getKey(), stacked));
-          tensors.computeIfAbsent(name, n -> new Made(held.getKey(), stacked)).add(held.getValue());
+        boolean stacked = part.expert() != LayerPart.NO_EXPERT;
+        for (Held held : rows(config, layer, weight, spec, part)) {
+          String suffix = suffix(config, layer, held.role);
+          String name = inLayer(layer, stacked ? suffix.replace(".", "_exps.") : suffix);
+          tensors.computeIfAbsent(name, n -> new Made(held.role, stacked)).add(held.rows);
         }
       }
     }
@@ -105,6 +110,9 @@ public final class GgufNames {
         .map(entry -> entry.getValue().tensor(entry.getKey(), config))
         .toList();
   }
+
+  /** Rows, and the role of the tensor that has them in the file. */
+  private record Held(LayerRole role, Rows rows) {}
 
   /** A tensor while its rows are collected. */
   private record Made(LayerRole role, boolean stacked, List<Rows> rows) {
@@ -126,7 +134,7 @@ public final class GgufNames {
       if (follow) {
         long size = last.size() + next.size();
         long first = last.first() / last.columns();
-        rows.set(rows.size() - 1, Rows.of(next.weight(), next.shape(), first, 1, size, size, 0));
+        rows.set(rows.size() - 1, Rows.of(next.weight(), next.shape(), first, size));
       } else {
         rows.add(next);
       }
@@ -148,66 +156,116 @@ public final class GgufNames {
       if (rows.getFirst().shape().size() > 1) {
         shape.add(rows.getFirst().columns());
       }
-      return new GgufWeight(name, shape, rows, config.normOffset(role), false);
+      Values values =
+          role == LayerRole.LOG_DECAY ? Values.MINUS_EXP : Values.ofNorm(config.normOffset(role));
+      return new GgufWeight(name, shape, rows, values);
     }
   }
 
-  /**
-   * The rows of a part, by the role that they have. Heads of a matrix of queries, keys and values
-   * stand together for each key/value head (see {@link ModelConfig#headsInterleaved}).
-   */
-  private static SequencedMap<LayerRole, Rows> rows(
-      ModelConfig config, String weight, TensorSpec spec, Part part) {
-    SequencedMap<LayerRole, Rows> rows = new LinkedHashMap<>();
+  /** The rows of a part, in the order of the file. */
+  private static List<Held> rows(
+      ModelConfig config, int layer, String weight, TensorSpec spec, Part part) {
     if (LayerRole.TRANSPOSED.contains(part.role())) {
-      transposed(config, weight, spec, part, rows);
-      return rows;
+      return transposed(config, weight, spec, part);
     }
-    boolean bias = part.role() == LayerRole.QUERY_KEY_VALUE_BIAS;
-    if (!bias && part.role() != LayerRole.QUERY_KEY_VALUE) {
-      long count = part.to() - part.from();
-      int heads = family(config).interleavedRows(part.role(), config);
-      rows.put(part.role(), Rows.of(weight, spec.shape(), part.from(), 1, count, count, heads));
-      return rows;
+    if (config.attention().get(layer).linear()) {
+      return ofLinear(config, weight, spec, part);
     }
+    return switch (part.role()) {
+      case QUERY_KEY_VALUE, QUERY_KEY_VALUE_BIAS -> heads(config, weight, spec, part.role());
+      default -> List.of(whole(config, weight, spec, part));
+    };
+  }
+
+  /** All rows of a part. */
+  private static Held whole(ModelConfig config, String weight, TensorSpec spec, Part part) {
+    Rows rows = Rows.of(weight, spec.shape(), part.from(), part.to() - part.from());
+    return new Held(part.role(), rows.inOrder(family(config).rowOrder(part.role(), config)));
+  }
+
+  /**
+   * Queries, keys and values of a matrix in which they stand together for each key/value head (see
+   * {@link ModelConfig#headsInterleaved}).
+   */
+  private static List<Held> heads(
+      ModelConfig config, String weight, TensorSpec spec, LayerRole role) {
+    boolean bias = role == LayerRole.QUERY_KEY_VALUE_BIAS;
     long groups = config.numKeyValueHeads();
     long width = config.headDim();
     long queries = config.numAttentionHeads() / groups * width;
     long stride = queries + 2 * width;
     LayerRole query = bias ? LayerRole.QUERY_BIAS : LayerRole.QUERY;
     LayerRole key = bias ? LayerRole.KEY_BIAS : LayerRole.KEY;
-    int heads = family(config).interleavedRows(query, config);
-    rows.put(query, Rows.of(weight, spec.shape(), 0, groups, queries, stride, heads));
-    rows.put(key, Rows.of(weight, spec.shape(), queries, groups, width, stride, heads));
-    rows.put(
-        bias ? LayerRole.VALUE_BIAS : LayerRole.VALUE,
-        Rows.of(weight, spec.shape(), queries + width, groups, width, stride, 0));
-    return rows;
+    Order order = family(config).rowOrder(query, config);
+    List<Long> shape = spec.shape();
+    return List.of(
+        new Held(query, Rows.of(weight, shape, 0, groups, queries, stride).inOrder(order)),
+        new Held(key, Rows.of(weight, shape, queries, groups, width, stride).inOrder(order)),
+        new Held(
+            bias ? LayerRole.VALUE_BIAS : LayerRole.VALUE,
+            Rows.of(weight, shape, queries + width, groups, width, stride)));
+  }
+
+  /**
+   * Rows of layers with linear attention. Heads of values of one key head stand together in
+   * weights; in files of some families the first ones of all key heads stand before the second
+   * ones.
+   */
+  private static List<Held> ofLinear(
+      ModelConfig config, String weight, TensorSpec spec, Part part) {
+    LinearAttention sizes = Objects.requireNonNull(config.linearAttention());
+    List<Long> shape = spec.shape();
+    long groups = sizes.keyHeads();
+    long keys = groups * sizes.key();
+    Order numbers = family(config).valueHeadOrder(sizes, 1);
+    Order values = family(config).valueHeadOrder(sizes, sizes.value());
+    Held whole = whole(config, weight, spec, part);
+    return switch (part.role()) {
+      case LINEAR_HEADS, CONVOLUTION ->
+          List.of(
+              new Held(part.role(), Rows.of(weight, shape, 0, 2 * keys)),
+              new Held(
+                  part.role(), Rows.of(weight, shape, 2 * keys, sizes.values()).inOrder(values)));
+      case LINEAR_GATE -> List.of(new Held(part.role(), whole.rows.inOrder(values)));
+      case LINEAR_RATE, LINEAR_DECAY, LOG_DECAY, DECAY_BIAS ->
+          List.of(new Held(part.role(), whole.rows.inOrder(numbers)));
+      case OUTPUT -> List.of(new Held(part.role(), whole.rows.withColumnsIn(values)));
+      case LINEAR_HEADS_GATE -> {
+        long key = sizes.key();
+        long ofKey = (long) sizes.valueHeadsOfKey() * sizes.value();
+        long stride = 2 * (key + ofKey);
+        yield List.of(
+            new Held(LayerRole.LINEAR_HEADS, Rows.of(weight, shape, 0, groups, key, stride)),
+            new Held(LayerRole.LINEAR_HEADS, Rows.of(weight, shape, key, groups, key, stride)),
+            new Held(
+                LayerRole.LINEAR_HEADS, Rows.of(weight, shape, 2 * key, groups, ofKey, stride)),
+            new Held(
+                LayerRole.LINEAR_GATE,
+                Rows.of(weight, shape, 2 * key + ofKey, groups, ofKey, stride)));
+      }
+      default -> List.of(whole);
+    };
   }
 
   /**
    * The rows of an expert whose matrices have a row for each input: files have a row for each
    * output, and gates apart from ups.
    */
-  private static void transposed(
-      ModelConfig config,
-      String weight,
-      TensorSpec spec,
-      Part part,
-      SequencedMap<LayerRole, Rows> rows) {
+  private static List<Held> transposed(
+      ModelConfig config, String weight, TensorSpec spec, Part part) {
     long width = Objects.requireNonNull(config.mixture()).width();
-    switch (part.role()) {
-      case GATE_UP_TRANSPOSED -> {
-        rows.put(LayerRole.GATE, columns(weight, spec, part, 0, width));
-        rows.put(LayerRole.UP, columns(weight, spec, part, 1, width));
-      }
+    return switch (part.role()) {
+      case GATE_UP_TRANSPOSED ->
+          List.of(
+              new Held(LayerRole.GATE, columns(weight, spec, part, 0, width)),
+              new Held(LayerRole.UP, columns(weight, spec, part, 1, width)));
       case DOWN_TRANSPOSED ->
-          rows.put(LayerRole.DOWN, columns(weight, spec, part, 0, spec.shape().getLast()));
-      default -> {
-        rows.put(LayerRole.GATE_BIAS, everySecond(weight, spec, part, 0));
-        rows.put(LayerRole.UP_BIAS, everySecond(weight, spec, part, 1));
-      }
-    }
+          List.of(new Held(LayerRole.DOWN, columns(weight, spec, part, 0, spec.shape().getLast())));
+      default ->
+          List.of(
+              new Held(LayerRole.GATE_BIAS, everySecond(weight, spec, part, 0)),
+              new Held(LayerRole.UP_BIAS, everySecond(weight, spec, part, 1)));
+    };
   }
 
   /** So many columns of a part, at equal distances. */
@@ -215,14 +273,34 @@ public final class GgufNames {
     long width = spec.shape().getLast();
     long begin = part.from() * width + first;
     return new Rows(
-        weight, spec.shape(), part.to() - part.from(), begin, 1, count, 0, width / count, width, 0);
+        weight,
+        spec.shape(),
+        part.to() - part.from(),
+        begin,
+        1,
+        count,
+        0,
+        width / count,
+        width,
+        Order.SAME,
+        Order.SAME);
   }
 
   /** Every second element of a part of one row. */
   private static Rows everySecond(String weight, TensorSpec spec, Part part, long first) {
     long width = spec.shape().getLast();
     return new Rows(
-        weight, spec.shape(), width / 2, part.from() * width + first, 1, 1, 0, width, 2, 0);
+        weight,
+        spec.shape(),
+        width / 2,
+        part.from() * width + first,
+        1,
+        1,
+        0,
+        width,
+        2,
+        Order.SAME,
+        Order.SAME);
   }
 
   private static GgufFamily family(ModelConfig config) {
@@ -231,6 +309,17 @@ public final class GgufNames {
 
   /** The key of what logits of routers become, behind the name of the architecture. */
   public static final String GATING = "expert_gating_func";
+
+  /**
+   * The key of the number n of which each n-th layer has a softmax, the others linear attention.
+   */
+  public static final String SOFTMAX_INTERVAL = "full_attention_interval";
+
+  /** That number where a file says neither it nor a list. */
+  public static final int USUAL_INTERVAL = 4;
+
+  /** The key of the list that says of each layer whether it has linear attention. */
+  public static final String LINEAR_LAYERS = "attention.recurrent_layers";
 
   /** The value of {@link #GATING}: 1 for a softmax, 2 for sigmoids. */
   public static int gating(RouterSpec.Scores scores) {
@@ -258,9 +347,11 @@ public final class GgufNames {
     return name.substring(name.indexOf('.', LAYER.length()) + 1);
   }
 
-  private static String suffix(ModelConfig config, LayerRole role, boolean stacked) {
-    String name = Objects.requireNonNullElseGet(family(config).name(role), () -> of(role));
-    return stacked ? name.replace(".", "_exps.") : name;
+  private static String suffix(ModelConfig config, int layer, LayerRole role) {
+    if (role == LayerRole.OUTPUT && config.attention().get(layer).linear()) {
+      return "ssm_out.weight";
+    }
+    return Objects.requireNonNullElseGet(family(config).name(role), () -> of(role));
   }
 
   private static String of(LayerRole role) {
@@ -285,9 +376,8 @@ public final class GgufNames {
       case LINEAR_GATE -> "attn_gate.weight";
       case LINEAR_RATE -> "ssm_beta.weight";
       case LINEAR_DECAY -> "ssm_alpha.weight";
-      case LINEAR_HEADS_GATE -> "ssm_in.weight";
       case LINEAR_RATE_DECAY -> "ssm_ba.weight";
-      case CONVOLUTION -> "ssm_conv1d.weight";
+      case CONVOLUTION -> CONVOLUTION;
       case LOG_DECAY -> "ssm_a";
       case DECAY_BIAS -> "ssm_dt.bias";
       case LINEAR_NORM -> "ssm_norm.weight";
@@ -308,8 +398,8 @@ public final class GgufNames {
       case SHARED_GATE -> "ffn_gate_shexp.weight";
       case SHARED_UP -> "ffn_up_shexp.weight";
       case SHARED_DOWN -> "ffn_down_shexp.weight";
-      case QUERY_KEY_VALUE, QUERY_KEY_VALUE_BIAS ->
-          throw new IllegalArgumentException(role + " is named as queries, keys and values are");
+      case QUERY_KEY_VALUE, QUERY_KEY_VALUE_BIAS, LINEAR_HEADS_GATE ->
+          throw new IllegalArgumentException(role + " is named as its parts are");
       case SINKS -> "attn_sinks.weight";
       case ROUTER_BIAS -> "ffn_gate_inp.bias";
       case ROUTER_CORRECTION -> "exp_probs_b.bias";

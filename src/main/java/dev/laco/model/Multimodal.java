@@ -109,11 +109,9 @@ public final class Multimodal {
                   new Text("qwen3_vl_text", Qwen3.FAMILY, QWEN3.defaults))
               .without(Loader.LLAMA_CPP)
               .addingImages("deepstack_visual_indexes", 3),
-          new Multimodal("Qwen3_5ForConditionalGeneration", "qwen3_5", AS_IN_MEMORY, QWEN35)
-              .without(Loader.LLAMA_CPP),
+          new Multimodal("Qwen3_5ForConditionalGeneration", "qwen3_5", AS_IN_MEMORY, QWEN35),
           new Multimodal(
-                  "Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe", AS_IN_MEMORY, QWEN35_MOE)
-              .without(Loader.LLAMA_CPP));
+              "Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe", AS_IN_MEMORY, QWEN35_MOE));
 
   private final String className;
   private final String modelType;

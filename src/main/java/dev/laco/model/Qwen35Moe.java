@@ -19,6 +19,7 @@ final class Qwen35Moe {
                   .shared(config -> config.positiveOr("shared_expert_intermediate_size", 512)))
           .channels(config -> config.requiredPositive("moe_intermediate_size"))
           .defaultKeyValueHeads(2)
+          .gguf(Qwen35.gguf("qwen35moe", true).threePositions().sharesOfChosen())
           .build();
 
   private Qwen35Moe() {}

@@ -17,6 +17,7 @@ final class Qwen3Next {
                   .shared(config -> config.positiveOr("shared_expert_intermediate_size", 512))
                   .everyStep())
           .defaultKeyValueHeads(2)
+          .gguf(Qwen35.gguf("qwen3next", false).sharesOfChosen())
           .build();
 
   private Qwen3Next() {}

@@ -54,16 +54,16 @@ class NemotronTest {
   void ggufFilesHaveTheWeightsOfNormsPlusOne() throws Exception {
     ModelConfig config = parse("");
     assertEquals(
-        List.of("blk.0.attn_norm.weight 1.0", "blk.0.attn_norm.bias 0.0"),
+        List.of("blk.0.attn_norm.weight PLUS_ONE", "blk.0.attn_norm.bias SAME"),
         GgufNames.layer(config, 0).stream()
             .limit(2)
-            .map(weight -> weight.name() + " " + weight.added())
+            .map(weight -> weight.name() + " " + weight.values())
             .toList());
     assertEquals(
-        List.of("output_norm.weight 1.0", "output_norm.bias 0.0"),
+        List.of("output_norm.weight PLUS_ONE", "output_norm.bias SAME"),
         GgufNames.outside(config).stream()
             .filter(weight -> weight.name().startsWith("output_norm"))
-            .map(weight -> weight.name() + " " + weight.added())
+            .map(weight -> weight.name() + " " + weight.values())
             .toList());
   }
 

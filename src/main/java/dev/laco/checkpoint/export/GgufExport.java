@@ -9,6 +9,7 @@ import dev.laco.model.DType;
 import dev.laco.model.GgufFamily;
 import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
+import dev.laco.model.LinearAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
@@ -27,6 +28,9 @@ import java.util.function.Consumer;
 public final class GgufExport extends GgufFile {
   /** The version of the quantised types that llama.cpp reads. */
   private static final int QUANTISATION_VERSION = 2;
+
+  /** Those of transformers where a config names none. */
+  private static final List<Integer> USUAL_SECTIONS = List.of(11, 11, 10, 0);
 
   private final Checkpoint model;
   private final ModelConfig config;
@@ -192,9 +196,26 @@ public final class GgufExport extends GgufFile {
     if (mixture != null) {
       mixture(prefix, mixture);
     }
+    if (config.linearAttention() != null) {
+      linearAttention(prefix, config.linearAttention());
+    }
     RopeParameters rotation = rules.rotation();
     if (rotation != null) {
       rotary(prefix, rotation);
+    }
+  }
+
+  private void linearAttention(String prefix, LinearAttention sizes) {
+    writer.number(prefix + "ssm.conv_kernel", sizes.kernel());
+    writer.number(prefix + "ssm.state_size", sizes.key());
+    writer.number(prefix + "ssm.group_count", sizes.keyHeads());
+    writer.number(prefix + "ssm.time_step_rank", sizes.valueHeads());
+    writer.number(prefix + "ssm.inner_size", sizes.values());
+    int interval = rules.linear().indexOf(false) + 1;
+    if (rules.isSoftmaxEvery(interval)) {
+      writer.number(prefix + GgufNames.SOFTMAX_INTERVAL, interval);
+    } else {
+      writer.bools(prefix + GgufNames.LINEAR_LAYERS, rules.linear());
     }
   }
 
@@ -241,6 +262,10 @@ public final class GgufExport extends GgufFile {
       writer.real(prefix + "rope.freq_base_swa", ofWindows);
     }
     writer.number(prefix + "rope.dimension_count", rope.rotated(config.headDim()));
+    if (rules.family().hasThreePositions()) {
+      writer.numbers(
+          prefix + "rope.dimension_sections", sections(rope.rotated(config.headDim()) / 2));
+    }
     switch (rope.scaling()) {
       case RopeParameters.Default none -> {}
       case RopeParameters.Llama3 llama3 ->
@@ -266,6 +291,30 @@ public final class GgufExport extends GgufFile {
         factors(GgufNames.SHORT_FACTORS, longRope.shortFactors());
       }
     }
+  }
+
+  /**
+   * Pairs of elements that each of four positions rotates, of which images have three and texts one
+   * three times. Pairs take turns; one whose turn is behind the number of its position is the
+   * fourth's in llama.cpp, and the first's in transformers.
+   *
+   * @param pairs of all positions
+   */
+  private List<Integer> sections(int pairs) {
+    List<Integer> named = new ArrayList<>();
+    model
+        .configValue("rope_parameters")
+        .path("mrope_section")
+        .forEach(section -> named.add(section.asInt()));
+    List<Integer> sections =
+        named.size() == 3 ? List.of(named.get(0), named.get(1), named.get(2), 0) : USUAL_SECTIONS;
+    for (int pair = 0; pair < pairs; pair++) {
+      if (pair / 3 >= sections.get(pair % 3)) {
+        throw rules.unsupported(
+            "an mrope_section of " + sections.subList(0, 3) + " for " + pairs + " rotated pairs");
+      }
+    }
+    return sections;
   }
 
   private void factors(String name, List<Double> factors) {

@@ -101,6 +101,15 @@ public final class GgufPatch extends GgufFile {
     if (rules.hasWindowPattern() && metadata.listSize(windows) < 0) {
       writer.bools(windows, rules.sliding());
     }
+    String linear = prefix + GgufNames.LINEAR_LAYERS;
+    if (rules.family().hasLinearAttention()
+        && metadata.listSize(linear) < 0
+        && !rules.isSoftmaxEvery(
+            metadata
+                .integer(prefix + GgufNames.SOFTMAX_INTERVAL)
+                .orElse(GgufNames.USUAL_INTERVAL))) {
+      writer.bools(linear, rules.linear());
+    }
   }
 
   private void tensors(@Nullable GgufType type) {

@@ -6,6 +6,7 @@ import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.DType;
 import dev.laco.model.GgufWeight;
 import dev.laco.model.GgufWeight.Rows;
+import dev.laco.model.GgufWeight.Values;
 import dev.laco.model.HostTensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -77,8 +78,8 @@ record GgufTensors(String model, ModelWeights weights) {
       for (long begin = 0; begin < rows.count(); begin += most) {
         long count = Math.min(most, rows.count() - begin);
         for (long i = 0; i < count; i++) {
-          read(tensor, rows.begin(begin + i), rows.step(), weight.added(), values);
-          if (weight.unitRows()) {
+          read(tensor, rows, begin + i, weight.values(), values);
+          if (weight.values() == Values.UNIT_ROWS) {
             divideByLength(values);
           }
           if (!to.write(values, buffer.asSlice(i * rowBytes, rowBytes))) {
@@ -107,29 +108,25 @@ record GgufTensors(String model, ModelWeights weights) {
   }
 
   /**
-   * Reads values, and adds a number in the type of the values, of bf16 in f32.
-   *
-   * @param begin index of the first value
-   * @param step from a value to the next
+   * Reads a row as the file has it, computed in the type of the weight's values, of bf16 in f32.
    */
-  private static void read(HostTensor tensor, long begin, long step, double added, float[] values) {
+  private static void read(HostTensor tensor, Rows rows, long row, Values inFile, float[] values) {
     MemorySegment data = tensor.data();
+    long begin = rows.begin(row);
     for (int i = 0; i < values.length; i++) {
-      long at = begin + i * step;
+      long at = begin + rows.inRow(i);
       values[i] =
           switch (tensor.dtype()) {
-            case F32 -> (float) (data.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, at) + added);
+            case F32 -> (float) inFile.of(data.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, at));
             case F16 -> {
               float value =
                   Float.float16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, at));
-              yield added == 0
-                  ? value
-                  : Float.float16ToFloat(Float.floatToFloat16((float) (value + added)));
+              yield Float.float16ToFloat(Float.floatToFloat16((float) inFile.of(value)));
             }
             case BF16 ->
                 (float)
-                    (DType.bf16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, at))
-                        + added);
+                    inFile.of(
+                        DType.bf16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, at)));
           };
     }
   }

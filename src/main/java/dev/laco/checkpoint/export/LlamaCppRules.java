@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -38,6 +39,19 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
   /** Whether each layer has the window. */
   List<Boolean> sliding() {
     return config.attention().stream().map(layer -> layer.window() > 0).toList();
+  }
+
+  /** Whether each layer has linear attention. */
+  List<Boolean> linear() {
+    return config.attention().stream().map(LayerAttention::linear).toList();
+  }
+
+  /** Whether each so many-th layer has a softmax, and all others linear attention. */
+  boolean isSoftmaxEvery(long interval) {
+    List<Boolean> linear = linear();
+    return interval > 0
+        && IntStream.range(0, linear.size())
+            .allMatch(layer -> linear.get(layer) == ((layer + 1) % interval != 0));
   }
 
   /** Whether metadata say which layers have a window. */
@@ -111,7 +125,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     }
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
       LayerAttention attention = config.attention().get(layer);
-      if (!Objects.equals(attention.rotation(), rotationOf(layer))) {
+      if (!attention.linear() && !Objects.equals(attention.rotation(), rotationOf(layer))) {
         throw unsupported(String.format(Locale.ROOT, "the rotary embedding of layer %d", layer));
       }
     }
