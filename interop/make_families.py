@@ -634,6 +634,22 @@ FAMILIES = {
     "qwen3_5_in_llama_cpp": (QWEN3_5, "float32", {**DELTA_IN_LLAMA_CPP, "tie_word_embeddings": True}),
     "qwen3_5_moe_in_llama_cpp": (QWEN3_5_MOE, "float32", {**DELTA_IN_LLAMA_CPP, **SHARED_EXPERT}),
     "qwen3_next_in_llama_cpp": (QWEN3_NEXT, "float32", {**DELTA_IN_LLAMA_CPP, **SHARED_EXPERT}),
+    "deepseek_v3_in_llama_cpp": (
+        DEEPSEEK_V3,
+        "float32",
+        rope("yarn", factor=8.0, original_max_position_embeddings=32, mscale=0.707, mscale_all_dim=0.707)
+        | {
+            "q_lora_rank": 24,
+            **LATENTS,
+            **EXPERTS,
+            "v_head_dim": 12,
+            "n_routed_experts": 8,
+            "n_group": 4,
+            "topk_group": 2,
+            "first_k_dense_replace": 2,
+            "rms_norm_eps": 1e-6,
+        },
+    ),
 }
 
 

@@ -71,6 +71,7 @@ final class GgufDifference {
             config.maxPositionEmbeddings()));
     parts.put(
         "heads", List.of(config.numAttentionHeads(), config.numKeyValueHeads(), config.headDim()));
+    parts.put("latent vectors", Stream.ofNullable(config.latentAttention()).toList());
     parts.put(
         "tensors",
         List.of(
@@ -79,7 +80,9 @@ final class GgufDifference {
             config.mlpBias(),
             config.queryKeyNorm(),
             config.tieWordEmbeddings()));
-    parts.put("form", List.of(config.hiddenAct(), config.parallel(), config.alibi()));
+    parts.put(
+        "form",
+        List.of(config.hiddenAct(), config.parallel(), config.alibi(), config.rotaryPairs()));
     parts.put("experts", Stream.ofNullable(config.mixture()).toList());
     parts.put(
         "scales",
@@ -96,7 +99,7 @@ final class GgufDifference {
       RopeParameters rotation = config.attention().get(layer).rotation();
       parts.put(
           "rotation of layer " + layer,
-          rotation == null ? List.of() : rotation(rotation, config.headDim()));
+          rotation == null ? List.of() : rotation(rotation, config.rotaryDim()));
     }
     return parts;
   }
@@ -106,8 +109,8 @@ final class GgufDifference {
     return layer.window() < config.maxPositionEmbeddings() ? layer.window() : 0;
   }
 
-  private static List<?> rotation(RopeParameters rotation, int headDim) {
-    int width = rotation.rotated(headDim);
+  private static List<?> rotation(RopeParameters rotation, int rotaryDim) {
+    int width = rotation.rotated(rotaryDim);
     Stream<?> scaling =
         switch (rotation.scaling()) {
           case RopeParameters.Default _ -> Stream.of("none");

@@ -11,6 +11,8 @@ import dev.laco.model.GgufFamily;
 import dev.laco.model.GgufNames;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
+import dev.laco.model.RouterSpec;
+import java.math.BigDecimal;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -31,6 +33,9 @@ final class GgufConfig {
 
   /** The key of the number of layers that predict tokens beyond the next one. */
   private static final String PREDICTION = "nextn_predict_layers";
+
+  /** The key that says whether shares of a token's experts are divided by their sum. */
+  private static final String SHARES_OF_CHOSEN = "expert_weights_norm";
 
   private final Path file;
   private final GgufMetadata metadata;
@@ -82,7 +87,11 @@ final class GgufConfig {
     config.put("torch_dtype", tensors.torchType);
     long heads = required("attention.head_count");
     long hidden = required("embedding_length");
-    long headDim = integer("attention.key_length").orElse(heads == 0 ? 0 : hidden / heads);
+    boolean latent = family.hasLatentAttention();
+    long headDim =
+        latent
+            ? required("rope.dimension_count")
+            : integer("attention.key_length").orElse(heads == 0 ? 0 : hidden / heads);
     config.put(family.activationKey(), family.activation().configName());
     config.put("hidden_size", hidden);
     // Where all layers have mixtures, files may name the width of experts alone.
@@ -95,7 +104,8 @@ final class GgufConfig {
                         .orElseThrow(() -> missing("feed_forward_length"))));
     config.put("num_hidden_layers", required("block_count"));
     config.put("num_attention_heads", heads);
-    config.put("num_key_value_heads", integer("attention.head_count_kv").orElse(heads));
+    config.put(
+        "num_key_value_heads", latent ? heads : integer("attention.head_count_kv").orElse(heads));
     config.put("head_dim", headDim);
     config.put("max_position_embeddings", required("context_length"));
     config.put(
@@ -114,7 +124,9 @@ final class GgufConfig {
         architecture.attentionBiasKey(),
         tensors.names.contains("blk.0.attn_q.bias")
             || tensors.names.contains("blk.0.attn_qkv.bias"));
-    if (integer("attention.value_length").orElse(headDim) != headDim) {
+    if (latent) {
+      latentAttention(headDim);
+    } else if (integer("attention.value_length").orElse(headDim) != headDim) {
       throw metadata.bad(prefix + "attention.value_length", "the key_length, " + headDim);
     }
     if (integer(PREDICTION).orElse(0) > 0) {
@@ -182,6 +194,41 @@ final class GgufConfig {
       types.add(window > 0 && slides ? "sliding_attention" : "full_attention");
     }
     config.set("layer_types", types);
+  }
+
+  /**
+   * The sizes of latent vectors.
+   *
+   * @param rotated elements of a head that are rotated
+   */
+  private void latentAttention(long rotated) {
+    long query =
+        integer(GgufNames.LATENT_QUERY_LENGTH)
+            .orElseThrow(
+                () ->
+                    new BadInputException(
+                        String.format(
+                            Locale.ROOT,
+                            "%s: metadata '%s%s' is missing, as in files of releases of llama.cpp before May 2025;"
+                                + " convert the original folder anew, or prune it",
+                            file,
+                            prefix,
+                            GgufNames.LATENT_QUERY_LENGTH)));
+    if (query <= rotated) {
+      throw metadata.bad(
+          prefix + GgufNames.LATENT_QUERY_LENGTH, "more than rope.dimension_count, " + rotated);
+    }
+    long queryRank = integer(GgufNames.QUERY_RANK).orElse(0);
+    if (queryRank > 0) {
+      config.put("q_lora_rank", queryRank);
+    } else {
+      config.putNull("q_lora_rank");
+    }
+    config.put("kv_lora_rank", required(GgufNames.LATENT_RANK));
+    config.put("qk_nope_head_dim", query - rotated);
+    config.put("qk_rope_head_dim", rotated);
+    config.put("v_head_dim", required(GgufNames.LATENT_VALUE_LENGTH));
+    config.put("rope_interleave", true);
   }
 
   /** The sizes of linear attention, and the layers that have it. */
@@ -254,11 +301,39 @@ final class GgufConfig {
                 throw metadata.bad(prefix + key, count + ", which alone is supported");
               }
             });
-    config.put("first_k_dense_replace", integer("leading_dense_block_count").orElse(0));
+    if (family.hasLatentAttention()) {
+      groups(gating == GgufNames.gating(RouterSpec.Scores.SIGMOID));
+    }
+    config.put("first_k_dense_replace", integer(GgufNames.LEADING_DENSE).orElse(0));
     config.put("n_shared_experts", integer("expert_shared_count").orElse(0));
-    config.put("norm_topk_prob", metadata.bool(prefix + "expert_weights_norm").orElse(true));
+    config.put(
+        "norm_topk_prob",
+        metadata.bool(prefix + SHARES_OF_CHOSEN).orElse(!family.hasLatentAttention()));
     config.put("routed_scaling_factor", number("expert_weights_scale").orElse(1));
     config.put("num_nextn_predict_layers", 0);
+  }
+
+  /**
+   * The groups of experts, of which llama.cpp chooses by the sum of the two best of each, as
+   * DeepSeek-V3 does.
+   *
+   * @param sigmoids whether the router is that of DeepSeek-V3, else that of DeepSeek-V2, which
+   *     chooses by the best one, and whose shares are never divided by their sum
+   */
+  private void groups(boolean sigmoids) {
+    long count = integer(GgufNames.GROUPS).orElse(1);
+    if (sigmoids) {
+      config.put("n_group", Math.max(count, 1));
+      config.put("topk_group", integer(GgufNames.CHOSEN_GROUPS).orElse(1));
+      return;
+    }
+    String instead = " beside a softmax; prune the original folder";
+    if (count > 1) {
+      throw metadata.bad(prefix + GgufNames.GROUPS, "1" + instead);
+    }
+    if (metadata.bool(prefix + SHARES_OF_CHOSEN).orElse(false)) {
+      throw metadata.bad(prefix + SHARES_OF_CHOSEN, "false" + instead);
+    }
   }
 
   private void token(String key, String field) {
@@ -312,6 +387,17 @@ final class GgufConfig {
         requireYarn("yarn_beta_fast", 32);
         requireYarn("yarn_beta_slow", 1);
         requireYarn("attn_factor", 1);
+        if (family.hasLatentAttention()) {
+          double multiplier = number(GgufNames.YARN_MULTIPLIER).orElse(0);
+          if (!(multiplier > 0)) {
+            throw metadata.bad(prefix + GgufNames.YARN_MULTIPLIER, "a number above 0");
+          }
+          // The shortest decimal of the number in f32.
+          double mscale =
+              new BigDecimal(Float.toString((float) multiplier)).movePointRight(1).doubleValue();
+          scaling.put("mscale", mscale);
+          scaling.put("mscale_all_dim", mscale);
+        }
       }
       default ->
           throw new BadInputException(

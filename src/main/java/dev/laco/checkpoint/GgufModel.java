@@ -75,6 +75,9 @@ final class GgufModel implements TableReader {
         Architecture.forGguf(
             name,
             metadata.integer(name + ".expert_count").orElse(0) > 0,
+            GgufNames.scores(
+                metadata.integer(name + "." + GgufNames.GATING),
+                header.tensors().stream().map(GgufTensor::name)),
             metadata.integer(name + ".attention.sliding_window").orElse(0) > 0);
     if (family.isEmpty()) {
       config.putArray("architectures").add(name);

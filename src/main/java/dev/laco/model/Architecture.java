@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.node.BooleanNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.EnumSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -137,18 +138,21 @@ public final class Architecture {
    * The family of a GGUF file with this {@code general.architecture}.
    *
    * @param mixtures whether layers have mixtures of experts
+   * @param scores what the logits of routers become, where the file says so
    * @param windows whether some layers attend to a window
    */
-  public static Optional<Architecture> forGguf(String name, boolean mixtures, boolean windows) {
-    List<Architecture> named =
-        all().stream()
-            .filter(family -> family.gguf().stream().anyMatch(gguf -> gguf.name().equals(name)))
-            .filter(family -> family.mixture().isPresent() == mixtures)
-            .toList();
-    return named.stream()
-        .filter(family -> family.parts.slidingLayers.isPresent() == windows)
-        .findFirst()
-        .or(() -> named.stream().findFirst());
+  public static Optional<Architecture> forGguf(
+      String name, boolean mixtures, Optional<RouterSpec.Scores> scores, boolean windows) {
+    Predicate<Architecture> scored =
+        family ->
+            scores.isEmpty()
+                || family.mixture().stream().anyMatch(keys -> keys.scores() == scores.get());
+    Predicate<Architecture> slides = family -> family.parts.slidingLayers.isPresent() == windows;
+    // Of several families, the first that fits best.
+    return all().stream()
+        .filter(family -> family.gguf().stream().anyMatch(gguf -> gguf.name().equals(name)))
+        .filter(family -> family.mixture().isPresent() == mixtures)
+        .max(Comparator.comparing(scored::test).thenComparing(slides::test));
   }
 
   /** The parts of a family, beginning with those of a Llama without biases. */

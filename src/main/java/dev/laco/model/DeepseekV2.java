@@ -11,6 +11,10 @@ final class DeepseekV2 {
   /** The sizes of its attention. */
   static final LatentAttention SIZES = new LatentAttention(1536, 512, 128, 64, 128);
 
+  /** The GGUF files of all models with its attention but MiniCPM3. */
+  static final GgufFamily FILES =
+      GgufFamily.named("deepseek2").latentAttention().routerInMetadata();
+
   static final Architecture FAMILY =
       Architecture.named("DeepseekV2ForCausalLM", "deepseek_v2")
           .names(Glm4Moe.NAMES.without(LayerRole.ROUTER_CORRECTION).with(LatentAttention.NAMES))
@@ -25,6 +29,7 @@ final class DeepseekV2 {
                   .behindFirst(0))
           .without("attention_bias")
           .without("mlp_bias")
+          .gguf(FILES)
           .build();
 
   private DeepseekV2() {}

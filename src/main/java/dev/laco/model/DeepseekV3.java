@@ -29,6 +29,7 @@ final class DeepseekV3 {
         .mixture(Glm4Moe.mixture(true).factor(config -> Glm4Moe.factor(config, 2.5)).behindFirst(3))
         .predictionLayers("num_nextn_predict_layers", 1)
         .without("attention_bias")
+        .gguf(DeepseekV2.FILES)
         .defaultPositions(4096);
   }
 }

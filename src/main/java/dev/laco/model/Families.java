@@ -66,12 +66,10 @@ final class Families {
 
   /**
    * What the engine does not compute of families that are known and not in {@link #ALL}, by the
-   * class name in {@code config.json} or by {@code general.architecture} of a GGUF file.
+   * class name in {@code config.json}.
    */
   static final Map<String, String> NOT_COMPUTED =
-      Map.of(
-          "DeepseekV32ForCausalLM", "its attention chooses tokens by an indexer",
-          "deepseek2", "GGUF files of its attention with latent vectors are not read");
+      Map.of("DeepseekV32ForCausalLM", "its attention chooses tokens by an indexer");
 
   private Families() {}
 }

@@ -41,6 +41,7 @@ public final class GgufFamily {
 
   private final String name;
   private boolean rowsInterleaved;
+  private boolean latentAttention;
   private boolean linearAttention;
   private boolean valueHeadsTiled;
   private boolean threePositions;
@@ -124,6 +125,15 @@ public final class GgufFamily {
   GgufFamily rowsInterleaved() {
     rowsInterleaved = true;
     return this;
+  }
+
+  /**
+   * Metadata say the sizes of {@link LatentAttention latent vectors}, and those of routers the
+   * groups of experts.
+   */
+  GgufFamily latentAttention() {
+    latentAttention = true;
+    return names(Map.of(LayerRole.KEY, "attn_k_b.weight", LayerRole.VALUE, "attn_v_b.weight"));
   }
 
   /**
@@ -458,6 +468,11 @@ public final class GgufFamily {
   /** Whether metadata say the factor on products of queries and keys. */
   public boolean hasScoreScale() {
     return values.stream().anyMatch(value -> value.key().equals(SCORE_SCALE));
+  }
+
+  /** Whether attention has latent vectors, and metadata the groups of experts. */
+  public boolean hasLatentAttention() {
+    return latentAttention;
   }
 
   /** Whether some layers have linear attention. */

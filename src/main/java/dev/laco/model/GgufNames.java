@@ -8,11 +8,14 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.OptionalLong;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /**
  * The names of tensors in GGUF files, which are the same in all families, as llama.cpp's converter
@@ -48,6 +51,9 @@ public final class GgufNames {
 
   /** The convolution of linear attention, behind the number of the layer. */
   static final String CONVOLUTION = "ssm_conv1d.weight";
+
+  /** The correction of scores of experts, behind the number of the layer. */
+  private static final String CORRECTION = "exp_probs_b.bias";
 
   private static final String LAYER = "blk.";
   private static final Pattern IN_LAYER = Pattern.compile("blk\\.(\\d{1,5})\\..+");
@@ -98,11 +104,12 @@ public final class GgufNames {
     for (TensorSpec spec : architecture.layerTensors(config, layer)) {
       String weight = architecture.tensorName(layer, spec);
       for (Part part : spec.parts()) {
-        boolean stacked = part.expert() != LayerPart.NO_EXPERT;
+        boolean ofExpert = part.expert() != LayerPart.NO_EXPERT;
+        long matrices = matrices(config, part);
         for (Held held : rows(config, layer, weight, spec, part)) {
           String suffix = suffix(config, layer, held.role);
-          String name = inLayer(layer, stacked ? suffix.replace(".", "_exps.") : suffix);
-          tensors.computeIfAbsent(name, n -> new Made(held.role, stacked)).add(held.rows);
+          String name = inLayer(layer, ofExpert ? suffix.replace(".", "_exps.") : suffix);
+          tensors.computeIfAbsent(name, n -> new Made(held.role, matrices)).add(held.rows);
         }
       }
     }
@@ -111,13 +118,28 @@ public final class GgufNames {
         .toList();
   }
 
+  /**
+   * Matrices that are stacked in the tensor that has a part, one of each expert or of each head; 0
+   * for a tensor that is one matrix or vector.
+   */
+  private static long matrices(ModelConfig config, Part part) {
+    if (part.expert() != LayerPart.NO_EXPERT) {
+      return Objects.requireNonNull(config.mixture()).experts();
+    }
+    return part.role() == LayerRole.KEY_VALUE_EXPANSION ? config.numAttentionHeads() : 0;
+  }
+
   /** Rows, and the role of the tensor that has them in the file. */
   private record Held(LayerRole role, Rows rows) {}
 
-  /** A tensor while its rows are collected. */
-  private record Made(LayerRole role, boolean stacked, List<Rows> rows) {
-    Made(LayerRole role, boolean stacked) {
-      this(role, stacked, new ArrayList<>());
+  /**
+   * A tensor while its rows are collected.
+   *
+   * @param matrices that are stacked in the tensor; 0 where it is one matrix or vector
+   */
+  private record Made(LayerRole role, long matrices, List<Rows> rows) {
+    Made(LayerRole role, long matrices) {
+      this(role, matrices, new ArrayList<>());
     }
 
     /** Adds rows; those that follow the last ones in the same weight become one with these. */
@@ -143,12 +165,11 @@ public final class GgufNames {
     GgufWeight tensor(String name, ModelConfig config) {
       long count = rows.stream().mapToLong(Rows::count).sum();
       List<Long> shape = new ArrayList<>();
-      if (stacked) {
-        long experts = Objects.requireNonNull(config.mixture()).experts();
-        shape.add(experts);
+      if (matrices > 0) {
+        shape.add(matrices);
         // The bias of an expert is one row.
         if (role.group() != TensorGroup.NORMS) {
-          shape.add(count / experts);
+          shape.add(count / matrices);
         }
       } else {
         shape.add(count);
@@ -173,6 +194,7 @@ public final class GgufNames {
     }
     return switch (part.role()) {
       case QUERY_KEY_VALUE, QUERY_KEY_VALUE_BIAS -> heads(config, weight, spec, part.role());
+      case KEY_VALUE_EXPANSION -> ofLatents(config, weight, spec);
       default -> List.of(whole(config, weight, spec, part));
     };
   }
@@ -204,6 +226,31 @@ public final class GgufNames {
         new Held(
             bias ? LayerRole.VALUE_BIAS : LayerRole.VALUE,
             Rows.of(weight, shape, queries + width, groups, width, stride)));
+  }
+
+  /**
+   * The projection of latent vectors to keys and values: files have those of keys, which llama.cpp
+   * multiplies queries by, as one transposed matrix of each head, and those of values apart.
+   */
+  private static List<Held> ofLatents(ModelConfig config, String weight, TensorSpec spec) {
+    LatentAttention sizes = Objects.requireNonNull(config.latentAttention());
+    long heads = config.numAttentionHeads();
+    long ofHead = (long) sizes.unrotated() + sizes.value();
+    Rows keys =
+        new Rows(
+            weight,
+            spec.shape(),
+            sizes.unrotated(),
+            0,
+            heads,
+            sizes.rank(),
+            ofHead * sizes.rank(),
+            1,
+            sizes.rank(),
+            Order.SAME,
+            Order.SAME);
+    Rows values = Rows.of(weight, spec.shape(), sizes.unrotated(), heads, sizes.value(), ofHead);
+    return List.of(new Held(LayerRole.KEY, keys), new Held(LayerRole.VALUE, values));
   }
 
   /**
@@ -310,6 +357,33 @@ public final class GgufNames {
   /** The key of what logits of routers become, behind the name of the architecture. */
   public static final String GATING = "expert_gating_func";
 
+  /** The key of the elements of a head's query where attention has latent vectors. */
+  public static final String LATENT_QUERY_LENGTH = "attention.key_length_mla";
+
+  /** The key of the elements of a head's value where attention has latent vectors. */
+  public static final String LATENT_VALUE_LENGTH = "attention.value_length_mla";
+
+  /** The key of the elements of the latent vector of keys and values. */
+  public static final String LATENT_RANK = "attention.kv_lora_rank";
+
+  /** The key of the elements of the latent vector of queries. */
+  public static final String QUERY_RANK = "attention.q_lora_rank";
+
+  /** The key of the number of layers in front of the first mixture of experts. */
+  public static final String LEADING_DENSE = "leading_dense_block_count";
+
+  /** The key of the number of groups of experts. */
+  public static final String GROUPS = "expert_group_count";
+
+  /** The key of the number of groups of which a token's experts are. */
+  public static final String CHOSEN_GROUPS = "expert_group_used_count";
+
+  /**
+   * The key of a tenth of {@code mscale_all_dim}, by which the logarithm of YaRN's factor is
+   * multiplied, in files of attention with latent vectors.
+   */
+  public static final String YARN_MULTIPLIER = "rope.scaling.yarn_log_multiplier";
+
   /**
    * The key of the number n of which each n-th layer has a softmax, the others linear attention.
    */
@@ -327,6 +401,23 @@ public final class GgufNames {
       case SOFTMAX -> 1;
       case SIGMOID -> 2;
     };
+  }
+
+  /**
+   * What the logits of routers become in a file; nothing where it does not say so.
+   *
+   * @param gating the value of {@link #GATING}
+   * @param tensors their names: early files of DeepSeek-V3 have corrections of scores and no value
+   */
+  public static Optional<RouterSpec.Scores> scores(OptionalLong gating, Stream<String> tensors) {
+    if (gating.isPresent()) {
+      return Stream.of(RouterSpec.Scores.values())
+          .filter(scores -> gating(scores) == gating.getAsLong())
+          .findFirst();
+    }
+    return tensors.anyMatch(name -> name.endsWith(CORRECTION))
+        ? Optional.of(RouterSpec.Scores.SIGMOID)
+        : Optional.empty();
   }
 
   /** The name of a tensor of a layer. */
@@ -371,7 +462,6 @@ public final class GgufNames {
       case QUERY_EXPANSION -> "attn_q_b.weight";
       case KEY_VALUE_COMPRESSION, ROTATED_KEY -> "attn_kv_a_mqa.weight";
       case KEY_VALUE_LATENT_NORM -> "attn_kv_a_norm.weight";
-      case KEY_VALUE_EXPANSION -> "attn_kv_b.weight";
       case LINEAR_HEADS -> "attn_qkv.weight";
       case LINEAR_GATE -> "attn_gate.weight";
       case LINEAR_RATE -> "ssm_beta.weight";
@@ -398,11 +488,11 @@ public final class GgufNames {
       case SHARED_GATE -> "ffn_gate_shexp.weight";
       case SHARED_UP -> "ffn_up_shexp.weight";
       case SHARED_DOWN -> "ffn_down_shexp.weight";
-      case QUERY_KEY_VALUE, QUERY_KEY_VALUE_BIAS, LINEAR_HEADS_GATE ->
+      case QUERY_KEY_VALUE, QUERY_KEY_VALUE_BIAS, KEY_VALUE_EXPANSION, LINEAR_HEADS_GATE ->
           throw new IllegalArgumentException(role + " is named as its parts are");
       case SINKS -> "attn_sinks.weight";
       case ROUTER_BIAS -> "ffn_gate_inp.bias";
-      case ROUTER_CORRECTION -> "exp_probs_b.bias";
+      case ROUTER_CORRECTION -> CORRECTION;
       case GATE_UP_TRANSPOSED, GATE_UP_BIAS, DOWN_TRANSPOSED ->
           throw new IllegalArgumentException(role + " is named as gates, ups and downs are");
     };

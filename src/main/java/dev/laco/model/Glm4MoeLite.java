@@ -14,6 +14,7 @@ final class Glm4MoeLite {
         .mixture(Glm4Moe.mixture(true).factor(config -> Glm4Moe.factor(config, 1.8)).byTypes())
         .predictionLayers("num_nextn_predict_layers", 1)
         .without("attention_bias")
+        .gguf(DeepseekV2.FILES)
         .defaultEps(1e-5)
         .defaultPositions(202752);
   }

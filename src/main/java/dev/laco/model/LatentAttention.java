@@ -28,7 +28,7 @@ public record LatentAttention(int queryRank, int rank, int unrotated, int rotate
           LayerRole.KEY_VALUE_EXPANSION, "self_attn.kv_b_proj.weight");
 
   /** The epsilon of norms of latent vectors, which no config says. */
-  static final double EPS = 1e-6;
+  public static final double EPS = 1e-6;
 
   /** Elements of a head's query. */
   public int query() {

@@ -12,6 +12,7 @@ final class Youtu {
         .latentAttention(DeepseekV2.SIZES)
         .rotaryPairs(pairs)
         .without("attention_bias")
+        .gguf(DeepseekV2.FILES)
         .tiedByDefault()
         .unknownTo(Loader.VLLM)
         .defaultPositions(131072);

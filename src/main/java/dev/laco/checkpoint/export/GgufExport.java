@@ -9,6 +9,7 @@ import dev.laco.model.DType;
 import dev.laco.model.GgufFamily;
 import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
+import dev.laco.model.LatentAttention;
 import dev.laco.model.LinearAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
@@ -158,9 +159,13 @@ public final class GgufExport extends GgufFile {
     writer.number(prefix + "embedding_length", config.hiddenSize());
     writer.number(prefix + "feed_forward_length", config.intermediateSize());
     writer.number(prefix + "attention.head_count", config.numAttentionHeads());
-    writer.number(prefix + "attention.head_count_kv", config.numKeyValueHeads());
-    writer.number(prefix + "attention.key_length", config.headDim());
-    writer.number(prefix + "attention.value_length", config.headDim());
+    if (config.latentAttention() == null) {
+      writer.number(prefix + "attention.head_count_kv", config.numKeyValueHeads());
+      writer.number(prefix + "attention.key_length", config.headDim());
+      writer.number(prefix + "attention.value_length", config.headDim());
+    } else {
+      latentAttention(prefix, config.latentAttention());
+    }
     writer.real(
         prefix
             + (config.hasLayerNorms()
@@ -193,8 +198,13 @@ public final class GgufExport extends GgufFile {
       writer.real(prefix + "final_logit_softcapping", config.logits().softCap());
     }
     Mixture mixture = config.mixture();
+    rules.leadingDense().ifPresent(dense -> writer.number(prefix + GgufNames.LEADING_DENSE, dense));
     if (mixture != null) {
       mixture(prefix, mixture);
+    } else if (family.hasRouterInMetadata()) {
+      // llama.cpp requires them of files of an architecture that has mixtures.
+      writer.number(prefix + "expert_feed_forward_length", config.intermediateSize());
+      writer.number(prefix + "expert_shared_count", 0);
     }
     if (config.linearAttention() != null) {
       linearAttention(prefix, config.linearAttention());
@@ -203,6 +213,21 @@ public final class GgufExport extends GgufFile {
     if (rotation != null) {
       rotary(prefix, rotation);
     }
+  }
+
+  /**
+   * The sizes of latent vectors. llama.cpp attends to the latent vector of a token and its rotated
+   * key, as if these were the key of one head that all queries share, and the latent vector its
+   * value.
+   */
+  private void latentAttention(String prefix, LatentAttention sizes) {
+    writer.number(prefix + "attention.head_count_kv", 1);
+    writer.number(prefix + "attention.key_length", sizes.rank() + sizes.rotated());
+    writer.number(prefix + "attention.value_length", sizes.rank());
+    writer.number(prefix + GgufNames.LATENT_QUERY_LENGTH, sizes.query());
+    writer.number(prefix + GgufNames.LATENT_VALUE_LENGTH, sizes.value());
+    writer.number(prefix + GgufNames.LATENT_RANK, sizes.rank());
+    writer.number(prefix + GgufNames.QUERY_RANK, sizes.queryRank());
   }
 
   private void linearAttention(String prefix, LinearAttention sizes) {
@@ -236,12 +261,15 @@ public final class GgufExport extends GgufFile {
 
   private void router(String prefix, Mixture mixture) {
     RouterSpec router = mixture.router();
-    writer.number(prefix + "leading_dense_block_count", mixture.firstWithout());
     writer.number(prefix + "expert_shared_count", mixture.sharedWidth() / mixture.width());
     writer.number(prefix + GgufNames.GATING, GgufNames.gating(router.scores()));
     writer.bool(prefix + "expert_weights_norm", router.normalised());
     writer.real(prefix + "expert_weights_scale", router.factor());
     rules.family().counts().forEach((key, count) -> writer.number(prefix + key, count));
+    if (router.groups() != null) {
+      writer.number(prefix + GgufNames.GROUPS, router.groups().count());
+      writer.number(prefix + GgufNames.CHOSEN_GROUPS, router.groups().chosen());
+    }
   }
 
   /** {@code llama_ftype} of llama.h. */
@@ -261,10 +289,10 @@ public final class GgufExport extends GgufFile {
     if (ofWindows != null) {
       writer.real(prefix + "rope.freq_base_swa", ofWindows);
     }
-    writer.number(prefix + "rope.dimension_count", rope.rotated(config.headDim()));
+    int rotated = rope.rotated(config.rotaryDim());
+    writer.number(prefix + "rope.dimension_count", rotated);
     if (rules.family().hasThreePositions()) {
-      writer.numbers(
-          prefix + "rope.dimension_sections", sections(rope.rotated(config.headDim()) / 2));
+      writer.numbers(prefix + "rope.dimension_sections", sections(rotated / 2));
     }
     switch (rope.scaling()) {
       case RopeParameters.Default none -> {}
@@ -280,6 +308,9 @@ public final class GgufExport extends GgufFile {
         writer.number(prefix + "rope.scaling.original_context_length", yarn.originalPositions());
         writer.real(prefix + "rope.scaling.yarn_beta_fast", yarn.betaFast());
         writer.real(prefix + "rope.scaling.yarn_beta_slow", yarn.betaSlow());
+        rules
+            .yarnMultiplier(yarn)
+            .ifPresent(number -> writer.real(prefix + GgufNames.YARN_MULTIPLIER, number));
       }
       case RopeParameters.Dynamic dynamic ->
           throw new IllegalArgumentException(dynamic + " is not written");

@@ -12,6 +12,7 @@ import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
 import dev.laco.model.GgufWeight.Rows;
+import dev.laco.model.LatentAttention;
 import dev.laco.model.ModelConfig;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -21,6 +22,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.OptionalInt;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
@@ -83,12 +85,12 @@ public final class GgufPatch extends GgufFile {
     GgufMetadata metadata = header.metadata();
     String depth = prefix + "block_count";
     String windows = prefix + "attention.sliding_window_pattern";
-    String dense = prefix + "leading_dense_block_count";
+    String dense = prefix + GgufNames.LEADING_DENSE;
     for (String key : metadata.keys()) {
       if (key.equals(depth)) {
         writer.number(depth, bases.size());
-      } else if (key.equals(dense) && config.mixture() != null) {
-        writer.number(dense, config.mixture().firstWithout());
+      } else if (key.equals(dense) && rules.leadingDense().isPresent()) {
+        writer.number(dense, rules.leadingDense().getAsInt());
       } else if (key.startsWith(prefix)
           && !key.startsWith(prefix + "rope.")
           && metadata.listSize(key) == original.config().numHiddenLayers()) {
@@ -101,6 +103,9 @@ public final class GgufPatch extends GgufFile {
     if (rules.hasWindowPattern() && metadata.listSize(windows) < 0) {
       writer.bools(windows, rules.sliding());
     }
+    if (rules.family().hasLatentAttention()) {
+      latentAttention(prefix);
+    }
     String linear = prefix + GgufNames.LINEAR_LAYERS;
     if (rules.family().hasLinearAttention()
         && metadata.listSize(linear) < 0
@@ -109,6 +114,22 @@ public final class GgufPatch extends GgufFile {
                 .integer(prefix + GgufNames.SOFTMAX_INTERVAL)
                 .orElse(GgufNames.USUAL_INTERVAL))) {
       writer.bools(linear, rules.linear());
+    }
+  }
+
+  /**
+   * What llama.cpp derives from the number of layers where a file does not say it: whether queries
+   * have latent vectors, and what the logits of routers become.
+   */
+  private void latentAttention(String prefix) {
+    LatentAttention sizes = Objects.requireNonNull(config.latentAttention());
+    String rank = prefix + GgufNames.QUERY_RANK;
+    if (!header.metadata().has(rank)) {
+      writer.number(rank, sizes.queryRank());
+    }
+    String gating = prefix + GgufNames.GATING;
+    if (config.mixture() != null && !header.metadata().has(gating)) {
+      writer.number(gating, GgufNames.gating(config.mixture().router().scores()));
     }
   }
 

@@ -4,13 +4,18 @@ import dev.laco.BadInputException;
 import dev.laco.model.Activation;
 import dev.laco.model.ClampedGate;
 import dev.laco.model.GgufFamily;
+import dev.laco.model.LatentAttention;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
+import dev.laco.model.RotaryPairs;
+import dev.laco.model.RouterSpec;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
+import java.util.OptionalDouble;
+import java.util.OptionalInt;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -28,6 +33,9 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
   private static final ClampedGate LLAMA_CPP_GATE = new ClampedGate(1.702, 7);
 
   private static final double ROUNDING = 1e-6;
+
+  /** The largest epsilon of norms by which those of latent vectors are nearly the same. */
+  private static final double LARGEST_LATENT_EPS = 1e-5;
 
   /** The window that some layers have; 0 where none has one that is shorter than the context. */
   int window() {
@@ -52,6 +60,33 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     return interval > 0
         && IntStream.range(0, linear.size())
             .allMatch(layer -> linear.get(layer) == ((layer + 1) % interval != 0));
+  }
+
+  /**
+   * The layers in front of the first mixture of experts, all layers where there is none; nothing
+   * where metadata do not say it.
+   */
+  OptionalInt leadingDense() {
+    if (!family.hasRouterInMetadata()) {
+      return OptionalInt.empty();
+    }
+    Mixture mixture = config.mixture();
+    return OptionalInt.of(mixture == null ? config.numHiddenLayers() : mixture.firstWithout());
+  }
+
+  /**
+   * The number m of a file of attention with latent vectors: scores are multiplied by {@code (1 + m
+   * ln(factor))^2}, beside the usual factor. Nothing where metadata do not say it.
+   */
+  OptionalDouble yarnMultiplier(RopeParameters.Yarn yarn) {
+    return family.hasLatentAttention() && yarn.factor() > 1
+        ? OptionalDouble.of((stretchedScores() - 1) / Math.log(yarn.factor()))
+        : OptionalDouble.empty();
+  }
+
+  /** The root of the factor on attention scores beside the usual one. */
+  private double stretchedScores() {
+    return Math.sqrt(config.attentionScores().scale() / scoreScale());
   }
 
   /** Whether metadata say which layers have a window. */
@@ -130,7 +165,8 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
       }
     }
     double scale = config.attentionScores().scale();
-    if (!family.hasScoreScale() && Math.abs(scale - scoreScale()) > ROUNDING * scale) {
+    boolean said = family.hasScoreScale() || family.hasLatentAttention();
+    if (!said && Math.abs(scale - scoreScale()) > ROUNDING * scale) {
       throw unsupported(
           String.format(
               Locale.ROOT,
@@ -140,6 +176,9 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
               config.numHiddenLayers()));
     }
     requireMixtures();
+    if (family.hasLatentAttention()) {
+      requireLatents(warnings);
+    }
     if (config.hiddenAct() == Activation.GELU) {
       warnings.accept(model + ": llama.cpp computes GELU by its approximation with tanh");
     }
@@ -154,12 +193,59 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     if (config.hiddenAct() != family.activation()) {
       throw unsupported("the activation " + config.hiddenAct().configName());
     }
-    if (config.mixture() != null && config.mixture().router().groups() != null) {
-      // llama.cpp chooses among groups where metadata count them, which no file here does.
-      throw unsupported("a router that chooses among groups of experts");
-    }
+    requireGroups();
     requireTensors();
     requireBiases();
+  }
+
+  /** llama.cpp chooses groups by the sum of their two best experts, where metadata count them. */
+  private void requireGroups() {
+    RouterSpec.Groups groups = config.mixture() == null ? null : config.mixture().router().groups();
+    if (groups != null && !(family.hasLatentAttention() && groups.best() == 2)) {
+      throw unsupported(
+          family.hasLatentAttention()
+              ? "a router that chooses groups of experts by the best one of each"
+              : "a router that chooses among groups of experts");
+    }
+  }
+
+  /**
+   * What llama.cpp takes for granted of attention with latent vectors.
+   *
+   * @param warnings is told what llama.cpp computes nearly alike
+   */
+  private void requireLatents(Consumer<String> warnings) {
+    if (config.rotaryPairs() != RotaryPairs.NEIGHBOURS) {
+      throw unsupported("a rotation of halves of heads, where llama.cpp rotates neighbours,");
+    }
+    if (config.rmsNormEps() > LARGEST_LATENT_EPS) {
+      throw unsupported(
+          String.format(
+              Locale.ROOT,
+              "norms by an epsilon of %s, which llama.cpp takes for norms of latent vectors, too,",
+              config.rmsNormEps()));
+    }
+    if (Math.abs(config.rmsNormEps() - LatentAttention.EPS) > ROUNDING * LatentAttention.EPS) {
+      warnings.accept(
+          String.format(
+              Locale.ROOT,
+              "%s: llama.cpp normalises latent vectors by rms_norm_eps, %s, and transformers by %s, so that logits"
+                  + " differ a little",
+              model,
+              config.rmsNormEps(),
+              LatentAttention.EPS));
+    }
+    boolean latentQueries = Objects.requireNonNull(config.latentAttention()).queryRank() > 0;
+    int layers = config.numHiddenLayers();
+    if (latentQueries
+        && (layers == 26 || layers == 27 || (layers == 48 && config.vocabSize() == 128_256))) {
+      throw unsupported(
+          String.format(
+              Locale.ROOT,
+              "a model with latent vectors of queries and %d layers (llama.cpp takes it for one without, as"
+                  + " DeepSeek-V2-Lite; another number of layers can be written)",
+              layers));
+    }
   }
 
   /**
@@ -197,11 +283,18 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
   private void requireScaling(RopeParameters.Scaling scaling) {
     switch (scaling) {
       case RopeParameters.Yarn yarn -> {
+        double usual = family.hasLatentAttention() ? 1 : 1 + 0.1 * Math.log(yarn.factor());
         if (yarn.betaFast() != 32
             || yarn.betaSlow() != 1
             || (!yarn.truncate() && !family.hasRoundedYarn())
-            || Math.abs(yarn.attentionFactor() - 0.1 * Math.log(yarn.factor()) - 1) > ROUNDING) {
-          throw unsupported("YaRN with other factors than its own");
+            || Math.abs(yarn.attentionFactor() - usual) > ROUNDING) {
+          throw unsupported(
+              family.hasLatentAttention()
+                  ? "YaRN with another mscale than mscale_all_dim, or other numbers than its own,"
+                  : "YaRN with other factors than its own");
+        }
+        if (family.hasLatentAttention() && yarn.factor() > 1 && stretchedScores() <= 1) {
+          throw unsupported("YaRN without mscale_all_dim, or with one that is not above 0,");
         }
       }
       case RopeParameters.Dynamic _ -> throw unsupported("dynamic scaling of the context");
@@ -210,7 +303,12 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
           throw unsupported("LongRoPE in a file of this architecture");
         }
       }
-      case RopeParameters.Default _, RopeParameters.Linear _, RopeParameters.Llama3 _ -> {}
+      case RopeParameters.Linear _, RopeParameters.Llama3 _ -> {
+        if (family.hasLatentAttention()) {
+          throw unsupported("another scaling of the context than YaRN, with latent vectors,");
+        }
+      }
+      case RopeParameters.Default _ -> {}
     }
   }
 
