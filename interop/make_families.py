@@ -650,6 +650,11 @@ FAMILIES = {
             "rms_norm_eps": 1e-6,
         },
     ),
+    "glm4_moe_lite_in_llama_cpp": (
+        GLM4_MOE_LITE,
+        "float32",
+        {"q_lora_rank": 24, **LATENTS, **EXPERTS, "v_head_dim": 24, "rms_norm_eps": 1e-6},
+    ),
 }
 
 
