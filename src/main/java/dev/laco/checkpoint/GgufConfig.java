@@ -206,14 +206,10 @@ final class GgufConfig {
         integer(GgufNames.LATENT_QUERY_LENGTH)
             .orElseThrow(
                 () ->
-                    new BadInputException(
-                        String.format(
-                            Locale.ROOT,
-                            "%s: metadata '%s%s' is missing, as in files of releases of llama.cpp before May 2025;"
-                                + " convert the original folder anew, or prune it",
-                            file,
-                            prefix,
-                            GgufNames.LATENT_QUERY_LENGTH)));
+                    missing(
+                        GgufNames.LATENT_QUERY_LENGTH,
+                        ", as in files of releases of llama.cpp before May 2025;"
+                            + " convert the original folder anew, or prune it"));
     if (query <= rotated) {
       throw metadata.bad(
           prefix + GgufNames.LATENT_QUERY_LENGTH, "more than rope.dimension_count, " + rotated);
@@ -302,7 +298,7 @@ final class GgufConfig {
               }
             });
     if (family.hasLatentAttention()) {
-      groups(gating == GgufNames.gating(RouterSpec.Scores.SIGMOID));
+      groups(architecture.routerScores() == RouterSpec.Scores.SIGMOID);
     }
     config.put("first_k_dense_replace", integer(GgufNames.LEADING_DENSE).orElse(0));
     config.put("n_shared_experts", integer("expert_shared_count").orElse(0));
@@ -495,7 +491,11 @@ final class GgufConfig {
   }
 
   private BadInputException missing(String key) {
+    return missing(key, "");
+  }
+
+  private BadInputException missing(String key, String more) {
     return new BadInputException(
-        String.format(Locale.ROOT, "%s: metadata '%s%s' is missing", file, prefix, key));
+        String.format(Locale.ROOT, "%s: metadata '%s%s' is missing%s", file, prefix, key, more));
   }
 }

@@ -25,7 +25,7 @@ final class Dots1 {
                   .head(GgufFamily.Head.OWN)
                   .ignoresWindows(GgufFamily.WindowKey.NEVER)
                   .routerInMetadata()
-                  .counts(Map.of("expert_group_count", 1, "expert_group_used_count", 1))
+                  .counts(Map.of(GgufNames.GROUPS, 1, GgufNames.CHOSEN_GROUPS, 1))
                   .refuses(
                       (model, window) ->
                           model.numKeyValueHeads() == model.numAttentionHeads()

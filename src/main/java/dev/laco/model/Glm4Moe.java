@@ -39,9 +39,12 @@ final class Glm4Moe {
                   .routerInMetadata()
                   .counts(
                       Map.of(
-                          "expert_group_count", 1,
-                          "expert_group_used_count", 1,
-                          "nextn_predict_layers", 0))
+                          GgufNames.GROUPS,
+                          1,
+                          GgufNames.CHOSEN_GROUPS,
+                          1,
+                          "nextn_predict_layers",
+                          0))
                   .config(
                       (config, tensors) ->
                           config.put("use_qk_norm", tensors.contains("blk.0.attn_q_norm.weight"))))

@@ -1,7 +1,10 @@
 package dev.laco.checkpoint;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.BadInputException;
 import dev.laco.apply.OutputFormat;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
@@ -50,9 +53,14 @@ final class ExportedGguf {
     return model;
   }
 
-  /** The file of a model, all values in F32. */
-  static Path of(Path model, Path folder, Consumer<String> warnings) {
-    Path file = folder.resolve("out.gguf");
+  /** The file of a model, all values in F32, beside the model. */
+  static Path of(Path model) {
+    return of(model, warning -> {});
+  }
+
+  /** The file of a model, all values in F32, beside the model. */
+  static Path of(Path model, Consumer<String> warnings) {
+    Path file = model.resolveSibling("out.gguf");
     try (Checkpoint checkpoint = Checkpoint.open(model)) {
       new GgufExport(checkpoint, GgufType.F32, warnings).write(file, bytes -> {});
     }
@@ -64,8 +72,8 @@ final class ExportedGguf {
    *
    * @param layer at least 1
    */
-  static Path withoutLayer(int layer, Path file, Path folder) {
-    Path pruned = folder.resolve("pruned.gguf");
+  static Path withoutLayer(int layer, Path file) {
+    Path pruned = file.resolveSibling("pruned.gguf");
     try (Checkpoint model = Checkpoint.open(file)) {
       CollapsePlan plan =
           CollapsePlan.identity(PlanApplier.source(model))
@@ -79,6 +87,12 @@ final class ExportedGguf {
           .write(pruned, false, bytes -> {});
     }
     return pruned;
+  }
+
+  /** Holds that no file can be made of a model, for a reason that is named. */
+  static void assertRefused(Path model, String named) {
+    BadInputException refused = assertThrows(BadInputException.class, () -> of(model));
+    assertTrue(refused.getMessage().contains(named), refused::getMessage);
   }
 
   static float value(HostTensor tensor, int at) {

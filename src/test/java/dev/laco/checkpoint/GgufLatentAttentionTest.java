@@ -68,14 +68,6 @@ final class GgufLatentAttentionTest {
     return config("DeepseekV3ForCausalLM", "deepseek_v3", layers, "\"q_lora_rank\": 10, " + YARN);
   }
 
-  private Path model(String config) throws IOException {
-    return ExportedGguf.model(folder, config);
-  }
-
-  private Path export(Path model) {
-    return ExportedGguf.of(model, folder, warning -> {});
-  }
-
   @ParameterizedTest
   @CsvSource({
     "DeepseekV2ForCausalLM, deepseek_v2, null",
@@ -85,9 +77,9 @@ final class GgufLatentAttentionTest {
   void aWrittenFileIsTheModel(String className, String modelType, String queryRank)
       throws IOException {
     String more = "\"q_lora_rank\": " + queryRank + ", " + YARN;
-    Path model = model(config(className, modelType, 3, more));
+    Path model = ExportedGguf.model(folder, config(className, modelType, 3, more));
     try (Checkpoint original = Checkpoint.open(model);
-        Checkpoint written = Checkpoint.open(export(model))) {
+        Checkpoint written = Checkpoint.open(ExportedGguf.of(model))) {
       written.requireSupported();
       assertEquals(original.config().architecture(), written.config().architecture());
       assertEquals(original.config().latentAttention(), written.config().latentAttention());
@@ -101,8 +93,8 @@ final class GgufLatentAttentionTest {
   /** llama.cpp multiplies queries by the keys' matrix of each head. */
   @Test
   void keysOfEachHeadAreTransposed() throws IOException {
-    Path model = model(v2(2));
-    Path file = export(model);
+    Path model = ExportedGguf.model(folder, v2(2));
+    Path file = ExportedGguf.of(model);
     try (Checkpoint original = Checkpoint.open(model)) {
       HostTensor both = original.tensor("model.layers.1.self_attn.kv_b_proj.weight");
       float[] keys = ExportedGguf.values(file, "blk.1.attn_k_b.weight");
@@ -129,7 +121,8 @@ final class GgufLatentAttentionTest {
 
   @Test
   void metadataAreThoseOfOneSharedKey() throws IOException {
-    GgufMetadata metadata = ExportedGguf.metadata(export(model(v3(2))));
+    GgufMetadata metadata =
+        ExportedGguf.metadata(ExportedGguf.of(ExportedGguf.model(folder, v3(2))));
     String[] keys = {
       "attention.head_count_kv", "attention.key_length", "attention.value_length",
       "attention.key_length_mla", "attention.value_length_mla", "attention.kv_lora_rank",
@@ -149,7 +142,8 @@ final class GgufLatentAttentionTest {
   /** At most depths llama.cpp requires the number also of models whose queries have none. */
   @Test
   void aModelWithoutLatentQueriesSaysSo() throws IOException {
-    GgufMetadata metadata = ExportedGguf.metadata(export(model(v2(2))));
+    GgufMetadata metadata =
+        ExportedGguf.metadata(ExportedGguf.of(ExportedGguf.model(folder, v2(2))));
     assertEquals(0, metadata.integer("deepseek2.attention.q_lora_rank").orElseThrow());
   }
 
@@ -157,10 +151,12 @@ final class GgufLatentAttentionTest {
   @Test
   void aFileWithoutALayerSaysWhatLlamaCppDerivedFromTheNumberOfLayers() throws IOException {
     String twoDense = "\"first_k_dense_replace\": 2";
-    Path file = export(model(v2(3).replace("\"first_k_dense_replace\": 1", twoDense)));
+    Path file =
+        ExportedGguf.of(
+            ExportedGguf.model(folder, v2(3).replace("\"first_k_dense_replace\": 1", twoDense)));
     rename(file, "deepseek2.attention.q_lora_rank", "deepseek2.attention.q_lora_none");
     rename(file, "deepseek2.expert_gating_func", "deepseek2.expert_gating_none");
-    GgufMetadata metadata = ExportedGguf.metadata(ExportedGguf.withoutLayer(1, file, folder));
+    GgufMetadata metadata = ExportedGguf.metadata(ExportedGguf.withoutLayer(1, file));
     assertEquals(0, metadata.integer("deepseek2.attention.q_lora_rank").orElseThrow());
     assertEquals(1, metadata.integer("deepseek2.expert_gating_func").orElseThrow());
     assertEquals(1, metadata.integer("deepseek2.leading_dense_block_count").orElseThrow());
@@ -169,16 +165,16 @@ final class GgufLatentAttentionTest {
   @Test
   void allLayersOfAModelWithoutExpertsAreDense() throws IOException {
     String youtu = config("YoutuForCausalLM", "youtu", 3, "\"q_lora_rank\": 10");
-    Path file = export(model(youtu));
+    Path file = ExportedGguf.of(ExportedGguf.model(folder, youtu));
     String dense = "deepseek2.leading_dense_block_count";
     assertEquals(3, ExportedGguf.metadata(file).integer(dense).orElseThrow());
-    Path pruned = ExportedGguf.withoutLayer(1, file, folder);
+    Path pruned = ExportedGguf.withoutLayer(1, file);
     assertEquals(2, ExportedGguf.metadata(pruned).integer(dense).orElseThrow());
   }
 
   @Test
   void aFileOfAnEarlyReleaseIsRefused() throws IOException {
-    Path file = export(model(v2(2)));
+    Path file = ExportedGguf.of(ExportedGguf.model(folder, v2(2)));
     rename(file, "deepseek2.attention.key_length_mla", "deepseek2.attention.key_length_nil");
     BadInputException refused =
         assertThrows(BadInputException.class, () -> Checkpoint.open(file).close());
@@ -198,24 +194,23 @@ final class GgufLatentAttentionTest {
       throws IOException {
     String config = v3(2).replaceAll("\\s+", " ");
     assertTrue(config.contains(is), config);
-    Path model = model(config.replace(is, other));
-    BadInputException refused = assertThrows(BadInputException.class, () -> export(model));
-    assertTrue(refused.getMessage().contains(named), refused::getMessage);
+    Path model = ExportedGguf.model(folder, config.replace(is, other));
+    ExportedGguf.assertRefused(model, named);
   }
 
   @Test
   void groupsThatAreChosenByTheirBestExpertAreRefused() throws IOException {
     String limited = "\"q_lora_rank\": null, \"topk_method\": \"group_limited_greedy\"";
-    Path model = model(config("DeepseekV2ForCausalLM", "deepseek_v2", 2, limited));
-    BadInputException refused = assertThrows(BadInputException.class, () -> export(model));
-    assertTrue(refused.getMessage().contains("best one"), refused::getMessage);
+    Path model =
+        ExportedGguf.model(folder, config("DeepseekV2ForCausalLM", "deepseek_v2", 2, limited));
+    ExportedGguf.assertRefused(model, "best one");
   }
 
   @Test
   void anotherEpsilonOfLatentVectorsIsSaid() throws IOException {
-    Path model = model(v2(2).replace("1e-6", "1e-5"));
+    Path model = ExportedGguf.model(folder, v2(2).replace("1e-6", "1e-5"));
     List<String> warnings = new ArrayList<>();
-    ExportedGguf.of(model, folder, warnings::add);
+    ExportedGguf.of(model, warnings::add);
     assertTrue(
         warnings.stream().anyMatch(line -> line.contains("rms_norm_eps")), () -> "" + warnings);
     assertFalse(warnings.stream().anyMatch(line -> line.contains("YaRN")), () -> "" + warnings);
