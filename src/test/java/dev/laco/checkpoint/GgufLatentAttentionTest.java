@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
+import dev.laco.checkpoint.export.GgufFile;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.model.HostTensor;
 import java.io.IOException;
@@ -196,6 +197,17 @@ final class GgufLatentAttentionTest {
     assertTrue(config.contains(is), config);
     Path model = ExportedGguf.model(folder, config.replace(is, other));
     ExportedGguf.assertRefused(model, named);
+    assertEquals(!named.equals("27 layers"), isRefusedOfAnyLayers(model));
+  }
+
+  /** Whether it is refused before a search for the layers that are removed. */
+  private static boolean isRefusedOfAnyLayers(Path model) {
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      GgufFile.requireOfAnyLayers(checkpoint);
+      return false;
+    } catch (BadInputException e) {
+      return true;
+    }
   }
 
   @Test

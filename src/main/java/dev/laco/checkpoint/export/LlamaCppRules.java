@@ -177,7 +177,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     }
     requireMixtures();
     if (family.hasLatentAttention()) {
-      requireLatents(warnings);
+      requireLatentsOfLayers(warnings);
     }
     if (config.hiddenAct() == Activation.GELU) {
       warnings.accept(model + ": llama.cpp computes GELU by its approximation with tanh");
@@ -194,6 +194,9 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
       throw unsupported("the activation " + config.hiddenAct().configName());
     }
     requireGroups();
+    if (family.hasLatentAttention()) {
+      requireLatents();
+    }
     requireTensors();
     requireBiases();
   }
@@ -209,12 +212,8 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     }
   }
 
-  /**
-   * What llama.cpp takes for granted of attention with latent vectors.
-   *
-   * @param warnings is told what llama.cpp computes nearly alike
-   */
-  private void requireLatents(Consumer<String> warnings) {
+  /** What llama.cpp takes for granted of attention with latent vectors. */
+  private void requireLatents() {
     if (config.rotaryPairs() != RotaryPairs.NEIGHBOURS) {
       throw unsupported("a rotation of halves of heads, where llama.cpp rotates neighbours,");
     }
@@ -225,6 +224,18 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
               "norms by an epsilon of %s, which llama.cpp takes for norms of latent vectors, too,",
               config.rmsNormEps()));
     }
+    RopeParameters rotation = rotation();
+    if (rotation != null) {
+      requireScaling(rotation.scaling());
+    }
+  }
+
+  /**
+   * What llama.cpp derives of attention with latent vectors from the number of layers.
+   *
+   * @param warnings is told what llama.cpp computes nearly alike
+   */
+  private void requireLatentsOfLayers(Consumer<String> warnings) {
     if (Math.abs(config.rmsNormEps() - LatentAttention.EPS) > ROUNDING * LatentAttention.EPS) {
       warnings.accept(
           String.format(
