@@ -15,7 +15,7 @@ namespace {
 constexpr int kThreads = 256;
 
 // As dev.laco.backend.KernelCode numbers them.
-enum : int32_t { kSilu = 0, kGelu = 1, kGeluTanh = 2, kRelu = 3, kReluSquared = 4, kSigmoid = 5 };
+enum : int32_t { kSilu = 0, kGelu = 1, kGeluTanh = 2, kRelu = 3, kReluSquared = 4, kSigmoid = 5, kLinear = 6 };
 
 __device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
 
@@ -157,6 +157,9 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     case kSigmoid:
       gate_and_multiply(gate, up, out, n, [](float x) { return sigmoid(x); });
       break;
+    case kLinear:
+      gate_and_multiply(gate, up, out, n, [](float x) { return x; });
+      break;
   }
 }
 LACO_EXPORT(laco_gated_activation_f32_v1)
@@ -185,6 +188,9 @@ extern "C" __global__ void __launch_bounds__(kThreads)
       break;
     case kSigmoid:
       gradients(gate, up, gradient, n, [](float x) { return sigmoid(x); }, [](float x) { return sigmoid_slope(x); });
+      break;
+    case kLinear:
+      gradients(gate, up, gradient, n, [](float x) { return x; }, [](float) { return 1.0f; });
       break;
   }
 }

@@ -71,6 +71,8 @@ from transformers import (
     InternLM3Config,
     Jais2Config,
     Jais2ForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MiniCPM3Config,
@@ -177,6 +179,7 @@ QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
 QWEN3_5 = (Qwen3_5TextConfig, Qwen3_5ForCausalLM)
 QWEN3_5_MOE = (Qwen3_5MoeTextConfig, Qwen3_5MoeForCausalLM)
+LFM2 = (Lfm2Config, Lfm2ForCausalLM)
 QWEN3_NEXT = (Qwen3NextConfig, Qwen3NextForCausalLM)
 ERNIE4_5 = (Ernie4_5Config, Ernie4_5ForCausalLM)
 CWM = (CwmConfig, CwmForCausalLM)
@@ -654,6 +657,18 @@ FAMILIES = {
         GLM4_MOE_LITE,
         "float32",
         {"q_lora_rank": 24, **LATENTS, **EXPERTS, "v_head_dim": 24, "rms_norm_eps": 1e-6},
+    ),
+    "lfm2": (LFM2, "float32", {"full_attn_idxs": [2, 4, 7], "intermediate_size": 160, "block_multiple_of": 32}),
+    "lfm2_kinds": (
+        LFM2,
+        "bfloat16",
+        {
+            "layer_types": ["conv", "full_attention", "conv", "conv", "full_attention", "conv", "conv", "full_attention"],
+            "block_auto_adjust_ff_dim": False,
+            "conv_L_cache": 4,
+            "norm_eps": 1e-2,
+            "tie_word_embeddings": False,
+        },
     ),
 }
 

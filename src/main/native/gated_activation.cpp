@@ -40,7 +40,7 @@ inline int32_t activate(const float* gate, const float* up, int64_t n, void* out
 }  // namespace
 
 // out = activation(gate) * up; up may be null, for ones; out of out_dtype. activation: 0 SiLU, 1 GELU, 2 tanh GELU,
-// 3 ReLU, 4 squared ReLU, 5 sigmoid.
+// 3 ReLU, 4 squared ReLU, 5 sigmoid, 6 the gate itself.
 LACO_KERNEL(gated_activation)
 (int32_t activation, const float* gate, const float* up, int64_t n, void* out, int32_t out_dtype) {
   switch (activation) {
@@ -56,6 +56,8 @@ LACO_KERNEL(gated_activation)
       return activate(gate, up, n, out, out_dtype, [](Vec g) { return relu_squared(g); });
     case 5:
       return activate(gate, up, n, out, out_dtype, [](Vec g) { return sigmoid(g); });
+    case 6:
+      return activate(gate, up, n, out, out_dtype, [](Vec g) { return g; });
     default:
       return LACO_BAD_ACTIVATION;
   }
@@ -79,6 +81,8 @@ LACO_KERNEL(gated_gradients)
           gate, up, gradient, n, [](Vec g) { return relu_squared(g); }, [](Vec g) { return relu_squared_slope(g); });
     case 5:
       return gradients(gate, up, gradient, n, [](Vec g) { return sigmoid(g); }, [](Vec g) { return sigmoid_slope(g); });
+    case 6:
+      return gradients(gate, up, gradient, n, [](Vec g) { return g; }, [](Vec) { return splat(1.0f); });
     default:
       return LACO_BAD_ACTIVATION;
   }

@@ -567,7 +567,8 @@ void test_activations(const Kernels& k) {
            : activation == 2 ? 0.5 * x * (1 + std::tanh(tanh_argument))
            : activation == 3 ? std::max(x, 0.0)
            : activation == 4 ? std::max(x, 0.0) * std::max(x, 0.0)
-                             : 1 / (1 + std::exp(-x));
+           : activation == 5 ? 1 / (1 + std::exp(-x))
+                             : x;
   };
   auto slope_of = [&](int32_t activation, double x) {
     const double step = 1e-4;
@@ -575,7 +576,7 @@ void test_activations(const Kernels& k) {
            : activation == 4 ? 2 * std::max(x, 0.0)
                              : (activate(activation, x + step) - activate(activation, x - step)) / (2 * step);
   };
-  constexpr int32_t kActivations = 6;
+  constexpr int32_t kActivations = 7;
   each("gated_gradients", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t plain) {
     Floats gate(n, side), up(n, side), gradient(n, side);
     float* factors = plain != 0 ? nullptr : up.data();

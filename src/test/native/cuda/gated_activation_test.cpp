@@ -3,7 +3,7 @@
 
 namespace {
 
-constexpr int kActivations = 6;
+constexpr int kActivations = 7;
 
 double activate(int activation, double x) {
   switch (activation) {
@@ -17,6 +17,8 @@ double activate(int activation, double x) {
       return x < 0 ? 0 : x > 1e19 ? INFINITY : x * x;  // beyond the range of f32
     case 5:
       return 1 / (1 + std::exp(-x));
+    case 6:
+      return x;
     default:
       // x (1 + tanh(u)) / 2, written without the sum 1 + tanh(u), which loses digits for negative u.
       return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
@@ -32,6 +34,9 @@ Slope slope(int activation, double x) {
   if (activation == 5) {
     const double value = 1 / (1 + std::exp(x)) / (1 + std::exp(-x));
     return {value, value};
+  }
+  if (activation == 6) {
+    return {1, 1};
   }
   if (activation > 2) {
     const double value = x <= 0 ? 0 : activation == 3 ? 1 : 2 * x;

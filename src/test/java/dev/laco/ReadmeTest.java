@@ -68,7 +68,7 @@ final class ReadmeTest {
   }
 
   private static String rules(Architecture architecture) {
-    String layers = architecture.hasLinearLayers() ? "remove, " : "merge, ";
+    String layers = architecture.mixesTokensUnlike() ? "remove, " : "merge, ";
     if (architecture.whyNoFit() != null) {
       return layers + "reconstruct";
     }

@@ -25,6 +25,7 @@ public final class KernelCode {
       case RELU -> 3;
       case RELU_SQUARED -> 4;
       case SIGMOID -> 5;
+      case LINEAR -> 6;
     };
   }
 }

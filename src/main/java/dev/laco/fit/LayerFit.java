@@ -155,7 +155,7 @@ final class LayerFit {
     boolean later = changed && settings.rule().later();
     boolean gap = end > base + 1;
     if (later) {
-      align(LayerRole.ATTENTION_INPUT_NORM, config.attentionInputRoles(attention.linear()));
+      align(LayerRole.ATTENTION_INPUT_NORM, config.attentionInputRoles(attention.mixer()));
     }
     original.attention(base);
     if (later) {
@@ -239,7 +239,7 @@ final class LayerFit {
 
   private void fitOutput() {
     try (Moments moments =
-        new Moments(backend, config.attendedWidth(attention.linear()), config.hiddenSize(), 1)) {
+        new Moments(backend, config.attendedWidth(attention.mixer()), config.hiddenSize(), 1)) {
       LayerWeights before = layer.weights();
       for (FitBlocks.Block block : solved) {
         moments.add(streams.forOutput(before, attention, block), !block.seen());

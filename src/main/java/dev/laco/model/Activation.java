@@ -16,7 +16,9 @@ public enum Activation {
   /** {@code max(x, 0)^2} (So et al. 2021, arXiv 2109.08668). */
   RELU_SQUARED("relu2"),
   /** {@code 1 / (1 + exp(-x))}. */
-  SIGMOID("sigmoid");
+  SIGMOID("sigmoid"),
+  /** {@code x}. */
+  LINEAR("linear");
 
   private final String configName;
 

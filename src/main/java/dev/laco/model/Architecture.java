@@ -206,7 +206,9 @@ public final class Architecture {
     private Optional<Map<LayerRole, String>> stackedExperts = Optional.empty();
     private Optional<LatentAttention> latentAttention = Optional.empty();
     private Optional<LinearAttention> linearAttention = Optional.empty();
-    private LayerRule linearLayers = (config, layer) -> false;
+    private boolean convolution;
+    private Optional<TokenMixer> otherMixer = Optional.empty();
+    private LayerRule otherLayers = (config, layer) -> false;
     private boolean gatedHeads;
     private boolean correctionInRow;
     private ToIntFunction<JsonFields> predictionLayers = config -> 0;
@@ -521,7 +523,20 @@ public final class Architecture {
      */
     Builder linearAttention(LinearAttention sizes, LayerRule otherwise) {
       linearAttention = Optional.of(sizes);
-      linearLayers = otherwise;
+      otherMixer = Optional.of(TokenMixer.LINEAR_ATTENTION);
+      otherLayers = otherwise;
+      return this;
+    }
+
+    /**
+     * Some layers have a {@link ShortConvolution} in the place of attention: those that {@code
+     * layer_types} names, and where the config has no {@code layer_types}, those for which {@code
+     * otherwise} holds.
+     */
+    Builder shortConvolution(LayerRule otherwise) {
+      convolution = true;
+      otherMixer = Optional.of(TokenMixer.CONVOLUTION);
+      otherLayers = otherwise;
       return this;
     }
 
@@ -640,10 +655,10 @@ public final class Architecture {
       return "gives layers the window by their positions, whatever layer_types says, and so computes"
           + " the pruned model differently; an alignment of 2 keeps the layers that it expects";
     }
-    boolean noSoftmax = config.attention().stream().allMatch(LayerAttention::linear);
+    boolean noSoftmax = config.attention().stream().noneMatch(LayerAttention::hasSoftmax);
     return loader == Loader.TRANSFORMERS && noSoftmax
-        ? "generates no text from a model all of whose layers have linear attention; an alignment"
-            + " with the period of the layers' types keeps layers with a softmax"
+        ? "generates no text from a model none of whose layers has attention by a softmax; an"
+            + " alignment with the period of the layers' types keeps such layers"
         : null;
   }
 
@@ -759,7 +774,7 @@ public final class Architecture {
   /** Whether the config's list of this name says which attention each layer has. */
   boolean readsList(String key) {
     return (key.equals(LayerAttentions.TYPES)
-            && (parts.slidingLayers.isPresent() || hasLinearLayers()))
+            && (parts.slidingLayers.isPresent() || mixesTokensUnlike()))
         || (key.equals(LayerAttentions.ROTATED) && parts.rotatedLayers.isPresent());
   }
 
@@ -870,13 +885,24 @@ public final class Architecture {
     return parts.linearAttention.map(sizes -> LinearAttention.read(config, sizes)).orElse(null);
   }
 
-  /** Whether some layers have {@link LinearAttention}. */
-  public boolean hasLinearLayers() {
-    return parts.linearAttention.isPresent();
+  /** The sizes of the convolutions of layers that have such; null where the family has none. */
+  @Nullable ShortConvolution convolution(JsonFields config) {
+    return parts.convolution ? ShortConvolution.read(config) : null;
   }
 
-  boolean isLinear(JsonFields config, int layer) {
-    return parts.linearLayers.holds(config, layer);
+  /** What some layers have in the place of attention by a softmax; null where all have that. */
+  @Nullable TokenMixer otherMixer() {
+    return parts.otherMixer.orElse(null);
+  }
+
+  /** Whether some layers have attention by a softmax, and others something in its place. */
+  public boolean mixesTokensUnlike() {
+    return parts.otherMixer.isPresent();
+  }
+
+  /** Whether a layer has the {@link #otherMixer}, where the config has no list of them. */
+  boolean hasOtherMixer(JsonFields config, int layer) {
+    return parts.otherLayers.holds(config, layer);
   }
 
   /** Whether outputs of heads have gates, whose rows follow those of each head's query. */
@@ -1015,14 +1041,15 @@ public final class Architecture {
   /** The tensors of a layer, in the order in which a forward pass first uses them. */
   public List<TensorSpec> layerTensors(ModelConfig config, int layer) {
     long hidden = config.hiddenSize();
-    boolean linear = config.attention().get(layer).linear();
-    Stored tensors = new Stored(linear ? namesOfLinear() : names);
+    TokenMixer mixer = config.attention().get(layer).mixer();
+    Stored tensors = new Stored(namesOf(mixer));
     addInputNorm(
         tensors, LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, hidden);
-    if (linear) {
-      addLinearAttention(tensors, Objects.requireNonNull(config.linearAttention()), hidden);
-    } else {
-      addAttention(tensors, config);
+    switch (mixer) {
+      case SOFTMAX -> addAttention(tensors, config);
+      case LINEAR_ATTENTION ->
+          addLinearAttention(tensors, Objects.requireNonNull(config.linearAttention()), hidden);
+      case CONVOLUTION -> addConvolution(tensors, Objects.requireNonNull(config.convolution()));
     }
     tensors.norm(LayerRole.ATTENTION_OUTPUT_NORM, hidden);
     if (!config.parallel() || parts.parallelNorms == ParallelNorms.TWO) {
@@ -1041,9 +1068,27 @@ public final class Architecture {
     return tensors.list();
   }
 
-  /** The names of the tensors of layers with linear attention. */
-  private TensorNames namesOfLinear() {
-    return names.with(Map.of(LayerRole.OUTPUT, LinearAttention.OUTPUT));
+  /** The names of the tensors of layers by what they have in the place of attention. */
+  private TensorNames namesOf(TokenMixer mixer) {
+    return switch (mixer) {
+      case SOFTMAX -> names;
+      case LINEAR_ATTENTION -> names.with(Map.of(LayerRole.OUTPUT, LinearAttention.OUTPUT));
+      case CONVOLUTION -> names.with(Map.of(LayerRole.OUTPUT, ShortConvolution.OUTPUT));
+    };
+  }
+
+  private static void addConvolution(Stored tensors, ShortConvolution sizes) {
+    long width = sizes.width();
+    tensors.matrix(LayerRole.CONVOLUTION_GATE, width, width);
+    tensors.matrix(LayerRole.CONVOLUTION_OUTPUT_GATE, width, width);
+    tensors.matrix(LayerRole.CONVOLUTION_INPUT, width, width);
+    addKernel(tensors, width, sizes.kernel());
+    tensors.matrix(LayerRole.OUTPUT, width, width);
+  }
+
+  /** The weights of a causal convolution, which PyTorch stores as {@code [columns, 1, kernel]}. */
+  private static void addKernel(Stored tensors, long columns, long kernel) {
+    tensors.add(LayerRole.CONVOLUTION, LayerPart.NO_EXPERT, columns, List.of(1L, kernel));
   }
 
   private void addLinearAttention(Stored tensors, LinearAttention sizes, long hidden) {
@@ -1056,11 +1101,7 @@ public final class Architecture {
       tensors.matrix(LayerRole.LINEAR_RATE, sizes.valueHeads(), hidden);
       tensors.matrix(LayerRole.LINEAR_DECAY, sizes.valueHeads(), hidden);
     }
-    tensors.add(
-        LayerRole.CONVOLUTION,
-        LayerPart.NO_EXPERT,
-        sizes.heads(),
-        List.of(1L, (long) sizes.kernel()));
+    addKernel(tensors, sizes.heads(), sizes.kernel());
     tensors.vector(LayerRole.LOG_DECAY, sizes.valueHeads());
     tensors.vector(LayerRole.DECAY_BIAS, sizes.valueHeads());
     tensors.vector(LayerRole.LINEAR_NORM, sizes.value());
@@ -1081,7 +1122,7 @@ public final class Architecture {
       tensors.matrix(LayerRole.KEY, keys, hidden);
       tensors.matrix(LayerRole.VALUE, keys, hidden);
     }
-    tensors.matrix(LayerRole.OUTPUT, hidden, config.attendedWidth(false));
+    tensors.matrix(LayerRole.OUTPUT, hidden, config.attendedWidth(TokenMixer.SOFTMAX));
     if (config.queryKeyValueBias() && headsInterleaved()) {
       tensors.vector(LayerRole.QUERY_KEY_VALUE_BIAS, queries + 2 * keys);
     } else if (config.queryKeyValueBias()) {

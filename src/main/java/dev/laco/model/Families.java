@@ -47,6 +47,7 @@ final class Families {
           Youtu.FAMILY,
           GraniteMoeHybrid.FAMILY,
           Qwen35.FAMILY,
+          Lfm2.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,

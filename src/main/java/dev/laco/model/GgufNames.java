@@ -189,7 +189,7 @@ public final class GgufNames {
     if (LayerRole.TRANSPOSED.contains(part.role())) {
       return transposed(config, weight, spec, part);
     }
-    if (config.attention().get(layer).linear()) {
+    if (config.attention().get(layer).mixer() == TokenMixer.LINEAR_ATTENTION) {
       return ofLinear(config, weight, spec, part);
     }
     return switch (part.role()) {
@@ -439,8 +439,12 @@ public final class GgufNames {
   }
 
   private static String suffix(ModelConfig config, int layer, LayerRole role) {
-    if (role == LayerRole.OUTPUT && config.attention().get(layer).linear()) {
+    TokenMixer mixer = config.attention().get(layer).mixer();
+    if (role == LayerRole.OUTPUT && mixer == TokenMixer.LINEAR_ATTENTION) {
       return "ssm_out.weight";
+    }
+    if (role == LayerRole.OUTPUT && mixer == TokenMixer.CONVOLUTION) {
+      return "shortconv.out_proj.weight";
     }
     return Objects.requireNonNullElseGet(family(config).name(role), () -> of(role));
   }
@@ -471,6 +475,8 @@ public final class GgufNames {
       case LOG_DECAY -> "ssm_a";
       case DECAY_BIAS -> "ssm_dt.bias";
       case LINEAR_NORM -> "ssm_norm.weight";
+      case CONVOLUTION_GATE, CONVOLUTION_OUTPUT_GATE, CONVOLUTION_INPUT ->
+          "shortconv.in_proj.weight";
       case QUERY_NORM -> "attn_q_norm.weight";
       case KEY_NORM -> "attn_k_norm.weight";
       case ATTENTION_OUTPUT_NORM -> "post_attention_norm.weight";

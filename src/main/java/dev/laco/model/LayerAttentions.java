@@ -13,8 +13,7 @@ final class LayerAttentions {
   static final String ROTATED = "no_rope_layers";
 
   static final String SLIDING = "sliding_attention";
-  static final String FULL = "full_attention";
-  static final String LINEAR = "linear_attention";
+  static final String FULL = TokenMixer.SOFTMAX.configName();
 
   private LayerAttentions() {}
 
@@ -26,14 +25,15 @@ final class LayerAttentions {
     boolean marked = family.readsList(ROTATED) && config.has(ROTATED);
     List<LayerAttention> all = new ArrayList<>();
     for (int layer = 0; layer < layers; layer++) {
-      if (family.hasLinearLayers()) {
-        boolean linear =
+      TokenMixer other = family.otherMixer();
+      if (other != null) {
+        boolean isOther =
             typed
-                ? isOfType(config, TYPES, layers, layer, LINEAR, FULL)
-                : family.isLinear(config, layer);
+                ? isOfType(config, TYPES, layers, layer, other.configName(), FULL)
+                : family.hasOtherMixer(config, layer);
         all.add(
-            linear
-                ? LayerAttention.LINEAR
+            isOther
+                ? LayerAttention.of(other)
                 : new LayerAttention(window, family.rotation(rotations, false)));
         continue;
       }
@@ -77,10 +77,7 @@ final class LayerAttentions {
   }
 
   private static String type(LayerAttention attention) {
-    if (attention.linear()) {
-      return LINEAR;
-    }
-    return attention.window() > 0 ? SLIDING : FULL;
+    return attention.window() > 0 ? SLIDING : attention.mixer().configName();
   }
 
   /** Writes the lists that the family reads. */

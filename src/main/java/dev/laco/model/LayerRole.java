@@ -40,6 +40,12 @@ public enum LayerRole {
   LINEAR_HEADS_GATE(ATTENTION),
   /** {@link #LINEAR_RATE} and {@link #LINEAR_DECAY} in one matrix likewise. */
   LINEAR_RATE_DECAY(ATTENTION),
+  /** To the factors {@code b} on the input of a {@link ShortConvolution}. */
+  CONVOLUTION_GATE(ATTENTION),
+  /** To the factors {@code c} on its output. */
+  CONVOLUTION_OUTPUT_GATE(ATTENTION),
+  /** To its input {@code x}. */
+  CONVOLUTION_INPUT(ATTENTION),
   OUTPUT(ATTENTION),
   QUERY_KEY_VALUE_BIAS(NORMS),
   QUERY_BIAS(NORMS),
@@ -48,7 +54,10 @@ public enum LayerRole {
   OUTPUT_BIAS(NORMS),
   /** For each head one more score in the softmax of attention, which has no value. */
   SINKS(NORMS),
-  /** The weights by which linear attention sums the latest tokens, a few for each column. */
+  /**
+   * The weights by which linear attention or a {@link ShortConvolution} sums the latest tokens, a
+   * few for each column.
+   */
   CONVOLUTION(NORMS),
   LOG_DECAY(NORMS),
   DECAY_BIAS(NORMS),

@@ -36,6 +36,8 @@ import org.jspecify.annotations.Nullable;
  * @param gatedHeads whether outputs of heads are multiplied by the sigmoid of gates, whose rows in
  *     the projection of queries follow those of each head's query
  * @param linearAttention the sizes of linear attention, which some layers have; null where none has
+ * @param convolution the sizes of convolutions, which some layers have in the place of attention;
+ *     null where none has
  * @param mixture the mixtures of experts; null where no layer has one
  * @param attention what the attention of each layer has
  * @param visualLayers behind how many of the first layers features of images are added (DeepStack,
@@ -68,6 +70,7 @@ public record ModelConfig(
     @Nullable LatentAttention latentAttention,
     boolean gatedHeads,
     @Nullable LinearAttention linearAttention,
+    @Nullable ShortConvolution convolution,
     @Nullable Mixture mixture,
     List<LayerAttention> attention,
     int visualLayers,
@@ -173,6 +176,7 @@ public record ModelConfig(
         latent,
         architecture.hasGatedHeads(),
         architecture.linearAttention(config),
+        architecture.convolution(config),
         architecture.mixture().map(keys -> Mixture.parse(config, keys, layers)).orElse(null),
         LayerAttentions.read(
             config,
@@ -332,19 +336,28 @@ public record ModelConfig(
   /**
    * The roles of the matrices that project the input of attention.
    *
-   * @param linear whether it is linear attention
+   * @param mixer what the layer has in the place of attention
    */
-  public List<LayerRole> attentionInputRoles(boolean linear) {
-    if (linear && linearHeadsByKey()) {
-      return List.of(LayerRole.LINEAR_HEADS_GATE, LayerRole.LINEAR_RATE_DECAY);
-    }
-    if (linear) {
-      return List.of(
-          LayerRole.LINEAR_HEADS,
-          LayerRole.LINEAR_GATE,
-          LayerRole.LINEAR_RATE,
-          LayerRole.LINEAR_DECAY);
-    }
+  public List<LayerRole> attentionInputRoles(TokenMixer mixer) {
+    return switch (mixer) {
+      case SOFTMAX -> attentionInputRoles();
+      case LINEAR_ATTENTION ->
+          linearHeadsByKey()
+              ? List.of(LayerRole.LINEAR_HEADS_GATE, LayerRole.LINEAR_RATE_DECAY)
+              : List.of(
+                  LayerRole.LINEAR_HEADS,
+                  LayerRole.LINEAR_GATE,
+                  LayerRole.LINEAR_RATE,
+                  LayerRole.LINEAR_DECAY);
+      case CONVOLUTION ->
+          List.of(
+              LayerRole.CONVOLUTION_GATE,
+              LayerRole.CONVOLUTION_OUTPUT_GATE,
+              LayerRole.CONVOLUTION_INPUT);
+    };
+  }
+
+  private List<LayerRole> attentionInputRoles() {
     if (latentAttention != null) {
       LayerRole query =
           latentAttention.queryRank() == 0 ? LayerRole.QUERY : LayerRole.QUERY_COMPRESSION;
@@ -356,16 +369,18 @@ public record ModelConfig(
   }
 
   /**
-   * Width of the outputs of all attention heads, side by side, which the output projection takes.
+   * Width of what the output projection of attention takes: of the outputs of all heads, side by
+   * side.
    *
-   * @param linear whether it is linear attention
+   * @param mixer what the layer has in the place of attention
    */
-  public long attendedWidth(boolean linear) {
-    if (linear) {
-      return Objects.requireNonNull(linearAttention).values();
-    }
-    long head = latentAttention == null ? headDim : latentAttention.value();
-    return numAttentionHeads * head;
+  public long attendedWidth(TokenMixer mixer) {
+    return switch (mixer) {
+      case SOFTMAX ->
+          (long) numAttentionHeads * (latentAttention == null ? headDim : latentAttention.value());
+      case LINEAR_ATTENTION -> Objects.requireNonNull(linearAttention).values();
+      case CONVOLUTION -> Objects.requireNonNull(convolution).width();
+    };
   }
 
   /**
@@ -373,12 +388,25 @@ public record ModelConfig(
    * with a softmax: those of scores, and of values that are added up.
    */
   public long attendedOperations() {
-    return 2 * ((long) numAttentionHeads * headDim + attendedWidth(false));
+    return 2 * ((long) numAttentionHeads * headDim + attendedWidth(TokenMixer.SOFTMAX));
+  }
+
+  /**
+   * Multiplications and additions of a token in what stands in the place of attention by a softmax,
+   * beside those of products with matrices; 0 for a softmax, which {@link #attendedOperations}
+   * counts.
+   */
+  public long mixerOperations(TokenMixer mixer) {
+    return switch (mixer) {
+      case SOFTMAX -> 0;
+      case LINEAR_ATTENTION -> Objects.requireNonNull(linearAttention).operations();
+      case CONVOLUTION -> Objects.requireNonNull(convolution).operations();
+    };
   }
 
   /** The largest {@link #attendedWidth} of all layers. */
   public long widestAttended() {
-    return attention.stream().mapToLong(layer -> attendedWidth(layer.linear())).max().orElseThrow();
+    return attention.stream().mapToLong(layer -> attendedWidth(layer.mixer())).max().orElseThrow();
   }
 
   /** The norms of outputs of heads of linear attention. */
@@ -450,8 +478,10 @@ public record ModelConfig(
    * only be removed; null where they hold.
    */
   public @Nullable String whyNoMerge() {
-    if (attention.stream().map(LayerAttention::linear).distinct().count() > 1) {
-      return "some of its layers have linear attention and others a softmax, which cannot be merged";
+    if (attention.stream().map(LayerAttention::mixer).distinct().count() > 1) {
+      return convolution == null
+          ? "some of its layers have linear attention and others a softmax, which cannot be merged"
+          : "some of its layers have a convolution and others attention, which cannot be merged";
     }
     return mixture == null || Set.copyOf(mixture.layers()).size() == 1
         ? null

@@ -13,7 +13,7 @@ import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.QuickFits;
 import dev.laco.model.DType;
-import dev.laco.model.LinearAttention;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import dev.laco.text.TextChunks.Chunk;
@@ -105,11 +105,17 @@ public final class JobEstimate {
         (long) HIDDEN_VALUES * config.hiddenSize()
             + (long) CHANNEL_VALUES * config.activeChannels(last);
     long active = config.activeParameters(last);
-    LinearAttention linear = config.linearAttention();
-    double linearShare = linear == null ? 0 : linearShare(config);
-    double states = linear == null ? 0 : linearShare * linear.operations() / f32Products;
+    List<LayerAttention> mixers = config.attention();
+    double softmaxShare =
+        mixers.stream().mapToInt(own -> own.hasSoftmax() ? 1 : 0).average().orElseThrow();
+    double states =
+        mixers.stream()
+                .mapToLong(own -> config.mixerOperations(own.mixer()))
+                .average()
+                .orElseThrow()
+            / f32Products;
     attention =
-        (1 - linearShare)
+        softmaxShare
             * config.attendedOperations()
             * ATTENTION_SLOWER
             / backend.operationsPerSecond(backend.keyValueType(type, config.headDim()));
@@ -120,11 +126,6 @@ public final class JobEstimate {
             + layerValues * value;
     update = (double) UPDATE_VALUES * (config.layerParameters(last) - active) * value;
     head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
-  }
-
-  /** The share of layers that have linear attention. */
-  private static double linearShare(ModelConfig config) {
-    return config.attention().stream().mapToInt(own -> own.linear() ? 1 : 0).average().orElse(0);
   }
 
   private static double secondsPerValue(Device backend) {

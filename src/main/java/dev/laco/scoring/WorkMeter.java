@@ -4,7 +4,6 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.Work;
 import dev.laco.model.LayerAttention;
-import dev.laco.model.LinearAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorGroup;
@@ -123,9 +122,8 @@ final class WorkMeter {
   private long operations(LayerMix mix) {
     long products = 2L * calibration.size() * config.activeParameters(mix.base());
     LayerAttention attention = config.attention().get(mix.base());
-    LinearAttention linear = config.linearAttention();
-    if (linear != null && attention.linear()) {
-      return products + calibration.size() * linear.operations();
+    if (!attention.hasSoftmax()) {
+      return products + calibration.size() * config.mixerOperations(attention.mixer());
     }
     long pairs = 0;
     for (int s = 0; s < calibration.sequences(); s++) {

@@ -14,6 +14,7 @@ import dev.laco.model.LayerRole;
 import dev.laco.model.LinearAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
+import dev.laco.model.TokenMixer;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
@@ -52,6 +53,9 @@ public final class DecoderGradient implements AutoCloseable {
 
   /** Computes linear attention, and its gradients; null where no layer has it. */
   private final @Nullable LinearHeads linearHeads;
+
+  /** Computes the gradients of convolutions in the place of attention. */
+  private final GatedConvolution convolution;
 
   /** Sums of gradients by the weights of norms that nobody reads. */
   private final Tensor unread;
@@ -161,6 +165,7 @@ public final class DecoderGradient implements AutoCloseable {
             arena.allocate(DType.BF16, maxTokens, config.hiddenSize()),
             linear == null ? null : Workspace.LinearScratch.of(arena, config, linear, maxTokens));
     this.linearHeads = linear == null ? null : new LinearHeads(backend, config, training, linear);
+    this.convolution = new GatedConvolution(backend, training);
     LatentAttention sizes = config.latentAttention();
     this.latents = sizes == null ? null : Shared.of(backend, arena, config, sizes);
     this.unread = allocate(1, largestNorm(config));
@@ -511,9 +516,13 @@ public final class DecoderGradient implements AutoCloseable {
       }
       Tensor factor =
           factor(results.input.states(), whitening == null ? null : whitening.attention());
-      if (results.attention.linear()) {
+      if (!results.attention.hasSoftmax()) {
         linear(LayerRole.OUTPUT, null, heads, byProjected, false, heads);
-        linearAttention(Objects.requireNonNull(linearHeads), heads, factor, add);
+        if (results.attention.mixer() == TokenMixer.CONVOLUTION) {
+          convolution(heads, factor, add);
+        } else {
+          linearAttention(Objects.requireNonNull(linearHeads), heads, factor, add);
+        }
         return;
       }
       Tensor byAttended = byAttended();
@@ -621,12 +630,28 @@ public final class DecoderGradient implements AutoCloseable {
       linear(LayerRole.LINEAR_DECAY, null, factor, by.decay(), true, room.input());
     }
 
+    /**
+     * Writes the gradient by the input of a layer's convolution to {@code room.input}, or adds it.
+     *
+     * @param byAttended the gradient by what the output projection multiplies
+     * @param factor the input, whitened where it has a whitening
+     */
+    private void convolution(Tensor byAttended, Tensor factor, boolean add) {
+      Workspace.Convolution by = kept.convolution();
+      convolution.backward(results.batch, by, byAttended, sums);
+      linear(LayerRole.CONVOLUTION_GATE, null, factor, by.gate(), add, room.input());
+      linear(LayerRole.CONVOLUTION_OUTPUT_GATE, null, factor, by.outputGate(), true, room.input());
+      linear(LayerRole.CONVOLUTION_INPUT, null, factor, by.input(), true, room.input());
+    }
+
     /** Memory for the gradient by what the output projection of attention multiplies. */
     private Tensor byAttended() {
       return latents == null || !latents.sizes.hasNarrowValues()
           ? room.heads()
           : Workspace.Buffers.narrow(
-              kept.latents().keysAndValues(), results.x.rows(), config.attendedWidth(false));
+              kept.latents().keysAndValues(),
+              results.x.rows(),
+              config.attendedWidth(TokenMixer.SOFTMAX));
     }
 
     /**

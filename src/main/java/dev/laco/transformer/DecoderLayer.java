@@ -2,6 +2,7 @@ package dev.laco.transformer;
 
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.ForwardOps;
+import dev.laco.backend.SequenceStates;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
@@ -16,6 +17,8 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RopeParameters;
 import dev.laco.model.RotaryPairs;
+import dev.laco.model.ShortConvolution;
+import dev.laco.model.TokenMixer;
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.IntStream;
@@ -48,6 +51,9 @@ public final class DecoderLayer {
   /** Computes linear attention; null where no layer has it. */
   private final @Nullable LinearHeads linearHeads;
 
+  /** Computes the convolutions of layers that have one in the place of attention. */
+  private final GatedConvolution convolution;
+
   /** Runs the layers of models of one config. */
   public DecoderLayer(ForwardOps backend, ModelConfig config) {
     this(backend, config, null);
@@ -67,6 +73,7 @@ public final class DecoderLayer {
     this.latentHeads = sizes == null ? null : new LatentHeads(backend, config, sizes);
     LinearAttention linear = config.linearAttention();
     this.linearHeads = linear == null ? null : new LinearHeads(backend, config, training, linear);
+    this.convolution = new GatedConvolution(backend, training);
   }
 
   /**
@@ -77,8 +84,9 @@ public final class DecoderLayer {
 
   /**
    * Attention outputs of all heads, {@code [T, heads * headDim]}, before the output projection;
-   * {@code [T, heads * value]} where attention has {@link LatentAttention latent vectors}, and
-   * {@code [T, valueHeads * value]} of {@link LinearAttention}.
+   * {@code [T, heads * value]} where attention has {@link LatentAttention latent vectors}, {@code
+   * [T, valueHeads * value]} of {@link LinearAttention}, and {@code [T, n]} of a {@link
+   * ShortConvolution}.
    */
   public record Attended(Tensor heads) {}
 
@@ -265,18 +273,37 @@ public final class DecoderLayer {
       TokenBatch batch,
       Workspace.Buffers buffers,
       KeyValueCache.@Nullable OfLayer past) {
-    if (attention.linear()) {
-      Workspace.Linear room = buffers.linear();
-      LinearStates states = past == null ? null : past.states();
-      Objects.requireNonNull(linearHeads).attend(weights, input.states(), batch, room, states);
-      return room.attended();
-    }
+    TokenMixer mixer = attention.mixer();
+    MixerStates states = past == null || attention.hasSoftmax() ? null : past.states(mixer);
+    return switch (mixer) {
+      case SOFTMAX -> {
+        KeyValues keyValues = keyValues(weights, batch, buffers, past);
+        yield softmaxAttention(weights, attention, input, batch, buffers, keyValues);
+      }
+      case LINEAR_ATTENTION -> {
+        Workspace.Linear room = buffers.linear();
+        Objects.requireNonNull(linearHeads).attend(weights, input.states(), batch, room, states);
+        yield room.attended();
+      }
+      case CONVOLUTION -> {
+        Workspace.Convolution room = buffers.convolution();
+        SequenceStates latest = states == null ? null : states.convolution();
+        convolution.attend(weights, input.states(), batch, room, latest);
+        yield room.attended();
+      }
+    };
+  }
+
+  /** The keys and values of earlier tokens, and memory for those of a batch. */
+  private KeyValues keyValues(
+      LayerWeights weights,
+      TokenBatch batch,
+      Workspace.Buffers buffers,
+      KeyValueCache.@Nullable OfLayer past) {
     DType type = keyValueType(weights, buffers);
-    KeyValues keyValues =
-        past == null
-            ? KeyValues.of(buffers, type)
-            : past.keyValues(type, batch.sequences(), buffers);
-    return softmaxAttention(weights, attention, input, batch, buffers, keyValues);
+    return past == null
+        ? KeyValues.of(buffers, type)
+        : past.keyValues(type, batch.sequences(), buffers);
   }
 
   private Attended softmaxAttention(
@@ -500,7 +527,16 @@ public final class DecoderLayer {
 
   /** The roles of the matrices that project the input of attention. */
   private List<LayerRole> roles(LayerWeights weights) {
-    return config.attentionInputRoles(weights.find(LayerRole.LINEAR_NORM) != null);
+    return config.attentionInputRoles(mixer(weights));
+  }
+
+  private static TokenMixer mixer(LayerWeights weights) {
+    if (weights.find(LayerRole.CONVOLUTION) == null) {
+      return TokenMixer.SOFTMAX;
+    }
+    return weights.find(LayerRole.LINEAR_NORM) == null
+        ? TokenMixer.CONVOLUTION
+        : TokenMixer.LINEAR_ATTENTION;
   }
 
   private DType feedForwardInputType(

@@ -6,26 +6,25 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.LayerAttention;
-import dev.laco.model.LinearAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.TokenMixer;
 import java.util.List;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The keys and values of earlier tokens of several sequences, for every layer, and their states in
- * the layers with linear attention. Each sequence has a slot, which is memory for the same number
- * of tokens.
+ * the layers without a softmax. Each sequence has a slot, which is memory for the same number of
+ * tokens.
  */
 public final class KeyValueCache implements AutoCloseable {
   private final TensorArena arena;
   private final @Nullable Layer[] layers;
-  private final @Nullable LinearStates[] states;
+  private final @Nullable MixerStates[] states;
   private final int[] lengths;
   private final int capacity;
   private final long width;
-  private final @Nullable LinearAttention linear;
+  private final ModelConfig config;
 
   /** The keys and values of a layer, {@code [slots * capacity, keyValueHeads * headDim]} each. */
   private record Layer(Tensor keys, Tensor values) {}
@@ -39,11 +38,11 @@ public final class KeyValueCache implements AutoCloseable {
       DeviceMemory backend, ModelConfig config, int depth, int slots, int capacity) {
     this.arena = backend.arena();
     this.layers = new Layer[depth];
-    this.states = new LinearStates[depth];
+    this.states = new MixerStates[depth];
     this.lengths = new int[slots];
     this.capacity = capacity;
     this.width = width(config);
-    this.linear = config.linearAttention();
+    this.config = config;
   }
 
   private static long width(ModelConfig config) {
@@ -65,7 +64,7 @@ public final class KeyValueCache implements AutoCloseable {
    * @param type of keys and values
    */
   public static long tokenBytes(ModelConfig config, DType type) {
-    long layers = config.attention().stream().filter(layer -> !layer.linear()).count();
+    long layers = config.attention().stream().filter(LayerAttention::hasSoftmax).count();
     return 2L * layers * width(config) * type.byteSize();
   }
 
@@ -75,9 +74,10 @@ public final class KeyValueCache implements AutoCloseable {
    * @param type of keys and values
    */
   public static long slotBytes(ModelConfig config, DType type, long capacity) {
-    LinearAttention linear = config.linearAttention();
-    long layers = config.attention().stream().filter(LayerAttention::linear).count();
-    long states = linear == null ? 0 : layers * LinearStates.elements(linear);
+    long states =
+        config.attention().stream()
+            .mapToLong(layer -> MixerStates.elements(config, layer.mixer()))
+            .sum();
     return capacity * tokenBytes(config, type) + states * DType.F32.byteSize();
   }
 
@@ -122,12 +122,12 @@ public final class KeyValueCache implements AutoCloseable {
           false);
     }
 
-    /** The states of the layer, which has linear attention. */
-    LinearStates states() {
-      LinearStates own = cache.states[layer];
+    /** The states of the layer, which has no softmax. */
+    MixerStates states(TokenMixer mixer) {
+      MixerStates own = cache.states[layer];
       if (own == null) {
-        LinearAttention sizes = Objects.requireNonNull(cache.linear);
-        own = LinearStates.of(cache.arena, sizes, cache.lengths.length, cache.capacity);
+        own =
+            MixerStates.of(cache.arena, cache.config, mixer, cache.lengths.length, cache.capacity);
         cache.states[layer] = own;
       }
       return own;

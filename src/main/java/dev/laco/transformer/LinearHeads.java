@@ -54,7 +54,7 @@ final class LinearHeads {
       Tensor input,
       TokenBatch batch,
       Workspace.Linear room,
-      @Nullable LinearStates states) {
+      @Nullable MixerStates states) {
     widen(weights, room);
     project(weights, input, room);
     backend.causalConvolution(

@@ -8,8 +8,11 @@ import dev.laco.model.LatentAttention;
 import dev.laco.model.LinearAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.ShortConvolution;
+import dev.laco.model.TokenMixer;
 import java.util.Objects;
 import java.util.function.LongFunction;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /** The device buffers of a forward pass over batches of at most {@code maxTokens} tokens. */
@@ -50,6 +53,7 @@ public final class Workspace implements AutoCloseable {
             config.latentAttention() == null ? null : Latents.of(arena, config, maxTokens, keeps),
             config.gatedHeads() ? Gates.of(arena, config, maxTokens, keeps) : null,
             config.linearAttention() == null ? null : Linear.of(arena, config, maxTokens, keeps),
+            Convolution.of(arena, config, maxTokens, keeps),
             keeps ? Kept.of(arena, config, maxTokens) : null);
     current = full;
   }
@@ -63,7 +67,8 @@ public final class Workspace implements AutoCloseable {
   public static long bytes(ModelConfig config, long maxTokens) {
     return maxTokens
             * (columns(config) * DType.F32.byteSize() + widest(config) * DType.BF16.byteSize())
-        + Linear.weightBytes(config);
+        + Linear.weightBytes(config)
+        + Convolution.weightBytes(config);
   }
 
   /** Columns of the buffers in f32. */
@@ -85,7 +90,7 @@ public final class Workspace implements AutoCloseable {
     if (config.linearAttention() != null) {
       columns += Linear.columns(config);
     }
-    return columns;
+    return columns + Convolution.columns(config);
   }
 
   /** Bytes of buffers that {@link #keeping keep} every result of a layer. */
@@ -95,10 +100,12 @@ public final class Workspace implements AutoCloseable {
                         + Kept.columns(config)
                         + Latents.keptColumns(config)
                         + Gates.keptColumns(config)
-                        + Linear.keptColumns(config))
+                        + Linear.keptColumns(config)
+                        + Convolution.keptColumns(config))
                     * DType.F32.byteSize()
                 + Kept.roundedColumns(config) * DType.BF16.byteSize())
-        + Linear.weightBytes(config);
+        + Linear.weightBytes(config)
+        + Convolution.weightBytes(config);
   }
 
   /** The first {@code tokens} rows of every buffer. */
@@ -194,13 +201,15 @@ public final class Workspace implements AutoCloseable {
           allocate.apply(sizes.rotated()),
           allocate.apply(heads * sizes.rotated()),
           allocate.apply(heads * (sizes.unrotated() + sizes.value())),
-          sizes.hasNarrowValues() ? allocate.apply(config.attendedWidth(false)) : null);
+          sizes.hasNarrowValues()
+              ? allocate.apply(config.attendedWidth(TokenMixer.SOFTMAX))
+              : null);
     }
 
     private static long columns(ModelConfig config) {
       LatentAttention sizes = Objects.requireNonNull(config.latentAttention());
       long head = (long) sizes.rotated() + sizes.unrotated() + sizes.value();
-      long attended = sizes.hasNarrowValues() ? config.attendedWidth(false) : 0;
+      long attended = sizes.hasNarrowValues() ? config.attendedWidth(TokenMixer.SOFTMAX) : 0;
       return sizes.queryRank()
           + sizes.rank()
           + sizes.rotated()
@@ -470,6 +479,73 @@ public final class Workspace implements AutoCloseable {
   }
 
   /**
+   * The buffers of layers with a {@link ShortConvolution}, {@code [T, n]} each but for the last.
+   *
+   * @param gate factors {@code b} on the input
+   * @param outputGate factors {@code c} on the output
+   * @param input {@code x}
+   * @param gated {@code b * x}; {@code input} where results are not kept
+   * @param convolved the output of the convolution
+   * @param attended the output times its factors; {@code convolved} where results are not kept
+   * @param kernel weights of the convolution of the layer in f32, {@code [n, kernel]}
+   */
+  record Convolution(
+      Tensor gate,
+      Tensor outputGate,
+      Tensor input,
+      Tensor gated,
+      Tensor convolved,
+      DecoderLayer.Attended attended,
+      Tensor kernel) {
+    private static @Nullable Convolution of(
+        TensorArena arena, ModelConfig config, long tokens, boolean keeps) {
+      ShortConvolution sizes = config.convolution();
+      if (sizes == null) {
+        return null;
+      }
+      Supplier<Tensor> allocate = () -> arena.allocate(DType.F32, tokens, sizes.width());
+      Tensor input = allocate.get();
+      Tensor convolved = allocate.get();
+      return new Convolution(
+          allocate.get(),
+          allocate.get(),
+          input,
+          keeps ? allocate.get() : input,
+          convolved,
+          new DecoderLayer.Attended(keeps ? allocate.get() : convolved),
+          arena.allocate(DType.F32, sizes.width(), sizes.kernel()));
+    }
+
+    private static long columns(ModelConfig config) {
+      ShortConvolution sizes = config.convolution();
+      return sizes == null ? 0 : 4L * sizes.width();
+    }
+
+    /** Columns of those buffers that only results that are kept need. */
+    private static long keptColumns(ModelConfig config) {
+      ShortConvolution sizes = config.convolution();
+      return sizes == null ? 0 : 2L * sizes.width();
+    }
+
+    /** Bytes of weights in f32. */
+    private static long weightBytes(ModelConfig config) {
+      ShortConvolution sizes = config.convolution();
+      return sizes == null ? 0 : (long) sizes.width() * sizes.kernel() * DType.F32.byteSize();
+    }
+
+    private Convolution rows(long tokens) {
+      return new Convolution(
+          gate.slice(0, tokens),
+          outputGate.slice(0, tokens),
+          input.slice(0, tokens),
+          gated.slice(0, tokens),
+          convolved.slice(0, tokens),
+          new DecoderLayer.Attended(attended.heads().slice(0, tokens)),
+          kernel);
+    }
+  }
+
+  /**
    * Buffers for results that a forward pass overwrites, and that the gradient of the layer needs.
    *
    * @param query before norm and rotation of heads, {@code [T, heads * headDim]}; null where heads
@@ -577,6 +653,7 @@ public final class Workspace implements AutoCloseable {
     private final @Nullable Latents latents;
     private final @Nullable Gates gates;
     private final @Nullable Linear linear;
+    private final @Nullable Convolution convolution;
     private final @Nullable Kept kept;
     private @Nullable HeadRows headRows;
     final DecoderLayer.Normed normed;
@@ -596,6 +673,7 @@ public final class Workspace implements AutoCloseable {
         @Nullable Latents latents,
         @Nullable Gates gates,
         @Nullable Linear linear,
+        @Nullable Convolution convolution,
         @Nullable Kept kept) {
       this.hidden = hidden;
       this.query = query;
@@ -610,6 +688,7 @@ public final class Workspace implements AutoCloseable {
       this.latents = latents;
       this.gates = gates;
       this.linear = linear;
+      this.convolution = convolution;
       this.kept = kept;
       normed = new DecoderLayer.Normed(hidden);
       Tensor narrow = latents == null ? null : latents.attended;
@@ -740,6 +819,11 @@ public final class Workspace implements AutoCloseable {
       return Objects.requireNonNull(linear);
     }
 
+    /** The buffers of convolutions, which only models with such layers have. */
+    Convolution convolution() {
+      return Objects.requireNonNull(convolution);
+    }
+
     /** Memory of {@link #gate} for the first {@code tokens} tokens of an expert. */
     Tensor gate(long tokens, long width) {
       return narrow(gate, tokens, width);
@@ -770,6 +854,7 @@ public final class Workspace implements AutoCloseable {
           latents == null ? null : latents.rows(tokens),
           gates == null ? null : gates.rows(tokens),
           linear == null ? null : linear.rows(tokens),
+          convolution == null ? null : convolution.rows(tokens),
           kept == null ? null : kept.rows(tokens));
     }
   }

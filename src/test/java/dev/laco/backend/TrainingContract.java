@@ -434,7 +434,12 @@ public abstract class TrainingContract extends Contract {
       Tensor slopes = slope(run, activation, gates);
       float[] found = run.download(slopes);
       for (int i = 0; i < 6; i++) {
-        int end = i < 3 || activation == Activation.SIGMOID ? 0 : 1;
+        int end =
+            switch (activation) {
+              case SIGMOID -> 0;
+              case LINEAR -> 1;
+              default -> i < 3 ? 0 : 1;
+            };
         assertEquals(end, found[i], 1e-30, activation + " at " + gates[i]);
       }
     }

@@ -123,8 +123,8 @@ final class GgufLinearAttentionTest {
         List.of(true, false, false, true),
         ExportedGguf.metadata(pruned).bools("qwen35.attention.recurrent_layers"));
     try (Checkpoint written = Checkpoint.open(pruned)) {
-      assertFalse(written.config().attention().get(2).linear());
-      assertTrue(written.config().attention().get(3).linear());
+      assertTrue(written.config().attention().get(2).hasSoftmax());
+      assertFalse(written.config().attention().get(3).hasSoftmax());
     }
   }
 

@@ -51,7 +51,7 @@ final class LatentAttentionTest {
     assertEquals(0, sizes(config).queryRank());
     assertEquals(
         List.of(LayerRole.QUERY, LayerRole.KEY_VALUE_COMPRESSION, LayerRole.ROTATED_KEY),
-        direct.attentionInputRoles(false));
+        direct.attentionInputRoles(TokenMixer.SOFTMAX));
     assertEquals(
         List.of(768L, 64L), direct.architecture().layerTensor(direct, 0, LayerRole.QUERY).shape());
   }
@@ -61,7 +61,7 @@ final class LatentAttentionTest {
     ModelConfig config = ModelConfig.parse("c", youtu());
     assertEquals(192, config.headDim());
     assertEquals(64, config.rotaryDim());
-    assertEquals(512, config.attendedWidth(false));
+    assertEquals(512, config.attendedWidth(TokenMixer.SOFTMAX));
     assertEquals(4, config.numKeyValueHeads());
     assertEquals(RotaryPairs.NEIGHBOURS, config.rotaryPairs());
     assertEquals(

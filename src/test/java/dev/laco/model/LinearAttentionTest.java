@@ -42,7 +42,7 @@ final class LinearAttentionTest {
   /** The indices of layers with linear attention. */
   private static List<Integer> linear(ModelConfig config) {
     return IntStream.range(0, config.numHiddenLayers())
-        .filter(layer -> config.attention().get(layer).linear())
+        .filter(layer -> !config.attention().get(layer).hasSoftmax())
         .boxed()
         .toList();
   }

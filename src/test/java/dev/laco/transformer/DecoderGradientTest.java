@@ -17,6 +17,7 @@ import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerPart;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.TokenMixer;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -57,7 +58,7 @@ class DecoderGradientTest {
         .flatMap(
             name -> {
               List<LayerAttention> all = Fixtures.config(name).attention();
-              boolean alike = all.getFirst().linear() == all.getLast().linear();
+              boolean alike = all.getFirst().mixer() == all.getLast().mixer();
               return (alike ? Stream.of(all.size() - 1) : Stream.of(all.size() - 1, 0))
                   .map(layer -> Arguments.of(name, layer));
             });
@@ -228,7 +229,8 @@ class DecoderGradientTest {
     if (config.mixture() != null) {
       return new Step(SMALL_STEP, LEAST_STEP_OF_MIXTURES);
     }
-    return new Step(attention.linear() ? SMALL_STEP : STEP, LEAST_STEP);
+    return new Step(
+        attention.mixer() == TokenMixer.LINEAR_ATTENTION ? SMALL_STEP : STEP, LEAST_STEP);
   }
 
   /** Moves a tensor by a small step to both sides, and back. */

@@ -116,6 +116,7 @@ public final class ModelShape {
         false,
         null,
         null,
+        null,
         Collections.nCopies(layers, new LayerAttention(0, ROTATION)),
         0,
         0);

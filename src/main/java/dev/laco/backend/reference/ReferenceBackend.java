@@ -800,6 +800,7 @@ public final class ReferenceBackend extends MemoryBackend {
       case RELU -> Math.max(x, 0);
       case RELU_SQUARED -> Math.max(x, 0) * Math.max(x, 0);
       case SIGMOID -> 1 / (1 + Math.exp(-x));
+      case LINEAR -> x;
     };
   }
 
@@ -826,6 +827,7 @@ public final class ReferenceBackend extends MemoryBackend {
         double e = Math.exp(-Math.abs(x));
         yield e / ((1 + e) * (1 + e));
       }
+      case LINEAR -> 1;
     };
   }
 

@@ -51,7 +51,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
 
   /** Whether each layer has linear attention. */
   List<Boolean> linear() {
-    return config.attention().stream().map(LayerAttention::linear).toList();
+    return config.attention().stream().map(layer -> !layer.hasSoftmax()).toList();
   }
 
   /** Whether each so many-th layer has a softmax, and all others linear attention. */
@@ -160,7 +160,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     }
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
       LayerAttention attention = config.attention().get(layer);
-      if (!attention.linear() && !Objects.equals(attention.rotation(), rotationOf(layer))) {
+      if (attention.hasSoftmax() && !Objects.equals(attention.rotation(), rotationOf(layer))) {
         throw unsupported(String.format(Locale.ROOT, "the rotary embedding of layer %d", layer));
       }
     }
