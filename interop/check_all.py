@@ -166,9 +166,9 @@ class Subject:
         """The paper's loop to a target depth, by rules with their own defaults. Half of the layers stay."""
         layers = loaders.decoder_layers(self.dense.model)
         depth = len(layers) - min(layers_removed, len(layers) // 2)
-        if len({(type(getattr(layer, "mlp", None)), hasattr(layer, "linear_attn")) for layer in layers}) > 1:
+        if len({(type(getattr(layer, "mlp", None)), loaders.has_softmax(layer)) for layer in layers}) > 1:
             rules = ("drop",)  # layers of unlike kinds cannot be merged
-        softmax = [i for i, layer in enumerate(layers) if not hasattr(layer, "linear_attn")]
+        softmax = [i for i, layer in enumerate(layers) if loaders.has_softmax(layer)]
         # transformers generates no text without a layer of softmax attention: where there is one, it stays.
         limits = ("--lowest=0", f"--highest={softmax[0]}") if len(softmax) == 1 else ()
         for rule in rules:

@@ -55,6 +55,11 @@ def decoder_layers(model):
     return next(module for module in language_model(model).modules() if isinstance(module, torch.nn.ModuleList))
 
 
+def has_softmax(layer):
+    """Whether a layer has attention by a softmax: not linear attention, nor a convolution in its place."""
+    return not any(hasattr(layer, name) for name in ("linear_attn", "conv"))
+
+
 class Loaded:
     """A checkpoint opened in float32, with what the loader said about it."""
 

@@ -104,8 +104,12 @@ final class GgufConfig {
                         .orElseThrow(() -> missing("feed_forward_length"))));
     config.put("num_hidden_layers", required("block_count"));
     config.put("num_attention_heads", heads);
-    config.put(
-        "num_key_value_heads", latent ? heads : integer("attention.head_count_kv").orElse(heads));
+    if (family.hasConvolutions() && metadata.listSize(prefix + GgufNames.KEY_VALUE_HEADS) >= 0) {
+      convolutions();
+    } else {
+      config.put(
+          "num_key_value_heads", latent ? heads : integer(GgufNames.KEY_VALUE_HEADS).orElse(heads));
+    }
     config.put("head_dim", headDim);
     config.put("max_position_embeddings", required("context_length"));
     config.put(
@@ -256,6 +260,25 @@ final class GgufConfig {
       types.add(linear ? "linear_attention" : "full_attention");
     }
     config.set("layer_types", types);
+  }
+
+  /** The layers that have a convolution: those without heads of keys. */
+  private void convolutions() {
+    String key = prefix + GgufNames.KEY_VALUE_HEADS;
+    List<Integer> heads = metadata.integers(key);
+    long depth = required("block_count");
+    if (heads.size() != depth) {
+      throw metadata.bad(key, "a list of block_count, " + depth + ", entries");
+    }
+    List<Integer> numbers = heads.stream().filter(count -> count != 0).distinct().toList();
+    if (numbers.size() != 1) {
+      throw metadata.bad(key, "0 or one other number, the same in all layers that have it");
+    }
+    ArrayNode types = JsonNodeFactory.instance.arrayNode();
+    heads.forEach(count -> types.add(count == 0 ? "conv" : "full_attention"));
+    config.set("layer_types", types);
+    config.put("num_key_value_heads", numbers.getFirst());
+    config.put("conv_L_cache", required(GgufNames.CONVOLUTION_KERNEL));
   }
 
   private void softCap(String key) {

@@ -44,6 +44,8 @@ public final class GgufFamily {
   private boolean latentAttention;
   private boolean linearAttention;
   private boolean valueHeadsTiled;
+  private boolean convolutions;
+  private String finalNorm = GgufNames.FINAL_NORM;
   private boolean threePositions;
   private final Map<LayerRole, String> names = new EnumMap<>(LayerRole.class);
   private String activationKey = "hidden_act";
@@ -145,6 +147,21 @@ public final class GgufFamily {
   GgufFamily linearAttention(boolean tiled) {
     linearAttention = true;
     valueHeadsTiled = tiled;
+    return this;
+  }
+
+  /**
+   * Layers with a {@link ShortConvolution} are those without heads of keys in the metadata, which
+   * say its kernel.
+   */
+  GgufFamily convolutions() {
+    convolutions = true;
+    return names(Map.of(LayerRole.CONVOLUTION, GgufNames.SHORT_CONVOLUTION));
+  }
+
+  /** The name of the final norm's weight, where it is not that of most families. */
+  GgufFamily finalNorm(String tensor) {
+    finalNorm = tensor;
     return this;
   }
 
@@ -359,6 +376,11 @@ public final class GgufFamily {
         : GgufWeight.Order.SAME;
   }
 
+  /** The name of the final norm's weight. */
+  String finalNorm() {
+    return finalNorm;
+  }
+
   /** The family's own name of the tensors of a role; null for that of most families. */
   @Nullable String name(LayerRole role) {
     return names.get(role);
@@ -478,6 +500,11 @@ public final class GgufFamily {
   /** Whether some layers have linear attention. */
   public boolean hasLinearAttention() {
     return linearAttention;
+  }
+
+  /** Whether metadata say which layers have a {@link ShortConvolution}. */
+  public boolean hasConvolutions() {
+    return convolutions;
   }
 
   /** Whether metadata say which elements of heads each of three positions rotates. */

@@ -25,8 +25,8 @@ public final class GgufNames {
   /** The token embedding. */
   public static final String EMBEDDING = "token_embd.weight";
 
-  /** The final norm's weight. */
-  public static final String FINAL_NORM = "output_norm.weight";
+  /** The final norm's weight, in most families. */
+  static final String FINAL_NORM = "output_norm.weight";
 
   /** The final norm's bias, in families that have one. */
   public static final String FINAL_NORM_BIAS = "output_norm.bias";
@@ -51,6 +51,9 @@ public final class GgufNames {
 
   /** The convolution of linear attention, behind the number of the layer. */
   static final String CONVOLUTION = "ssm_conv1d.weight";
+
+  /** That of layers without attention likewise. */
+  static final String SHORT_CONVOLUTION = "shortconv.conv.weight";
 
   /** The correction of scores of experts, behind the number of the layer. */
   private static final String CORRECTION = "exp_probs_b.bias";
@@ -81,7 +84,10 @@ public final class GgufNames {
     List<Long> norm = List.of(width);
     tensors.add(
         plain(
-            FINAL_NORM, architecture.finalNorm(), norm, Values.ofNorm(architecture.normOffset())));
+            family(config).finalNorm(),
+            architecture.finalNorm(),
+            norm,
+            Values.ofNorm(architecture.normOffset())));
     architecture
         .finalNormBias()
         .ifPresent(bias -> tensors.add(plain(FINAL_NORM_BIAS, bias, norm, Values.SAME)));
@@ -353,6 +359,15 @@ public final class GgufNames {
   private static GgufFamily family(ModelConfig config) {
     return config.architecture().gguf().orElseThrow();
   }
+
+  /**
+   * The key of the number of heads of keys; in files of models with convolutions in the place of
+   * attention a list of those of each layer, 0 where it has no attention.
+   */
+  public static final String KEY_VALUE_HEADS = "attention.head_count_kv";
+
+  /** The key of the tokens that such a convolution sums. */
+  public static final String CONVOLUTION_KERNEL = "shortconv.l_cache";
 
   /** The key of what logits of routers become, behind the name of the architecture. */
   public static final String GATING = "expert_gating_func";

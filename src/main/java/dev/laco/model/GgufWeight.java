@@ -251,6 +251,7 @@ public record GgufWeight(String name, List<Long> shape, List<Rows> rows, Values 
         || name.endsWith(".bias")
         || name.endsWith("_norm.weight")
         || name.contains(".ffn_gate_inp")
-        || name.endsWith(GgufNames.CONVOLUTION);
+        || name.endsWith(GgufNames.CONVOLUTION)
+        || name.endsWith(GgufNames.SHORT_CONVOLUTION);
   }
 }

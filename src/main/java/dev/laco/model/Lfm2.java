@@ -1,9 +1,13 @@
 package dev.laco.model;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.model.Architecture.QueryKeyNorm;
 import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
 import java.util.stream.StreamSupport;
+import org.jspecify.annotations.Nullable;
 
 /**
  * LFM2 and LFM2.5 (Liquid AI 2025, arXiv 2511.23404): most layers have a {@link ShortConvolution},
@@ -12,6 +16,7 @@ import java.util.stream.StreamSupport;
 final class Lfm2 {
   private static final String ATTENTION_LAYERS = "full_attn_idxs";
   private static final String TIED = "tie_embedding";
+  private static final String ROUNDS = "block_auto_adjust_ff_dim";
 
   static final TensorNames NAMES =
       TensorNames.LLAMA
@@ -43,6 +48,13 @@ final class Lfm2 {
           .defaultPositions(128_000)
           .without("conv_bias")
           .check(Lfm2::check)
+          .gguf(
+              GgufFamily.named("lfm2")
+                  .convolutions()
+                  .finalNorm("token_embd_norm.weight")
+                  .squareOutput()
+                  .refuses((model, window) -> whyNot(model))
+                  .config(Lfm2::fromGguf))
           .build();
 
   private Lfm2() {}
@@ -61,13 +73,24 @@ final class Lfm2 {
         config
             .positive("block_ff_dim")
             .orElseGet(() -> config.requiredPositive("intermediate_size"));
-    if (!config.booleanOr("block_auto_adjust_ff_dim", true)) {
+    if (!config.booleanOr(ROUNDS, true)) {
       return width;
     }
     long twoThirds = 2L * width / 3;
     int least = (int) (config.positiveNumberOr("block_ffn_dim_multiplier", 1) * twoThirds);
     int step = config.positiveOr("block_multiple_of", 256);
     return Math.ceilDiv(least, step) * step;
+  }
+
+  private static @Nullable String whyNot(ModelConfig model) {
+    return Objects.requireNonNull(model.convolution()).kernel() < 2
+        ? "a convolution of one token"
+        : null;
+  }
+
+  /** Files say the width of feed-forward networks as it is. */
+  private static void fromGguf(ObjectNode config, Set<String> tensors) {
+    config.put(ROUNDS, false);
   }
 
   private static void check(JsonFields config) {

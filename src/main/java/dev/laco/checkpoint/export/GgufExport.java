@@ -160,7 +160,11 @@ public final class GgufExport extends GgufFile {
     writer.number(prefix + "feed_forward_length", config.intermediateSize());
     writer.number(prefix + "attention.head_count", config.numAttentionHeads());
     if (config.latentAttention() == null) {
-      writer.number(prefix + "attention.head_count_kv", config.numKeyValueHeads());
+      if (family.hasConvolutions()) {
+        writer.numbers(prefix + GgufNames.KEY_VALUE_HEADS, rules.keyValueHeads());
+      } else {
+        writer.number(prefix + GgufNames.KEY_VALUE_HEADS, config.numKeyValueHeads());
+      }
       writer.number(prefix + "attention.key_length", config.headDim());
       writer.number(prefix + "attention.value_length", config.headDim());
     } else {
@@ -209,6 +213,9 @@ public final class GgufExport extends GgufFile {
     if (config.linearAttention() != null) {
       linearAttention(prefix, config.linearAttention());
     }
+    if (config.convolution() != null) {
+      writer.number(prefix + GgufNames.CONVOLUTION_KERNEL, config.convolution().kernel());
+    }
     RopeParameters rotation = rules.rotation();
     if (rotation != null) {
       rotary(prefix, rotation);
@@ -221,7 +228,7 @@ public final class GgufExport extends GgufFile {
    * value.
    */
   private void latentAttention(String prefix, LatentAttention sizes) {
-    writer.number(prefix + "attention.head_count_kv", 1);
+    writer.number(prefix + GgufNames.KEY_VALUE_HEADS, 1);
     writer.number(prefix + "attention.key_length", sizes.rank() + sizes.rotated());
     writer.number(prefix + "attention.value_length", sizes.rank());
     writer.number(prefix + GgufNames.LATENT_QUERY_LENGTH, sizes.query());

@@ -54,6 +54,13 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     return config.attention().stream().map(layer -> !layer.hasSoftmax()).toList();
   }
 
+  /** The heads of keys of each layer, 0 where it has no attention by a softmax. */
+  List<Integer> keyValueHeads() {
+    return config.attention().stream()
+        .map(layer -> layer.hasSoftmax() ? config.numKeyValueHeads() : 0)
+        .toList();
+  }
+
   /** Whether each so many-th layer has a softmax, and all others linear attention. */
   boolean isSoftmaxEvery(long interval) {
     List<Boolean> linear = linear();
