@@ -83,6 +83,7 @@ public final class Fixtures {
             "minicpm3",
             "qwen3_5",
             "qwen3_next",
+            "lfm2",
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",

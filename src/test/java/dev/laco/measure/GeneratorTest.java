@@ -21,6 +21,8 @@ import java.util.Set;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Continuations do not depend on what else runs at the same time. */
 class GeneratorTest {
@@ -69,12 +71,13 @@ class GeneratorTest {
   }
 
   /**
-   * Layers with linear attention have a state for each continuation: each token is the one that a
-   * model gives which has read the text in front of it at once.
+   * Layers with linear attention or a convolution have a state for each continuation: each token is
+   * the one that a model gives which has read the text in front of it at once.
    */
-  @Test
-  void statesOfLinearAttentionAreThoseOfEachContinuation() {
-    try (Checkpoint linear = Checkpoint.open(Fixtures.model("qwen3_5"))) {
+  @ParameterizedTest
+  @ValueSource(strings = {"qwen3_5", "lfm2"})
+  void statesAreThoseOfEachContinuation(String fixture) {
+    try (Checkpoint linear = Checkpoint.open(Fixtures.model(fixture))) {
       CausalLm lm = new RunningModel(backend, linear.config(), linear).original();
       List<int[]> prompts = new ArrayList<>();
       for (int i = 0; i < 70; i++) {

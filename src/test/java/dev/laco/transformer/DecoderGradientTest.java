@@ -179,6 +179,7 @@ class DecoderGradientTest {
                         case QUERY, KEY, VALUE, QUERY_KEY_VALUE -> 2;
                         case LINEAR_HEADS, LINEAR_GATE, LINEAR_RATE, LINEAR_DECAY -> 2;
                         case LINEAR_HEADS_GATE, LINEAR_RATE_DECAY -> 2;
+                        case CONVOLUTION_GATE, CONVOLUTION_OUTPUT_GATE, CONVOLUTION_INPUT -> 2;
                         case QUERY_COMPRESSION, KEY_VALUE_COMPRESSION, ROTATED_KEY -> 2;
                         case GATE, UP, GATE_UP_TRANSPOSED, ROUTER -> 4;
                         case SHARED_GATE, SHARED_UP, SHARED_ROUTER -> 4;
