@@ -21,7 +21,7 @@ import zipfile
 VERSION = "0.33.0"
 DIGEST = "4b6bdec4ab269990bf70d45a3c1e94c3760a27064513760193b26d6f0da883aa"
 MODELS = "vllm/model_executor/models/"
-READ = (MODELS, "vllm/model_executor/layers/mamba/gdn/")  # folders of classes whose parts are read
+READ = (MODELS, "vllm/model_executor/layers/mamba/gdn/", "vllm/model_executor/layers/mamba/short_conv")  # where classes are read
 OUT = pathlib.Path(__file__).resolve().parent / "vllm_names.json"
 ROOT = OUT.parent.parent
 
@@ -136,6 +136,8 @@ def choices(function, tables):
                 names.append(node.value.id)
             elif isinstance(node.value, ast.Subscript):
                 names += tables.get(ast.unparse(node.value.value), [])
+            elif isinstance(node.value, ast.IfExp):
+                names += [one.id for one in (node.value.body, node.value.orelse) if isinstance(one, ast.Name)]
     return found
 
 
