@@ -656,9 +656,13 @@ public final class Architecture {
           + " the pruned model differently; an alignment of 2 keeps the layers that it expects";
     }
     boolean noSoftmax = config.attention().stream().noneMatch(LayerAttention::hasSoftmax);
-    return loader == Loader.TRANSFORMERS && noSoftmax
-        ? "generates no text from a model none of whose layers has attention by a softmax; an"
-            + " alignment with the period of the layers' types keeps such layers"
+    if (loader == Loader.TRANSFORMERS && noSoftmax) {
+      return "generates no text from a model none of whose layers has attention by a softmax; an"
+          + " alignment with the period of the layers' types keeps such layers";
+    }
+    return loader == Loader.LLAMA_CPP && config.mixesTokensAlike()
+        ? "aborts on a model of this architecture whose layers are all of one kind; an alignment with"
+            + " the period of the layers' types keeps both kinds"
         : null;
   }
 

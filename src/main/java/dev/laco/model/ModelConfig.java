@@ -409,6 +409,12 @@ public record ModelConfig(
     return attention.stream().mapToLong(layer -> attendedWidth(layer.mixer())).max().orElseThrow();
   }
 
+  /** Whether all layers are of one kind, in a family that has layers of two. */
+  public boolean mixesTokensAlike() {
+    return architecture.mixesTokensUnlike()
+        && attention.stream().map(LayerAttention::mixer).distinct().count() == 1;
+  }
+
   /** The norms of outputs of heads of linear attention. */
   public NormSpec linearNorm() {
     return new NormSpec(rmsNormEps, normOffset(LayerRole.LINEAR_NORM));

@@ -14,6 +14,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** GGUF files of models some of whose layers have linear attention. */
 final class GgufLinearAttentionTest {
@@ -139,5 +140,12 @@ final class GgufLinearAttentionTest {
       throws IOException {
     Path model = ExportedGguf.model(folder, dense(LINEAR, FULL).replace(is, other));
     ExportedGguf.assertRefused(model, named);
+  }
+
+  /** llama.cpp aborts on a model that has no memory of one of the two kinds. */
+  @ParameterizedTest
+  @ValueSource(strings = {FULL, LINEAR})
+  void aModelWithLayersOfOneKindIsRefused(String type) throws IOException {
+    ExportedGguf.assertRefused(ExportedGguf.model(folder, dense(type, type)), "of one kind");
   }
 }

@@ -15,6 +15,8 @@ import java.util.List;
 import java.util.Locale;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** GGUF files of models some of whose layers have a convolution in the place of attention. */
 final class GgufShortConvolutionTest {
@@ -89,5 +91,12 @@ final class GgufShortConvolutionTest {
     BadInputException refused =
         assertThrows(BadInputException.class, () -> Checkpoint.open(file).close());
     assertTrue(refused.getMessage().contains("head_count_kv"), refused::getMessage);
+  }
+
+  /** llama.cpp aborts on a model that has no memory of one of the two kinds. */
+  @ParameterizedTest
+  @ValueSource(strings = {FULL, CONVOLUTION})
+  void aModelWithLayersOfOneKindIsRefused(String type) throws IOException {
+    ExportedGguf.assertRefused(ExportedGguf.model(folder, config(type, type)), "of one kind");
   }
 }

@@ -182,6 +182,11 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
               scoreScale(),
               config.numHiddenLayers()));
     }
+    if (config.mixesTokensAlike()) {
+      throw unsupported(
+          "a model whose layers are all of one kind (it has memory for two kinds, and aborts without"
+              + " either)");
+    }
     requireMixtures();
     if (family.hasLatentAttention()) {
       requireLatentsOfLayers(warnings);
