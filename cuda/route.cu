@@ -128,16 +128,16 @@ struct Row {
 }  // namespace
 
 // logits [tokens, experts]; correction [experts] or null; indices, shares [tokens, chosen], chosen <= experts. Shares are
-// scores times `factor`, divided by the sum of the chosen experts' scores if `normalised`. Experts are of `groups_chosen` of
+// scores times `factor`, divided by the sum of the chosen experts' scores and `added` if `normalised`. Experts are of `groups_chosen` of
 // up to 64 groups of as many neighbours each, which `groups_best` (1 or 2) of their scores choose. grid = tokens, block 32.
 extern "C" __global__ void __launch_bounds__(kWarp)
     laco_route_f32_v1(const float* logits, const float* correction, int32_t* indices, float* shares, int32_t experts,
-                      int32_t chosen, int32_t sigmoid, int32_t normalised, float factor, int32_t groups,
+                      int32_t chosen, int32_t sigmoid, int32_t normalised, float factor, float added, int32_t groups,
                       int32_t groups_chosen, int32_t groups_best) {
   Row row = {logits + static_cast<int64_t>(blockIdx.x) * experts, correction, experts, sigmoid != 0, 0, 1};
   if (sigmoid == 0) {
     row.shift = shift_of(row.largest());
-    if (normalised == 0 || correction != nullptr) {
+    if (normalised == 0 || correction != nullptr || added != 0) {
       row.all = row.sum_of_weights();
     }
   }
@@ -157,7 +157,7 @@ extern "C" __global__ void __launch_bounds__(kWarp)
   }
   // The largest weight of a softmax is 1, unless all logits are -infinity.
   const bool least = sum < kLeastSum && (sigmoid != 0 || correction != nullptr);
-  const float total = normalised == 0 ? 1.0f : least ? kLeastSum : sum;
+  const float total = normalised == 0 ? 1.0f : (least ? kLeastSum : sum) + added;
   if (threadIdx.x == 0) {
     for (int32_t i = 0; i < chosen; i++) {
       share[i] = share[i] * factor / total;

@@ -73,6 +73,8 @@ from transformers import (
     Jais2ForCausalLM,
     Lfm2Config,
     Lfm2ForCausalLM,
+    Lfm2MoeConfig,
+    Lfm2MoeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MiniCPM3Config,
@@ -180,6 +182,7 @@ QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
 QWEN3_5 = (Qwen3_5TextConfig, Qwen3_5ForCausalLM)
 QWEN3_5_MOE = (Qwen3_5MoeTextConfig, Qwen3_5MoeForCausalLM)
 LFM2 = (Lfm2Config, Lfm2ForCausalLM)
+LFM2_MOE = (Lfm2MoeConfig, Lfm2MoeForCausalLM)
 QWEN3_NEXT = (Qwen3NextConfig, Qwen3NextForCausalLM)
 ERNIE4_5 = (Ernie4_5Config, Ernie4_5ForCausalLM)
 CWM = (CwmConfig, CwmForCausalLM)
@@ -670,6 +673,23 @@ FAMILIES = {
             "tie_word_embeddings": False,
         },
     ),
+    "lfm2_moe": (
+        LFM2_MOE,
+        "float32",
+        {**EXPERTS, "num_experts": 8, "num_dense_layers": 1, "layer_types": ["conv", "conv", "full_attention", "conv"] * 2},
+    ),
+    "lfm2_moe_kinds": (
+        LFM2_MOE,
+        "bfloat16",
+        {
+            **EXPERTS,
+            "num_experts": 6,
+            "num_dense_layers": 0,
+            "layer_types": ["full_attention", "conv"] * 4,
+            "norm_topk_prob": False,
+            "routed_scaling_factor": 1.5,
+        },
+    ),
 }
 
 
@@ -702,7 +722,7 @@ def fill(model, generator):
             tensor.copy_(before + 0.2 * (weight - before))
         previous |= dict(layer.named_parameters())
         for name, tensor in layer.named_buffers():
-            if name.endswith("correction_bias"):
+            if name.endswith(("correction_bias", "expert_bias")):
                 tensor.copy_(noise(tensor, 0.2))
 
 

@@ -17,6 +17,7 @@ WRITTEN = {"config.json", INDEX, "laco_plan.json", CARD}
 TEXTS = {f"{name}.{ending}" for name in ("calibration", "evaluation", "fit") for ending in ("txt", "jsonl", "json")}
 DEPTH_KEYS = {"num_hidden_layers", "layer_types", "full_attn_idxs", "max_window_layers", "no_rope_layers", "mlp_only_layers", "decoder_sparse_step"} | {
     "first_k_dense_replace",
+    "num_dense_layers",
     "mlp_layer_types",
     "scale_depth",
     "moe_layer_start_index",

@@ -30,7 +30,7 @@ struct Row {
   double shift;
   double all;
 
-  Row(const float* logits_, const float* correction_, int64_t experts_, bool sigmoid_, bool normalised)
+  Row(const float* logits_, const float* correction_, int64_t experts_, bool sigmoid_, bool ratios)
       : logits(logits_), correction(correction_), experts(experts_), sigmoid(sigmoid_), shift(0), all(1) {
     if (sigmoid) {
       return;
@@ -40,7 +40,7 @@ struct Row {
       most = ordered(logits[e]) > most ? logits[e] : most;
     }
     shift = most == -__builtin_inff() ? 0 : static_cast<double>(most);
-    if (!normalised || correction != nullptr) {
+    if (!ratios) {
       all = 0;
       for (int64_t e = 0; e < experts; e++) {
         all += weight(e);
@@ -112,16 +112,18 @@ struct Row {
 // For each row of logits [rows, experts] the first `chosen` of its experts and their shares. The score of an expert is
 // the softmax over the row or, if `sigmoid`, the sigmoid of its logit; the order is that of the logits or, where
 // `correction` [experts] is not null, of score + correction; the share is the score times `factor`, divided by the sum
-// of the chosen experts' scores if `normalised`. The experts are of `groups_chosen` of `groups` groups of neighbours,
+// of the chosen experts' scores and `added` if `normalised`. The experts are of `groups_chosen` of `groups` groups of neighbours,
 // those with the largest sums of their `groups_best` (1 or 2) largest scores, corrections included. indices, shares
 // [rows, chosen], chosen <= experts of these groups.
 LACO_KERNEL(route)
 (const float* logits, const float* correction, int64_t rows, int64_t experts, int64_t chosen, int32_t sigmoid,
- int32_t normalised, double factor, int32_t groups, int32_t groups_chosen, int32_t groups_best, int32_t* indices,
+ int32_t normalised, double factor, double added, int32_t groups, int32_t groups_chosen, int32_t groups_best, int32_t* indices,
  float* shares) {
 #pragma omp parallel for schedule(static) if (rows * experts * chosen > kParallel)
   for (int64_t r = 0; r < rows; r++) {
-    const Row row(logits + r * experts, correction, experts, sigmoid != 0, normalised != 0);
+    // Shares are ratios of weights where nothing is added to scores or to their sum.
+    const bool ratios = normalised != 0 && correction == nullptr && added == 0;
+    const Row row(logits + r * experts, correction, experts, sigmoid != 0, ratios);
     int32_t* index = indices + r * chosen;
     float* share = shares + r * chosen;
     Place last = {__builtin_inff(), -1};
@@ -136,7 +138,7 @@ LACO_KERNEL(route)
     }
     // The largest weight of a softmax is 1, unless all logits are -infinity.
     const bool least = sum < kLeastSum && (sigmoid != 0 || correction != nullptr);
-    const double total = normalised == 0 ? 1 : least ? kLeastSum : sum;
+    const double total = normalised == 0 ? 1 : (least ? kLeastSum : sum) + added;
     for (int64_t i = 0; i < chosen; i++) {
       share[i] = static_cast<float>(static_cast<double>(share[i]) * factor / total);
     }

@@ -17,6 +17,7 @@ struct Router {
   size_t groups = 1;
   size_t staying = 1;
   size_t best = 1;
+  float added = 0;
 };
 
 void run(const std::vector<std::vector<float>>& logits, size_t chosen, const Router& router, size_t shift = 0) {
@@ -32,7 +33,7 @@ void run(const std::vector<std::vector<float>>& logits, size_t chosen, const Rou
   check::launch("laco_route_f32_v1", static_cast<unsigned>(tokens), 32, 0, static_cast<const float*>(device.data()),
                 static_cast<const float*>(router.correction.empty() ? nullptr : correction.data()), indices.data(),
                 shares.data(), static_cast<int32_t>(experts), static_cast<int32_t>(chosen),
-                static_cast<int32_t>(router.sigmoid), static_cast<int32_t>(router.normalised), router.factor,
+                static_cast<int32_t>(router.sigmoid), static_cast<int32_t>(router.normalised), router.factor, router.added,
                 static_cast<int32_t>(router.groups), static_cast<int32_t>(router.staying),
                 static_cast<int32_t>(router.best));
   for (size_t t = 0; t < tokens; t++) {
@@ -45,7 +46,7 @@ void run(const std::vector<std::vector<float>>& logits, size_t chosen, const Rou
       const double x = check::wide(row[e]);
       return router.sigmoid ? 1 / (1 + std::exp(-x)) : std::exp(x - (most == -kInfinity ? 0 : check::wide(most)));
     };
-    const bool ratios = router.sigmoid || (router.normalised && router.correction.empty());
+    const bool ratios = router.sigmoid || (router.normalised && router.correction.empty() && router.added == 0);
     double all = ratios ? 1 : 0;
     for (size_t e = 0; e < experts && !ratios; e++) {
       all += weight(e);
@@ -70,7 +71,7 @@ void run(const std::vector<std::vector<float>>& logits, size_t chosen, const Rou
       return std::find(best.begin(), best.begin() + static_cast<int64_t>(router.staying), e / size) ==
              best.begin() + static_cast<int64_t>(router.staying);
     });
-    double total = router.normalised ? 0 : 1;
+    double total = router.normalised ? check::wide(router.added) : 1;
     for (size_t i = 0; i < chosen && router.normalised; i++) {
       total += weight(order[i]) / all;
     }
@@ -100,6 +101,7 @@ TEST(route_chooses_any_number_of_any_number_of_experts) {
         for (const bool sigmoid : {false, true}) {
           run(random_rows(3, experts), chosen, {sigmoid, false, 1}, shift);
           run(random_rows(3, experts), chosen, {sigmoid, true, 2.5f}, shift);
+          run(random_rows(3, experts), chosen, {.sigmoid = sigmoid, .normalised = true, .added = 0.25f}, shift);
         }
       }
     }

@@ -265,7 +265,8 @@ public interface ForwardOps extends DeviceMemory {
    * among those of a few groups: of the groups with the largest sums of the {@code best} largest
    * scores, corrections included, in the same order. The share of an expert is {@code factor *
    * s_e}, divided by the sum of the scores of the row's chosen experts where shares are normalised,
-   * which counts as no less than 1e-20, but in a softmax without a correction.
+   * which counts as no less than 1e-20, but in a softmax without a correction, and to which a
+   * number of the router's is added.
    *
    * @param logits {@code [T, E]}
    * @param correction {@code [1, E]}, which changes the choice and not the shares (DeepSeek-V3,

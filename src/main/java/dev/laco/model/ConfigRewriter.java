@@ -92,7 +92,11 @@ public final class ConfigRewriter {
 
   /** Keys of the number of first layers that are of another kind than those behind them. */
   private static final Set<String> FIRST_LAYERS =
-      Set.of("max_window_layers", "first_k_dense_replace", "moe_layer_start_index");
+      Set.of(
+          "max_window_layers",
+          "first_k_dense_replace",
+          "num_dense_layers",
+          "moe_layer_start_index");
 
   /** The key of the last layer with a mixture of experts; -1 for the last of all. */
   private static final String LAST_MIXTURE = "moe_layer_end_index";

@@ -63,7 +63,8 @@ final class Families {
           DeepseekV3.FAMILY,
           Glm4MoeLite.FAMILY,
           Qwen35Moe.FAMILY,
-          Qwen3Next.FAMILY);
+          Qwen3Next.FAMILY,
+          Lfm2Moe.FAMILY);
 
   /**
    * What the engine does not compute of families that are known and not in {@link #ALL}, by the

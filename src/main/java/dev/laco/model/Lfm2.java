@@ -1,11 +1,10 @@
 package dev.laco.model;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.model.Architecture.NormKind;
 import dev.laco.model.Architecture.QueryKeyNorm;
 import java.util.Map;
 import java.util.Objects;
-import java.util.Set;
 import java.util.stream.StreamSupport;
 import org.jspecify.annotations.Nullable;
 
@@ -34,30 +33,38 @@ final class Lfm2 {
           .with(ShortConvolution.NAMES);
 
   static final Architecture FAMILY =
-      Architecture.named("Lfm2ForCausalLM", "lfm2")
+      named("Lfm2ForCausalLM", "lfm2")
           .names(NAMES)
-          .shortConvolution(Lfm2::hasConvolution)
-          .queryKeyNorm(QueryKeyNorm.EACH_HEAD)
-          .norms(Architecture.NormKind.RMS, "norm_eps")
-          .defaultEps(1e-5)
-          .tiedByDefault()
-          .activation(config -> Activation.SILU)
           .channels(Lfm2::channels)
-          .defaultKeyValueHeads(8)
-          .rotation((reader, slides) -> reader.read(1_000_000))
-          .defaultPositions(128_000)
-          .without("conv_bias")
           .check(Lfm2::check)
-          .gguf(
-              GgufFamily.named("lfm2")
-                  .convolutions()
-                  .finalNorm("token_embd_norm.weight")
-                  .squareOutput()
-                  .refuses((model, window) -> whyNot(model))
-                  .config(Lfm2::fromGguf))
+          .gguf(gguf("lfm2").config((config, tensors) -> config.put(ROUNDS, false)))
           .build();
 
   private Lfm2() {}
+
+  /** The parts that families of this kind have in common. */
+  static Architecture.Builder named(String className, String modelType) {
+    return Architecture.named(className, modelType)
+        .shortConvolution(Lfm2::hasConvolution)
+        .queryKeyNorm(QueryKeyNorm.EACH_HEAD)
+        .norms(NormKind.RMS, "norm_eps")
+        .defaultEps(1e-5)
+        .tiedByDefault()
+        .activation(config -> Activation.SILU)
+        .defaultKeyValueHeads(8)
+        .rotation((reader, slides) -> reader.read(1_000_000))
+        .defaultPositions(128_000)
+        .without("conv_bias");
+  }
+
+  /** Files of families of this kind. */
+  static GgufFamily gguf(String name) {
+    return GgufFamily.named(name)
+        .convolutions()
+        .finalNorm("token_embd_norm.weight")
+        .squareOutput()
+        .refuses((model, window) -> whyNot(model));
+  }
 
   /** All layers but those that the config lists; no layer where it has no list. */
   private static boolean hasConvolution(JsonFields config, int layer) {
@@ -83,17 +90,17 @@ final class Lfm2 {
   }
 
   private static @Nullable String whyNot(ModelConfig model) {
-    return Objects.requireNonNull(model.convolution()).kernel() < 2
-        ? "a convolution of one token"
+    if (Objects.requireNonNull(model.convolution()).kernel() < 2) {
+      return "a convolution of one token";
+    }
+    // llama.cpp reads neither from the metadata.
+    Mixture mixture = model.mixture();
+    return mixture != null && (!mixture.router().normalised() || mixture.router().factor() != 1)
+        ? "a mixture whose shares do not sum to 1"
         : null;
   }
 
-  /** Files say the width of feed-forward networks as it is. */
-  private static void fromGguf(ObjectNode config, Set<String> tensors) {
-    config.put(ROUNDS, false);
-  }
-
-  private static void check(JsonFields config) {
+  static void check(JsonFields config) {
     if (!config.booleanOr(TIED, true)) {
       throw config.error(TIED, "true, which alone is supported");
     }

@@ -70,10 +70,12 @@ public record Mixture(
     private Predicate<JsonFields> normalised = config -> true;
     private boolean normalisedByConfig;
     private ToDoubleFunction<JsonFields> factor = config -> 1;
+    private double added;
     private Optional<ToIntFunction<JsonFields>> bestOfGroup = Optional.empty();
     private ToIntFunction<JsonFields> sharedWidth = config -> 0;
     private boolean clamped;
     private boolean typed;
+    private Optional<String> keyOfFirst = Optional.empty();
     private BiFunction<JsonFields, Integer, List<Boolean>> layers =
         (config, depth) -> Collections.nCopies(depth, true);
 
@@ -120,6 +122,12 @@ public record Mixture(
     /** The factor on shares. */
     Keys factor(ToDoubleFunction<JsonFields> ofConfig) {
       factor = ofConfig;
+      return this;
+    }
+
+    /** What is added to the sum that scores are divided by. */
+    Keys addedToSum(double number) {
+      added = number;
       return this;
     }
 
@@ -172,8 +180,13 @@ public record Mixture(
 
     /** The first layers have none: so many as {@code first_k_dense_replace} says. */
     Keys behindFirst(int byDefault) {
-      return between(
-          config -> config.countOr("first_k_dense_replace", byDefault), config -> MOST_EXPERTS);
+      return behindFirst("first_k_dense_replace", byDefault);
+    }
+
+    /** The first layers have none: so many as a key says. */
+    Keys behindFirst(String key, int byDefault) {
+      keyOfFirst = Optional.of(key);
+      return between(config -> config.countOr(key, byDefault), config -> Integer.MAX_VALUE);
     }
 
     /**
@@ -234,6 +247,11 @@ public record Mixture(
         mixtures.forEach(mixture -> types.add(mixture ? SPARSE : DENSE));
         return;
       }
+      if (keyOfFirst.isPresent()) {
+        int first = mixtures.indexOf(true);
+        config.put(keyOfFirst.get(), first < 0 ? mixtures.size() : first);
+        return;
+      }
       ArrayNode without = config.put("decoder_sparse_step", 1).putArray("mlp_only_layers");
       IntStream.range(0, mixtures.size()).filter(l -> !mixtures.get(l)).forEach(without::add);
     }
@@ -263,6 +281,7 @@ public record Mixture(
           scores,
           normalised.test(config),
           factor.applyAsDouble(config),
+          added,
           bestOfGroup
               .map(best -> groups(config, experts, taken, best.applyAsInt(config)))
               .orElse(null));

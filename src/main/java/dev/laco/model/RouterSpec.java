@@ -8,11 +8,17 @@ import org.jspecify.annotations.Nullable;
  * @param scores what the logits become first
  * @param normalised whether the scores of a token's experts are divided by their sum
  * @param factor the factor on shares
+ * @param added what is added to the sum that scores are divided by
  * @param groups of which experts are chosen; null where all experts take part in the choice
  */
 public record RouterSpec(
-    Scores scores, boolean normalised, double factor, @Nullable Groups groups) {
-  /** A router whose experts all take part in the choice. */
+    Scores scores, boolean normalised, double factor, double added, @Nullable Groups groups) {
+  /** A router that adds nothing to the sum of scores. */
+  public RouterSpec(Scores scores, boolean normalised, double factor, @Nullable Groups groups) {
+    this(scores, normalised, factor, 0, groups);
+  }
+
+  /** Likewise one whose experts all take part in the choice. */
   public RouterSpec(Scores scores, boolean normalised, double factor) {
     this(scores, normalised, factor, null);
   }

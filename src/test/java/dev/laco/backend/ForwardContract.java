@@ -73,6 +73,10 @@ public abstract class ForwardContract extends Contract {
     for (boolean normalised : new boolean[] {false, true}) {
       sameRoutes(logits, null, count, chosen, RouterSpec.softmax(normalised));
       sameRoutes(logits, null, count, chosen, new RouterSpec(Scores.SIGMOID, normalised, 2.5));
+      for (Scores scores : Scores.values()) {
+        RouterSpec router = new RouterSpec(scores, normalised, 1, 0.25, null);
+        sameRoutes(logits, null, count, chosen, router);
+      }
     }
   }
 

@@ -13,6 +13,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -98,5 +99,43 @@ final class GgufShortConvolutionTest {
   @ValueSource(strings = {FULL, CONVOLUTION})
   void aModelWithLayersOfOneKindIsRefused(String type) throws IOException {
     ExportedGguf.assertRefused(ExportedGguf.model(folder, config(type, type)), "of one kind");
+  }
+
+  /** The config of a small model with a mixture of experts in all layers but the first. */
+  private static String mixture() {
+    return config(CONVOLUTION, FULL, CONVOLUTION)
+        .replace("Lfm2ForCausalLM", "Lfm2MoeForCausalLM")
+        .replace(
+            "\"lfm2\"",
+            "\"lfm2_moe\", \"moe_intermediate_size\": 8, \"num_experts\": 4,"
+                + " \"num_experts_per_tok\": 2, \"num_dense_layers\": 1");
+  }
+
+  @Test
+  void aWrittenFileHasTheMixture() throws IOException {
+    Path model = ExportedGguf.model(folder, mixture());
+    Path file = ExportedGguf.of(model);
+    try (Checkpoint original = Checkpoint.open(model);
+        Checkpoint written = Checkpoint.open(file)) {
+      written.requireSupported();
+      assertEquals("Lfm2MoeForCausalLM", written.config().architecture().className());
+      assertEquals(original.config().attention(), written.config().attention());
+      assertEquals(original.config().mixture(), written.config().mixture());
+      assertEquals(original.config().intermediateSize(), written.config().intermediateSize());
+      ExportedGguf.assertSameWeights(original, written, "none is left out");
+    }
+    Path pruned = ExportedGguf.withoutLayer(2, file);
+    try (Checkpoint written = Checkpoint.open(pruned)) {
+      assertEquals(
+          List.of(false, true), Objects.requireNonNull(written.config().mixture()).layers());
+    }
+  }
+
+  /** llama.cpp reads neither the factor nor whether shares sum to 1. */
+  @ParameterizedTest
+  @ValueSource(strings = {"\"routed_scaling_factor\": 2", "\"norm_topk_prob\": false"})
+  void otherSharesThanThoseOfLlamaCppAreRefused(String key) throws IOException {
+    String config = mixture().replace("\"num_dense_layers\": 1", "\"num_dense_layers\": 1, " + key);
+    ExportedGguf.assertRefused(ExportedGguf.model(folder, config), "shares do not sum to 1");
   }
 }

@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.List;
+import java.util.Objects;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -134,5 +135,31 @@ final class ShortConvolutionTest {
     ArrayNode types = sliding.putArray("layer_types");
     IntStream.range(0, 8).forEach(layer -> types.add(layer == 4 ? "sliding_attention" : "conv"));
     TestConfigs.assertRefused(sliding, "layer_types");
+  }
+
+  private static ObjectNode mixture() {
+    ObjectNode config = TestConfigs.of("Lfm2MoeForCausalLM", "lfm2_moe", 64, 8);
+    config.put("num_key_value_heads", 2).put("moe_intermediate_size", 16);
+    config.put("num_experts", 4).put("num_experts_per_tok", 2);
+    ArrayNode types = config.putArray("layer_types");
+    IntStream.range(0, 8).forEach(layer -> types.add(layer % 3 == 2 ? "full_attention" : "conv"));
+    return config;
+  }
+
+  @Test
+  void mixturesStandBehindTheFirstLayers() {
+    ModelConfig config = parse(mixture());
+    assertEquals(config.intermediateSize(), mixture().get("intermediate_size").intValue());
+    Mixture experts = Objects.requireNonNull(config.mixture());
+    assertEquals(List.of(false, false, true, true, true, true, true, true), experts.layers());
+    assertEquals(new RouterSpec(RouterSpec.Scores.SIGMOID, true, 1, 1e-6, null), experts.router());
+    List<String> third = config.architecture().tensorNames(2, config);
+    assertTrue(third.contains("model.layers.2.feed_forward.expert_bias"), third.toString());
+    assertTrue(third.contains("model.layers.2.feed_forward.experts.3.w2.weight"), third.toString());
+    ObjectNode rewritten = ConfigRewriter.rewrite("c", mixture(), List.of(0, 2, 3, 5));
+    assertEquals(1, rewritten.get("num_dense_layers").intValue());
+    assertEquals(List.of(1, 3), withAttention(parse(rewritten)));
+    TestConfigs.assertRefused(mixture().put("use_expert_bias", false), "use_expert_bias");
+    TestConfigs.assertRefused(mixture().put("routed_scaling_factor", 0), "routed_scaling_factor");
   }
 }

@@ -282,8 +282,8 @@ final class CpuKernels {
 
   /**
    * {@code int32_t laco_route(const float *logits, const float *correction, int64_t rows, int64_t
-   * experts, int64_t chosen, int32_t sigmoid, int32_t normalised, double factor, int32_t groups,
-   * int32_t groups_chosen, int32_t groups_best, int32_t *indices, float *shares)}.
+   * experts, int64_t chosen, int32_t sigmoid, int32_t normalised, double factor, double added,
+   * int32_t groups, int32_t groups_chosen, int32_t groups_best, int32_t *indices, float *shares)}.
    */
   private static final MethodHandle ROUTE =
       Downcalls.ofInt(
@@ -294,6 +294,7 @@ final class CpuKernels {
           JAVA_LONG,
           JAVA_INT,
           JAVA_INT,
+          JAVA_DOUBLE,
           JAVA_DOUBLE,
           JAVA_INT,
           JAVA_INT,
@@ -1137,6 +1138,7 @@ final class CpuKernels {
                     router.scores() == RouterSpec.Scores.SIGMOID ? 1 : 0,
                     router.normalised() ? 1 : 0,
                     router.factor(),
+                    router.added(),
                     groups.count(),
                     groups.chosen(),
                     groups.best(),

@@ -668,6 +668,7 @@ public final class CudaBackend implements Backend {
         .int32(router.scores() == RouterSpec.Scores.SIGMOID ? 1 : 0)
         .int32(router.normalised() ? 1 : 0)
         .float32((float) router.factor())
+        .float32((float) router.added())
         .int32(groups.count())
         .int32(groups.chosen())
         .int32(groups.best())

@@ -319,7 +319,10 @@ public final class ReferenceBackend extends MemoryBackend {
       }
       // A softmax over all experts is not needed where only its ratios are.
       boolean ratios =
-          router.scores() == RouterSpec.Scores.SOFTMAX && router.normalised() && correction == null;
+          router.scores() == RouterSpec.Scores.SOFTMAX
+              && router.normalised()
+              && router.added() == 0
+              && correction == null;
       double[] scores = scores(router.scores(), row, ratios);
       double[] keys = row.clone();
       for (int e = 0; e < count && correction != null; e++) {
@@ -334,7 +337,8 @@ public final class ReferenceBackend extends MemoryBackend {
               .limit(chosen)
               .toList();
       double sum = order.stream().mapToDouble(e -> scores[e]).sum();
-      double divisor = !router.normalised() ? 1 : ratios ? sum : Math.max(sum, LEAST_SUM_OF_SCORES);
+      double least = ratios ? 0 : LEAST_SUM_OF_SCORES;
+      double divisor = !router.normalised() ? 1 : Math.max(sum, least) + router.added();
       for (int i = 0; i < chosen; i++) {
         experts[t * chosen + i] = order.get(i);
         shares[t * chosen + i] = (float) (router.factor() * scores[order.get(i)] / divisor);
