@@ -23,7 +23,19 @@ def _of_rows(generator):
     return {"pixel_values": patches, "image_grid_thw": torch.tensor([[1, 4, 4]])}, 4
 
 
-INPUTS = {"llava": _of_squares, "qwen2_5_vl": _of_rows, "qwen3_vl": _of_rows, "qwen3_5_images": _of_rows}
+def _of_patches(generator):
+    """One image of 4 x 4 patches, of which four are a token."""
+    patches = torch.randn(1, 16, 3 * PATCH * PATCH, generator=generator)
+    return {"pixel_values": patches, "spatial_shapes": torch.tensor([[4, 4]]), "pixel_attention_mask": torch.ones(1, 16).long()}, 4
+
+
+INPUTS = {
+    "llava": _of_squares,
+    "qwen2_5_vl": _of_rows,
+    "qwen3_vl": _of_rows,
+    "qwen3_5_images": _of_rows,
+    "lfm2_vl": _of_patches,
+}
 
 
 def _without(model, kept):

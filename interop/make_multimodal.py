@@ -83,6 +83,12 @@ MODELS = {
         OF_DELTA | make_families.SHARED_EXPERT,
         {"vision_config": QWEN3_IMAGES},
     ),
+    "lfm2_vl": (
+        "Lfm2Vl",
+        "bfloat16",
+        {"model_type": "lfm2", "block_multiple_of": 32, "layer_types": ["conv", "conv", "full_attention", "conv"] * 2},
+        {"vision_config": {"model_type": "siglip2_vision_model", "num_patches": 16, **IMAGES}, "projector_hidden_size": 48},
+    ),
 }
 
 

@@ -303,7 +303,8 @@ def multimodal(source, module, name):
     for _, definition in source.lineage(module, name):
         for node in ast.walk(definition):
             if isinstance(node, ast.Call) and called(node) == "init_vllm_registered_model":
-                (always,) = [ast.literal_eval(k.value) for k in node.keywords if k.arg == "architectures"] or [[None]]
+                given = [k.value for k in node.keywords if k.arg == "architectures" and isinstance(k.value, ast.List)]
+                always = [ast.literal_eval(classes)[0] for classes in given] or [None]
                 return {"begins": begins, "language_model": always[0]} if begins else None
     return {"begins": begins} | names(source, module, name)
 

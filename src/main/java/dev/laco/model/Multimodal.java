@@ -61,6 +61,9 @@ public final class Multimodal {
               .put("num_experts", 256)
               .put("num_experts_per_tok", 8));
 
+  private static final Text LFM2 =
+      new Text("lfm2", Lfm2.FAMILY, sizes(2560, 12288, 32, 32, 8, 65536));
+
   private static final Place WRAPPED =
       new Place("language_model.", name -> "language_model." + name);
   private static final Place OUTSIDE = new Place("model.", name -> name);
@@ -111,7 +114,8 @@ public final class Multimodal {
               .addingImages("deepstack_visual_indexes", 3),
           new Multimodal("Qwen3_5ForConditionalGeneration", "qwen3_5", AS_IN_MEMORY, QWEN35),
           new Multimodal(
-              "Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe", AS_IN_MEMORY, QWEN35_MOE));
+              "Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe", AS_IN_MEMORY, QWEN35_MOE),
+          new Multimodal("Lfm2VlForConditionalGeneration", "lfm2_vl", AS_IN_MEMORY, LFM2));
 
   private final String className;
   private final String modelType;
