@@ -23,7 +23,7 @@ def _of_rows(generator):
     return {"pixel_values": patches, "image_grid_thw": torch.tensor([[1, 4, 4]])}, 4
 
 
-INPUTS = {"llava": _of_squares, "qwen2_5_vl": _of_rows, "qwen3_vl": _of_rows, "qwen3_5_images": _of_rows}
+INPUTS = {"llava": _of_squares, "qwen2_5_vl": _of_rows, "qwen3_vl": _of_rows, "qwen3_vl_moe": _of_rows, "qwen3_5_images": _of_rows}
 
 
 def _without(model, kept):

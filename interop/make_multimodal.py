@@ -83,6 +83,12 @@ MODELS = {
         OF_DELTA | make_families.SHARED_EXPERT,
         {"vision_config": QWEN3_IMAGES},
     ),
+    "qwen3_vl_moe": (
+        "Qwen3VLMoe",
+        "bfloat16",
+        OF_THREE_POSITIONS | {"head_dim": 16, "moe_intermediate_size": 40, "num_experts": 6, "num_experts_per_tok": 2, "mlp_only_layers": [3], "decoder_sparse_step": 1},
+        {"vision_config": {"deepstack_visual_indexes": [0, 1], **QWEN3_IMAGES}},
+    ),
 }
 
 
@@ -119,6 +125,13 @@ def as_in_memory(folder):
     save_file(renamed, file, metadata={"format": "pt"})
 
 
+def as_published(folder):
+    """Transposes the matrices of experts, which transformers reads so, too, and does not write so."""
+    file = folder / "model.safetensors"
+    tensors = {name: tensor.mT.contiguous() if ".experts." in name else tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
 def make(folder, name, seed):
     classes, dtype, changes, others = MODELS[name]
     generator = torch.Generator().manual_seed(seed)
@@ -141,6 +154,8 @@ def make_all(out):
     as_in_memory(out / "llava_as_in_memory" / "model")
     make(out / "qwen2_vl_flat", "qwen2_vl", SEED)
     flat(out / "qwen2_vl_flat" / "model")
+    make(out / "qwen3_vl_moe_as_published", "qwen3_vl_moe", SEED)
+    as_published(out / "qwen3_vl_moe_as_published" / "model")
 
 
 if __name__ == "__main__":
