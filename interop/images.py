@@ -33,6 +33,7 @@ INPUTS = {
     "llava": _of_squares,
     "qwen2_5_vl": _of_rows,
     "qwen3_vl": _of_rows,
+    "qwen3_vl_moe": _of_rows,
     "qwen3_5_images": _of_rows,
     "lfm2_vl": _of_patches,
 }

@@ -36,11 +36,11 @@ EXPERTS = {"gate_up_proj": ("gate_proj|w1", "up_proj|w3"), "down_proj": ("down_p
 
 
 def _stored(key, gradient, known):
-    """The gradient by a parameter, under the names of the checkpoint's tensors: transformers stacks those of experts."""
+    """The gradient by a parameter, under the names of the checkpoint's tensors, in their shapes: transformers stacks those of experts, not transposed."""
     layer, _, rest = key.partition(".mlp.")
     roles = EXPERTS.get(rest.removeprefix("experts."))
     if key in known:
-        yield key, gradient
+        yield key, gradient if list(gradient.shape) == known[key] else gradient.transpose(1, 2)
     elif rest == "gate.weight":
         yield _only(rf"{re.escape(layer)}\.\w+\.gate\.weight", known), gradient
     elif roles:
@@ -65,17 +65,19 @@ def record(name, work):
     dense_folder = FIXTURES / name / "model"
     config = json.loads((dense_folder / "config.json").read_text())
     random = np.random.default_rng(7)
-    lists = random.integers(3, config["vocab_size"], (LISTS, LENGTH)).tolist()
+    text_config = config.get("text_config", config)
+    lists = random.integers(3, text_config["vocab_size"], (LISTS, LENGTH)).tolist()
     text = work / f"{name}.json"
     text.write_text(json.dumps(lists))
     pruned_folder = work / name
-    target = ("--rule", "drop", "--target-layers", config["num_hidden_layers"] - 1, "--samples", 0)
+    target = ("--rule", "drop", "--target-layers", text_config["num_hidden_layers"] - 1, "--samples", 0)
     report = engine.prune(dense_folder, pruned_folder, text, *target, "--eval-tokens", text)
     kept = report["layersKept"]
     first = next((i for i, layer in enumerate(kept) if layer != i), len(kept) - 1)
     dense, pruned = (_loaded(folder) for folder in (dense_folder, pruned_folder))
     loss = gradients.backward(dense, pruned, lists)
-    known = {name for file in pruned_folder.glob("*.safetensors") for name in safe_open(file, "pt").keys()}
+    files = [safe_open(file, "pt") for file in pruned_folder.glob("*.safetensors")]
+    known = {name: file.get_slice(name).get_shape() for file in files for name in file.keys()}
     trained = {id(p) for p in gradients.trained(pruned, first)}
     found = {}
     for key, parameter in pruned.named_parameters():

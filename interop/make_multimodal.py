@@ -89,6 +89,12 @@ MODELS = {
         {"model_type": "lfm2", "block_multiple_of": 32, "layer_types": ["conv", "conv", "full_attention", "conv"] * 2},
         {"vision_config": {"model_type": "siglip2_vision_model", "num_patches": 16, **IMAGES}, "projector_hidden_size": 48},
     ),
+    "qwen3_vl_moe": (
+        "Qwen3VLMoe",
+        "bfloat16",
+        OF_THREE_POSITIONS | {"head_dim": 16, "moe_intermediate_size": 40, "num_experts": 6, "num_experts_per_tok": 2, "mlp_only_layers": [3], "decoder_sparse_step": 1},
+        {"vision_config": {"deepstack_visual_indexes": [0, 1], **QWEN3_IMAGES}},
+    ),
 }
 
 
@@ -125,6 +131,13 @@ def as_in_memory(folder):
     save_file(renamed, file, metadata={"format": "pt"})
 
 
+def as_published(folder):
+    """Transposes the matrices of experts, which transformers reads so, too, and does not write so."""
+    file = folder / "model.safetensors"
+    tensors = {name: tensor.mT.contiguous() if ".experts." in name else tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
 def make(folder, name, seed):
     classes, dtype, changes, others = MODELS[name]
     generator = torch.Generator().manual_seed(seed)
@@ -147,6 +160,8 @@ def make_all(out):
     as_in_memory(out / "llava_as_in_memory" / "model")
     make(out / "qwen2_vl_flat", "qwen2_vl", SEED)
     flat(out / "qwen2_vl_flat" / "model")
+    make(out / "qwen3_vl_moe_as_published", "qwen3_vl_moe", SEED)
+    as_published(out / "qwen3_vl_moe_as_published" / "model")
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ public final class Fixtures {
             "qwen3_moe",
             "olmoe",
             "gpt_oss",
+            "qwen3_vl_moe",
             "glm4_moe",
             "deepseek_v3")
         .filter(name -> Files.isDirectory(folder(name)));

@@ -37,6 +37,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.TreeMap;
@@ -325,7 +326,10 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    * @throws BadInputException if a field is missing or wrong
    */
   public ModelConfig configOf(ObjectNode made) {
-    return ModelConfig.parse(configName(), made, fileOf::containsKey);
+    return ModelConfig.parse(
+        configName(),
+        made,
+        name -> Optional.ofNullable(fileOf.get(name)).map(file -> file.info(name).shape()));
   }
 
   /**

@@ -203,7 +203,7 @@ public final class Architecture {
     private Predicate<JsonFields> alibi = config -> false;
     private Predicate<JsonFields> unitHead = config -> false;
     private Optional<Mixture.Keys> mixture = Optional.empty();
-    private Optional<Map<LayerRole, String>> stackedExperts = Optional.empty();
+    private boolean stackedExperts;
     private Optional<LatentAttention> latentAttention = Optional.empty();
     private Optional<LinearAttention> linearAttention = Optional.empty();
     private boolean convolution;
@@ -555,12 +555,9 @@ public final class Architecture {
       return this;
     }
 
-    /**
-     * Some checkpoints have the matrices of all experts in one tensor each, by these names, as
-     * {@link TensorNames#experts} has them.
-     */
-    Builder stackedExperts(Map<LayerRole, String> byRole) {
-      stackedExperts = Optional.of(byRole);
+    /** Some checkpoints have the {@link TensorNames#STACKED_EXPERTS matrices of all experts}. */
+    Builder stackedExperts() {
+      stackedExperts = true;
       return this;
     }
 
@@ -605,14 +602,23 @@ public final class Architecture {
     return new Architecture(parts, place.of(parts.names), model, place.begin());
   }
 
-  /** The family with the names that a checkpoint with these tensors has. */
-  Architecture namedAsIn(Predicate<String> stored) {
-    return parts
-        .stackedExperts
-        .map(names::withExperts)
-        .filter(other -> stored.test(other.of(0, other.suffix(LayerRole.DOWN, 0))))
-        .map(other -> new Architecture(parts, other, around, begin))
-        .orElse(this);
+  /** The family with its experts as a checkpoint of these tensors has them. */
+  Architecture storedAs(StoredShapes stored, Mixture mixture, long hidden) {
+    TensorNames stacked = names.withExperts(TensorNames.STACKED_EXPERTS);
+    int layer = mixture.firstWithout();
+    long experts = mixture.experts();
+    long width = mixture.width();
+    // Transposed matrices of one of the two may have the same shape, those of both have not.
+    boolean rowsAreOutputs =
+        stored
+                .of(stacked.of(layer, stacked.suffix(LayerRole.UP, 0)))
+                .equals(Optional.of(List.of(experts, 2 * width, hidden)))
+            && stored
+                .of(stacked.of(layer, stacked.suffix(LayerRole.DOWN, 0)))
+                .equals(Optional.of(List.of(experts, hidden, width)));
+    return parts.stackedExperts && rowsAreOutputs
+        ? new Architecture(parts, stacked, around, begin)
+        : this;
   }
 
   /**
@@ -806,6 +812,10 @@ public final class Architecture {
 
   boolean headsInterleaved() {
     return names.has(LayerRole.QUERY_KEY_VALUE);
+  }
+
+  boolean expertsTransposed() {
+    return names.expertsHave(LayerRole.GATE_UP_TRANSPOSED);
   }
 
   boolean linearHeadsByKey() {
@@ -1200,19 +1210,26 @@ public final class Architecture {
 
   private void addMixture(Stored tensors, Mixture mixture, long hidden) {
     tensors.matrix(LayerRole.ROUTER, mixture.experts(), hidden);
+    if (names.has(LayerRole.ROUTER_BIAS)) {
+      tensors.vector(LayerRole.ROUTER_BIAS, mixture.experts());
+    }
     if (names.has(LayerRole.ROUTER_CORRECTION)) {
       long rows = parts.correctionInRow ? 1 : mixture.experts();
       List<Long> columns = parts.correctionInRow ? List.of((long) mixture.experts()) : List.of();
       tensors.add(LayerRole.ROUTER_CORRECTION, LayerPart.NO_EXPERT, rows, columns);
     }
-    if (mixture.gate() != null) {
-      addTransposedExperts(tensors, mixture, hidden);
-      return;
-    }
+    long width = mixture.width();
     for (int expert = 0; expert < mixture.experts(); expert++) {
-      tensors.add(LayerRole.GATE, expert, mixture.width(), List.of(hidden));
-      tensors.add(LayerRole.UP, expert, mixture.width(), List.of(hidden));
-      tensors.add(LayerRole.DOWN, expert, hidden, List.of((long) mixture.width()));
+      if (expertsTransposed()) {
+        tensors.add(LayerRole.GATE_UP_TRANSPOSED, expert, hidden, List.of(2 * width));
+        tensors.biasOfExpert(LayerRole.GATE_UP_BIAS, expert, 2 * width);
+        tensors.add(LayerRole.DOWN_TRANSPOSED, expert, width, List.of(hidden));
+        tensors.biasOfExpert(LayerRole.DOWN_BIAS, expert, hidden);
+      } else {
+        tensors.add(LayerRole.GATE, expert, width, List.of(hidden));
+        tensors.add(LayerRole.UP, expert, width, List.of(hidden));
+        tensors.add(LayerRole.DOWN, expert, hidden, List.of(width));
+      }
     }
     if (mixture.sharedWidth() > 0) {
       if (names.has(LayerRole.SHARED_ROUTER)) {
@@ -1221,18 +1238,6 @@ public final class Architecture {
       tensors.matrix(LayerRole.SHARED_GATE, mixture.sharedWidth(), hidden);
       tensors.matrix(LayerRole.SHARED_UP, mixture.sharedWidth(), hidden);
       tensors.matrix(LayerRole.SHARED_DOWN, hidden, mixture.sharedWidth());
-    }
-  }
-
-  /** Experts with a clamped gate, whose matrices have a row for each input. */
-  private static void addTransposedExperts(Stored tensors, Mixture mixture, long hidden) {
-    long width = mixture.width();
-    tensors.vector(LayerRole.ROUTER_BIAS, mixture.experts());
-    for (int expert = 0; expert < mixture.experts(); expert++) {
-      tensors.add(LayerRole.GATE_UP_TRANSPOSED, expert, hidden, List.of(2 * width));
-      tensors.add(LayerRole.GATE_UP_BIAS, expert, 1, List.of(2 * width));
-      tensors.add(LayerRole.DOWN_TRANSPOSED, expert, width, List.of(hidden));
-      tensors.add(LayerRole.DOWN_BIAS, expert, 1, List.of(hidden));
     }
   }
 
@@ -1257,6 +1262,13 @@ public final class Architecture {
     void norm(LayerRole role, long width) {
       if (names.has(role)) {
         vector(role, width);
+      }
+    }
+
+    /** A bias of an expert, if the family's experts have it. */
+    void biasOfExpert(LayerRole role, int expert, long width) {
+      if (names.expertsHave(role)) {
+        add(role, expert, 1, List.of(width));
       }
     }
 

@@ -81,8 +81,9 @@ public enum LayerRole {
   /** What the choice of experts adds to their scores, one number an expert; shares lack it. */
   ROUTER_CORRECTION(NORMS),
   /**
-   * Gate and up projection of an expert in one matrix {@code [d, 2 k]}: gate and up of a channel
-   * are columns side by side.
+   * Gate and up projection of an expert in one matrix {@code [d, 2 k]}. Where {@link Mixture#gate
+   * gates are clamped}, gate and up of a channel are columns side by side; elsewhere the columns of
+   * all gates come first.
    */
   GATE_UP_TRANSPOSED(FEED_FORWARD),
   /** The down projection of such an expert, {@code [k, d]}. */

@@ -24,9 +24,8 @@ import org.jspecify.annotations.Nullable;
  * @param width inner width of an expert
  * @param router how the logits of the router become the shares of a token's experts
  * @param sharedWidth inner width of one more expert, which every token is given to; 0 for none
- * @param gate the gate of experts whose gate and up projections are {@link
- *     LayerRole#GATE_UP_TRANSPOSED one matrix}, and which have biases, as their router has; null
- *     for experts like a gated feed-forward network without biases
+ * @param gate the clamped gate of experts whose gate and up projections are {@link
+ *     LayerRole#GATE_UP_TRANSPOSED one matrix}; null for gates like those of a feed-forward network
  * @param layers whether a layer has a mixture, for each layer; the others have one feed-forward
  *     network
  */

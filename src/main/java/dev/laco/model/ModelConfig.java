@@ -9,7 +9,6 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
-import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -103,20 +102,20 @@ public record ModelConfig(
   /**
    * Reads the config of a checkpoint. Of a multimodal one its tensors say where the language model
    * is, and whether the output projection is the embedding: so does transformers, whatever {@code
-   * tie_word_embeddings} is there, which configs that it writes may have wrong.
+   * tie_word_embeddings} is there, which configs that it writes may have wrong. Tensors also say
+   * how the matrices of experts are stored.
    *
    * @param file the name of the config, for messages
-   * @param stored whether the checkpoint has a tensor; null where that is not known
+   * @param stored the tensors of the checkpoint; null where they are not known
    * @throws BadInputException if a field is missing or wrong, or the model is one that we do not
    *     support
    */
-  public static ModelConfig parse(String file, JsonNode json, @Nullable Predicate<String> stored) {
+  public static ModelConfig parse(String file, JsonNode json, @Nullable StoredShapes stored) {
     JsonFields root = new JsonFields(file, json);
     Optional<Multimodal> around = Multimodal.forClassName(className(root));
     JsonFields config = around.map(kind -> kind.text(root)).orElse(root);
-    Architecture family =
+    Architecture architecture =
         around.map(kind -> kind.family(root, config, stored)).orElseGet(() -> architecture(root));
-    Architecture architecture = stored == null ? family : family.namedAsIn(stored);
     if (root.has("quantization_config")) {
       JsonNode quantisation = json.get("quantization_config");
       String method = quantisation.path("quant_method").asText("of no name");
@@ -149,8 +148,12 @@ public record ModelConfig(
       throw config.error(architecture.epsKey(), "a number of at least 0");
     }
     boolean attentionBias = architecture.attentionBias(config);
+    Mixture mixture =
+        architecture.mixture().map(keys -> Mixture.parse(config, keys, layers)).orElse(null);
     return new ModelConfig(
-        architecture,
+        stored == null || mixture == null
+            ? architecture
+            : architecture.storedAs(stored, mixture, hidden),
         layers,
         hidden,
         architecture.channels(config),
@@ -177,7 +180,7 @@ public record ModelConfig(
         architecture.hasGatedHeads(),
         architecture.linearAttention(config),
         architecture.convolution(config),
-        architecture.mixture().map(keys -> Mixture.parse(config, keys, layers)).orElse(null),
+        mixture,
         LayerAttentions.read(
             config,
             architecture,
@@ -192,9 +195,9 @@ public record ModelConfig(
   }
 
   private static boolean tied(
-      JsonFields config, Architecture architecture, @Nullable Predicate<String> stored) {
+      JsonFields config, Architecture architecture, @Nullable StoredShapes stored) {
     if (architecture.isMultimodal() && stored != null) {
-      return !stored.test(architecture.head());
+      return !stored.have(architecture.head());
     }
     return config.booleanOr("tie_word_embeddings", architecture.tiedByDefault());
   }
@@ -298,6 +301,14 @@ public record ModelConfig(
    */
   public boolean linearHeadsByKey() {
     return architecture.linearHeadsByKey();
+  }
+
+  /**
+   * Whether matrices of experts have a row for each input, and gate and up projection are {@link
+   * LayerRole#GATE_UP_TRANSPOSED one matrix}.
+   */
+  public boolean expertsTransposed() {
+    return architecture.expertsTransposed();
   }
 
   /**

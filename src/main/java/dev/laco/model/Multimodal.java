@@ -15,7 +15,6 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.Set;
-import java.util.function.Predicate;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -31,6 +30,10 @@ public final class Multimodal {
 
   static final String LAYERS = "num_hidden_layers";
   private static final String TIED = "tie_word_embeddings";
+  private static final String THETA = "rope_theta";
+
+  /** The key of the number of experts that is read where a config has none of the others. */
+  private static final String EXPERTS = "num_local_experts";
 
   // Their sizes are those that a text_config leaves out: transformers 4 writes of a config inside
   // another one only what differs from the defaults of its class.
@@ -50,6 +53,16 @@ public final class Multimodal {
   private static final Text GEMMA3 =
       new Text("gemma3_text", Gemma3.FAMILY, sizes(2304, 9216, 26, 8, 4, 262208));
 
+  private static final Text QWEN3_VL = new Text("qwen3_vl_text", Qwen3.FAMILY, QWEN3.defaults);
+  private static final Text QWEN3_VL_MOE =
+      new Text(
+          "qwen3_vl_moe_text",
+          Qwen3VlMoe.FAMILY,
+          sizes(2048, 5632, 24, 16, 16, 151936)
+              .put("moe_intermediate_size", 1408)
+              .put(EXPERTS, 60)
+              .put("num_experts_per_tok", 4));
+
   private static final Text QWEN35 =
       new Text("qwen3_5_text", Qwen35.FAMILY, sizes(4096, 12288, 32, 16, 4, 248320));
   private static final Text QWEN35_MOE =
@@ -58,7 +71,7 @@ public final class Multimodal {
           Qwen35Moe.FAMILY,
           sizes(2048, 512, 40, 16, 2, 248320)
               .put("moe_intermediate_size", 512)
-              .put("num_experts", 256)
+              .put(EXPERTS, 256)
               .put("num_experts_per_tok", 8));
 
   private static final Text LFM2 =
@@ -105,12 +118,14 @@ public final class Multimodal {
                   ofQwen("qwen2_5_vl_text"),
                   ofQwen("qwen2_5_vl"))
               .without(Loader.LLAMA_CPP),
-          new Multimodal(
-                  "Qwen3VLForConditionalGeneration",
-                  "qwen3_vl",
-                  AS_IN_MEMORY,
-                  new Text("qwen3_vl_text", Qwen3.FAMILY, QWEN3.defaults))
+          new Multimodal("Qwen3VLForConditionalGeneration", "qwen3_vl", AS_IN_MEMORY, QWEN3_VL)
               .without(Loader.LLAMA_CPP)
+              .saysTheta()
+              .addingImages("deepstack_visual_indexes", 3),
+          new Multimodal(
+                  "Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe", AS_IN_MEMORY, QWEN3_VL_MOE)
+              .without(Loader.LLAMA_CPP)
+              .saysTheta()
               .addingImages("deepstack_visual_indexes", 3),
           new Multimodal("Qwen3_5ForConditionalGeneration", "qwen3_5", AS_IN_MEMORY, QWEN35),
           new Multimodal(
@@ -128,6 +143,7 @@ public final class Multimodal {
   private @Nullable String imagesKey;
 
   private int usualImages;
+  private boolean saysTheta;
 
   private final SequencedMap<String, Text> texts = new LinkedHashMap<>();
   private final SequencedMap<String, Architecture> families = new LinkedHashMap<>();
@@ -274,6 +290,15 @@ public final class Multimodal {
   }
 
   /**
+   * Configs must have {@code rope_theta}: where it is missing, releases of transformers take
+   * different ones, 5,000,000 before 5 and 500,000 since.
+   */
+  private Multimodal saysTheta() {
+    saysTheta = true;
+    return this;
+  }
+
+  /**
    * The config of the language model in that of a model, with the defaults of what it leaves out.
    *
    * @param root the config of the model: that of its language model, too, where it has no {@code
@@ -295,6 +320,11 @@ public final class Multimodal {
               Legible.excerpt(textType(given)),
               String.join(", ", texts.keySet())));
     }
+    if (saysTheta && !given.has(THETA) && !given.node().path("rope_parameters").has(THETA)) {
+      throw given.error(
+          THETA,
+          "the base that the model was trained with; without it, transformers 4 and 5 differ");
+    }
     ObjectNode filled = text.defaults.deepCopy();
     given.node().properties().forEach(entry -> filled.set(entry.getKey(), entry.getValue()));
     if (root.has(TIED)) {
@@ -308,13 +338,13 @@ public final class Multimodal {
    *
    * @param root the config of the model
    * @param text of its language model
-   * @param stored whether the checkpoint has a tensor; null where that is not known
+   * @param stored the tensors of the checkpoint; null where they are not known
    */
-  Architecture family(JsonFields root, JsonFields text, @Nullable Predicate<String> stored) {
+  Architecture family(JsonFields root, JsonFields text, @Nullable StoredShapes stored) {
     String type = textType(text);
     Architecture inMemory = Objects.requireNonNull(asInMemory.get(type));
     Architecture family =
-        stored != null && stored.test(inMemory.embedding())
+        stored != null && stored.have(inMemory.embedding())
             ? inMemory
             : Objects.requireNonNull(families.get(type));
     ModelConfig.requireModelType(root, family);

@@ -1,19 +1,11 @@
 package dev.laco.model;
 
-import java.util.Map;
-
 /** Qwen3.5 with mixtures of experts (Qwen Team 2026), one of which all tokens share. */
 final class Qwen35Moe {
-  private static final String GATE_UP = "mlp.experts.gate_up_proj";
-
   static final Architecture FAMILY =
       Qwen35.named("Qwen3_5MoeForCausalLM", "qwen3_5_moe_text")
           .names(Qwen2Moe.NAMES.with(LinearAttention.NAMES).with(LinearAttention.PROJECTIONS))
-          .stackedExperts(
-              Map.of(
-                  LayerRole.GATE, GATE_UP,
-                  LayerRole.UP, GATE_UP,
-                  LayerRole.DOWN, "mlp.experts.down_proj"))
+          .stackedExperts()
           .mixture(
               Mixture.Keys.of("moe_intermediate_size", "num_experts", "num_local_experts")
                   .shared(config -> config.positiveOr("shared_expert_intermediate_size", 512)))

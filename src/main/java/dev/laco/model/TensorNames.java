@@ -95,6 +95,13 @@ record TensorNames(
                   LayerRole.UP, "mlp.experts.{expert}.up_proj.weight",
                   LayerRole.DOWN, "mlp.experts.{expert}.down_proj.weight"));
 
+  /** The names of experts whose matrices are in one tensor each, with a row for each output. */
+  static final Map<LayerRole, String> STACKED_EXPERTS =
+      Map.of(
+          LayerRole.GATE, "mlp.experts.gate_up_proj",
+          LayerRole.UP, "mlp.experts.gate_up_proj",
+          LayerRole.DOWN, "mlp.experts.down_proj");
+
   TensorNames {
     suffixes = Map.copyOf(suffixes);
     experts = Map.copyOf(experts);
@@ -148,6 +155,11 @@ record TensorNames(
   /** Whether layers have a tensor of this role by this name. */
   boolean has(LayerRole role) {
     return suffixes.containsKey(role);
+  }
+
+  /** Whether each expert of a mixture has a tensor, or rows of one, of this role. */
+  boolean expertsHave(LayerRole role) {
+    return experts.containsKey(role);
   }
 
   /** The name of the tensor of a layer that has this suffix. */

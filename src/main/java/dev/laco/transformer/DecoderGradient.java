@@ -423,7 +423,7 @@ public final class DecoderGradient implements AutoCloseable {
     private void sequential() {
       if (results.channels == null) {
         Tensor states = results.fed.states();
-        new ExpertGradient(backend, training, config, kept)
+        new ExpertGradient(backend, training, config, decoder, kept)
             .run(
                 weights,
                 sums,

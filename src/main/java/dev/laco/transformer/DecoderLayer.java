@@ -7,12 +7,12 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.LatentAttention;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.LinearAttention;
-import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RopeParameters;
@@ -174,15 +174,20 @@ public final class DecoderLayer {
         Tensor states = room.input().slice(0, rows.length);
         backend.gather(input.states(), rows, states);
         LayerWeights own = weights.experts().get(e);
-        Tensor output =
-            room.gateUp() == null
-                ? expert(
-                    own.get(LayerRole.GATE),
-                    own.get(LayerRole.UP),
-                    own.get(LayerRole.DOWN),
-                    states,
-                    buffers)
-                : clampedExpert(own, states, room.gateUp(), buffers);
+        Tensor channels = buffers.gate(rows.length, room.mixture().width());
+        Tensor output = room.output().slice(0, rows.length);
+        if (config.expertsTransposed()) {
+          transposedExpert(own, states, buffers, channels, output);
+        } else {
+          expert(
+              own.get(LayerRole.GATE),
+              own.get(LayerRole.UP),
+              own.get(LayerRole.DOWN),
+              states,
+              buffers,
+              channels,
+              output);
+        }
         backend.addRows(x, rows, routing.shares(e), output);
       }
     }
@@ -202,13 +207,15 @@ public final class DecoderLayer {
     if (router != null) {
       backend.linear(input.states(), router, null, logits);
     }
-    Tensor output =
-        expert(
-            weights.get(LayerRole.SHARED_GATE),
-            weights.get(LayerRole.SHARED_UP),
-            weights.get(LayerRole.SHARED_DOWN),
-            input.states(),
-            buffers);
+    Tensor output = buffers.experts().output();
+    expert(
+        weights.get(LayerRole.SHARED_GATE),
+        weights.get(LayerRole.SHARED_UP),
+        weights.get(LayerRole.SHARED_DOWN),
+        input.states(),
+        buffers,
+        buffers.gate(output.rows(), buffers.experts().mixture().sharedWidth()),
+        output);
     if (router == null) {
       backend.add(x, output);
     } else {
@@ -217,33 +224,47 @@ public final class DecoderLayer {
     }
   }
 
-  /** What an expert returns for each row of its input. */
-  private Tensor expert(
-      Tensor gate, Tensor up, Tensor down, Tensor input, Workspace.Buffers buffers) {
+  /**
+   * Runs an expert on the rows of its input, {@code [R, d]}.
+   *
+   * @param channels gets {@code activation(gate) * up}, {@code [R, k]}; may be the memory of gates
+   * @param output gets what the expert returns, {@code [R, d]}
+   */
+  void expert(
+      Tensor gate,
+      Tensor up,
+      Tensor down,
+      Tensor input,
+      Workspace.Buffers buffers,
+      Tensor channels,
+      Tensor output) {
     Tensor gates = buffers.gate(input.rows(), gate.rows());
     Tensor ups = buffers.up(input.rows(), up.rows());
-    Tensor output = buffers.experts().output().slice(0, input.rows());
     backend.linear(input, gate, null, gates);
     backend.linear(input, up, null, ups);
-    backend.gatedActivation(config.hiddenAct(), gates, ups, gates);
-    backend.linear(gates, down, null, output);
-    return output;
+    backend.gatedActivation(config.hiddenAct(), gates, ups, channels);
+    backend.linear(channels, down, null, output);
   }
 
-  /** The same of an expert with a clamped gate, whose channels are computed in {@code memory}. */
-  private Tensor clampedExpert(
-      LayerWeights own, Tensor input, Tensor memory, Workspace.Buffers buffers) {
-    Workspace.Experts room = buffers.experts();
-    Mixture mixture = room.mixture();
-    Tensor gateUp = memory.slice(0, input.rows());
-    Tensor channels = buffers.gate(input.rows(), mixture.width());
-    Tensor output = room.output().slice(0, input.rows());
+  /** Runs likewise an expert whose matrices have a row for each input. */
+  void transposedExpert(
+      LayerWeights own, Tensor input, Workspace.Buffers buffers, Tensor channels, Tensor output) {
+    Tensor gateUp = buffers.experts().gateUp(input.rows());
     backend.linearTransposed(
-        input, own.get(LayerRole.GATE_UP_TRANSPOSED), own.get(LayerRole.GATE_UP_BIAS), gateUp);
-    backend.clampedGate(gateUp, Objects.requireNonNull(mixture.gate()), channels);
+        input, own.get(LayerRole.GATE_UP_TRANSPOSED), own.find(LayerRole.GATE_UP_BIAS), gateUp);
+    ClampedGate clamped = buffers.experts().mixture().gate();
+    if (clamped == null) {
+      int width = Math.toIntExact(channels.columns());
+      Tensor gates = buffers.gate(input.rows(), width);
+      Tensor ups = buffers.up(input.rows(), width);
+      backend.copyColumns(gateUp, 0, width, gates, 0);
+      backend.copyColumns(gateUp, width, width, ups, 0);
+      backend.gatedActivation(config.hiddenAct(), gates, ups, channels);
+    } else {
+      backend.clampedGate(gateUp, clamped, channels);
+    }
     backend.linearTransposed(
-        channels, own.get(LayerRole.DOWN_TRANSPOSED), own.get(LayerRole.DOWN_BIAS), output);
-    return output;
+        channels, own.get(LayerRole.DOWN_TRANSPOSED), own.find(LayerRole.DOWN_BIAS), output);
   }
 
   /**

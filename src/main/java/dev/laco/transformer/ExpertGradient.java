@@ -11,7 +11,6 @@ import dev.laco.model.ModelConfig;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -25,6 +24,7 @@ final class ExpertGradient {
   private final Backend backend;
   private final TrainingOps training;
   private final ModelConfig config;
+  private final DecoderLayer decoder;
   private final Workspace.Buffers buffers;
 
   /**
@@ -37,10 +37,15 @@ final class ExpertGradient {
   record Scratch(Tensor output, Tensor whitened, Tensor channels) {}
 
   ExpertGradient(
-      Backend backend, TrainingOps training, ModelConfig config, Workspace.Buffers buffers) {
+      Backend backend,
+      TrainingOps training,
+      ModelConfig config,
+      DecoderLayer decoder,
+      Workspace.Buffers buffers) {
     this.backend = backend;
     this.training = training;
     this.config = config;
+    this.decoder = decoder;
     this.buffers = buffers;
   }
 
@@ -82,10 +87,10 @@ final class ExpertGradient {
       if (rows.length > 0) {
         LayerWeights sum = sums.experts().isEmpty() ? NO_SUMS : sums.experts().get(e);
         Expert expert =
-            room.gateUp() == null
-                ? new GatedExpert(
-                    weights.experts().get(e), sum, LayerRole.GATE, LayerRole.UP, LayerRole.DOWN)
-                : new ClampedExpert(weights.experts().get(e), sum);
+            config.expertsTransposed()
+                ? new TransposedExpert(weights.experts().get(e), sum)
+                : new GatedExpert(
+                    weights.experts().get(e), sum, LayerRole.GATE, LayerRole.UP, LayerRole.DOWN);
         float[] products = expert(expert, rows, routing.shares(e), all, scratch);
         for (int i = 0; i < rows.length; i++) {
           byShare[rows[i]][e] = products[i];
@@ -139,29 +144,17 @@ final class ExpertGradient {
       downWeight = weights.get(down);
     }
 
-    private Tensor gates(long rows) {
-      return buffers.gate(rows, gateWeight.rows());
-    }
-
-    private Tensor ups(long rows) {
-      return buffers.up(rows, gateWeight.rows());
-    }
-
     @Override
     public void run(Tensor states, Tensor output) {
-      long rows = states.rows();
-      Tensor channels = channels(rows, gateWeight.rows());
-      backend.linear(states, gateWeight, null, gates(rows));
-      backend.linear(states, upWeight, null, ups(rows));
-      backend.gatedActivation(config.hiddenAct(), gates(rows), ups(rows), channels);
-      backend.linear(channels, downWeight, null, output);
+      Tensor channels = channels(states.rows(), gateWeight.rows());
+      decoder.expert(gateWeight, upWeight, downWeight, states, buffers, channels, output);
     }
 
     @Override
     public void differentiate(Tensor factor, Tensor byOutput, Tensor memory, Tensor byStates) {
       long rows = factor.rows();
-      Tensor gates = gates(rows);
-      Tensor ups = ups(rows);
+      Tensor gates = buffers.gate(rows, gateWeight.rows());
+      Tensor ups = buffers.up(rows, gateWeight.rows());
       Tensor by = Workspace.Buffers.narrow(memory, rows, gateWeight.rows());
       addProduct(byOutput, channels(rows, gateWeight.rows()), sums.find(down));
       training.linearGradient(byOutput, downWeight, false, by);
@@ -174,56 +167,52 @@ final class ExpertGradient {
   }
 
   /**
-   * An expert with biases and a clamped gate, whose matrices have a row for each input: the
-   * gradient by an input is a plain product with such a matrix, and that by the matrix has input
-   * and output in the other order.
+   * An expert whose matrices have a row for each input: the gradient by an input is a plain product
+   * with such a matrix, and that by the matrix has input and output in the other order.
    */
-  private final class ClampedExpert implements Expert {
+  private final class TransposedExpert implements Expert {
     private final LayerWeights weights;
     private final LayerWeights sums;
-    private final ClampedGate gate;
-    private final long width;
+    private final int width;
 
-    private ClampedExpert(LayerWeights weights, LayerWeights sums) {
+    private TransposedExpert(LayerWeights weights, LayerWeights sums) {
       this.weights = weights;
       this.sums = sums;
-      gate = Objects.requireNonNull(buffers.experts().mixture().gate());
-      width = weights.get(LayerRole.DOWN_TRANSPOSED).rows();
-    }
-
-    private Tensor gateUp(long rows) {
-      return Objects.requireNonNull(buffers.experts().gateUp()).slice(0, rows);
+      width = Math.toIntExact(weights.get(LayerRole.DOWN_TRANSPOSED).rows());
     }
 
     @Override
     public void run(Tensor states, Tensor output) {
-      Tensor gateUp = gateUp(states.rows());
       Tensor channels = channels(states.rows(), width);
-      backend.linearTransposed(
-          states,
-          weights.get(LayerRole.GATE_UP_TRANSPOSED),
-          weights.get(LayerRole.GATE_UP_BIAS),
-          gateUp);
-      backend.clampedGate(gateUp, gate, channels);
-      backend.linearTransposed(
-          channels,
-          weights.get(LayerRole.DOWN_TRANSPOSED),
-          weights.get(LayerRole.DOWN_BIAS),
-          output);
+      decoder.transposedExpert(weights, states, buffers, channels, output);
     }
 
     @Override
     public void differentiate(Tensor factor, Tensor byOutput, Tensor memory, Tensor byStates) {
       long rows = factor.rows();
-      Tensor gateUp = gateUp(rows);
+      Tensor gateUp = buffers.experts().gateUp(rows);
       Tensor by = Workspace.Buffers.narrow(memory, rows, width);
       addProduct(channels(rows, width), byOutput, sums.find(LayerRole.DOWN_TRANSPOSED));
       addColumns(byOutput, sums.find(LayerRole.DOWN_BIAS));
       backend.linear(byOutput, weights.get(LayerRole.DOWN_TRANSPOSED), null, by);
-      training.clampedGateGradients(gateUp, gate, by);
+      differentiateGate(gateUp, by);
       addProduct(factor, gateUp, sums.find(LayerRole.GATE_UP_TRANSPOSED));
       addColumns(gateUp, sums.find(LayerRole.GATE_UP_BIAS));
       backend.linear(gateUp, weights.get(LayerRole.GATE_UP_TRANSPOSED), null, byStates);
+    }
+
+    /** Makes the gradients by gate and up of these; {@code by} is that by the channels. */
+    private void differentiateGate(Tensor gateUp, Tensor by) {
+      ClampedGate clamped = buffers.experts().mixture().gate();
+      if (clamped == null) {
+        Tensor gates = buffers.gate(by.rows(), width);
+        Tensor ups = buffers.up(by.rows(), width);
+        training.gatedGradients(config.hiddenAct(), gates, ups, by);
+        backend.copyColumns(gates, 0, width, gateUp, 0);
+        backend.copyColumns(ups, 0, width, gateUp, width);
+      } else {
+        training.clampedGateGradients(gateUp, clamped, by);
+      }
     }
   }
 

@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.LatentAttention;
+import dev.laco.model.LayerRole;
 import dev.laco.model.LinearAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
@@ -35,7 +36,6 @@ public final class Workspace implements AutoCloseable {
     arena = backend.arena();
     long queries = (long) config.numAttentionHeads() * config.headDim();
     long keys = (long) config.numKeyValueHeads() * config.headDim();
-    Mixture mixture = config.mixture();
     full =
         new Buffers(
             arena.allocate(DType.F32, maxTokens, config.hiddenSize()),
@@ -49,7 +49,7 @@ public final class Workspace implements AutoCloseable {
                 ? arena.allocate(DType.F32, maxTokens, queries + 2 * keys)
                 : null,
             keeps ? null : arena.allocate(DType.BF16, maxTokens, widest(config)),
-            mixture == null ? null : Experts.of(arena, mixture, maxTokens, config.hiddenSize()),
+            config.mixture() == null ? null : Experts.of(arena, config, maxTokens),
             config.latentAttention() == null ? null : Latents.of(arena, config, maxTokens, keeps),
             config.gatedHeads() ? Gates.of(arena, config, maxTokens, keeps) : null,
             config.linearAttention() == null ? null : Linear.of(arena, config, maxTokens, keeps),
@@ -79,7 +79,7 @@ public final class Workspace implements AutoCloseable {
       columns += (config.numAttentionHeads() + 2L * config.numKeyValueHeads()) * config.headDim();
     }
     if (config.mixture() != null) {
-      columns += Experts.columns(config.mixture(), config.hiddenSize());
+      columns += Experts.columns(config);
     }
     if (config.latentAttention() != null) {
       columns += Latents.columns(config);
@@ -128,8 +128,8 @@ public final class Workspace implements AutoCloseable {
    * @param sharedLogits of the shared expert's router, {@code [T, 1]}
    * @param input of one expert, {@code [T, d]}
    * @param output of one expert, {@code [T, d]}
-   * @param gateUp of one expert with a {@link Mixture#gate clamped gate}, {@code [T, 2 k]}; null
-   *     where experts have none
+   * @param joined gate and up of one expert, {@code [T, 2 k]}; null where they are no {@link
+   *     LayerRole#GATE_UP_TRANSPOSED one matrix}
    */
   record Experts(
       Mixture mixture,
@@ -137,20 +137,28 @@ public final class Workspace implements AutoCloseable {
       Tensor sharedLogits,
       Tensor input,
       Tensor output,
-      @Nullable Tensor gateUp) {
-    private static Experts of(TensorArena arena, Mixture mixture, long tokens, long width) {
+      @Nullable Tensor joined) {
+    private static Experts of(TensorArena arena, ModelConfig config, long tokens) {
+      LongFunction<Tensor> allocate = columns -> arena.allocate(DType.F32, tokens, columns);
+      Mixture mixture = Objects.requireNonNull(config.mixture());
       return new Experts(
           mixture,
-          arena.allocate(DType.F32, tokens, mixture.experts()),
-          arena.allocate(DType.F32, tokens, 1),
-          arena.allocate(DType.F32, tokens, width),
-          arena.allocate(DType.F32, tokens, width),
-          mixture.gate() == null ? null : arena.allocate(DType.F32, tokens, 2L * mixture.width()));
+          allocate.apply(mixture.experts()),
+          allocate.apply(1),
+          allocate.apply(config.hiddenSize()),
+          allocate.apply(config.hiddenSize()),
+          config.expertsTransposed() ? allocate.apply(2L * mixture.width()) : null);
     }
 
-    private static long columns(Mixture mixture, long width) {
-      long gateUp = mixture.gate() == null ? 0 : 2L * mixture.width();
-      return mixture.experts() + 1 + 2 * width + gateUp;
+    private static long columns(ModelConfig config) {
+      Mixture mixture = Objects.requireNonNull(config.mixture());
+      long joined = config.expertsTransposed() ? 2L * mixture.width() : 0;
+      return mixture.experts() + 1 + 2L * config.hiddenSize() + joined;
+    }
+
+    /** Gate and up of the first {@code tokens} tokens of an expert whose matrix joins the two. */
+    Tensor gateUp(long tokens) {
+      return Objects.requireNonNull(joined).slice(0, tokens);
     }
 
     private Experts rows(long tokens) {
@@ -160,7 +168,7 @@ public final class Workspace implements AutoCloseable {
           sharedLogits.slice(0, tokens),
           input.slice(0, tokens),
           output.slice(0, tokens),
-          gateUp == null ? null : gateUp.slice(0, tokens));
+          joined == null ? null : joined.slice(0, tokens));
     }
   }
 

@@ -41,7 +41,7 @@ class ConfigRewriterTest {
   void anUnchangedModelKeepsEveryCharacterOfItsConfig(String name) throws Exception {
     String text = Files.readString(Fixtures.model(name).resolve("config.json"));
     ObjectNode config = (ObjectNode) JSON.readTree(text);
-    int depth = config.get("num_hidden_layers").intValue();
+    int depth = Multimodal.textOf(config).get("num_hidden_layers").intValue();
     List<Integer> all = IntStream.range(0, depth).boxed().toList();
     String written = HuggingFaceJson.write(ConfigRewriter.rewrite("c", config, all));
     assertEquals(text.strip() + "\n", written);
@@ -62,7 +62,7 @@ class ConfigRewriterTest {
   void onlyTheDepthChangesWhereNothingElseIsSaidPerLayer(String name) throws Exception {
     String text = Files.readString(Fixtures.model(name).resolve("config.json"));
     ObjectNode config = (ObjectNode) JSON.readTree(text);
-    int depth = config.get("num_hidden_layers").intValue();
+    int depth = Multimodal.textOf(config).get("num_hidden_layers").intValue();
     List<Integer> bases = List.of(0, 1, depth - 2, depth - 1);
     String written = HuggingFaceJson.write(ConfigRewriter.rewrite("c", config, bases));
     String expected =

@@ -10,6 +10,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -178,9 +179,14 @@ final class LinearAttentionTest {
   @Test
   void expertsAreNamedAsTheCheckpointHasThem() {
     String stacked = "model.layers.7.mlp.experts.gate_up_proj";
-    ModelConfig apart = ModelConfig.parse("c", mixture(), name -> false);
+    ModelConfig apart = ModelConfig.parse("c", mixture(), name -> Optional.empty());
     ModelConfig together =
-        ModelConfig.parse("c", mixture(), name -> name.startsWith("model.layers.0.mlp.experts."));
+        ModelConfig.parse(
+            "c",
+            mixture(),
+            name ->
+                Optional.of(List.of(3L, 64L, 16L))
+                    .filter(shape -> name.equals("model.layers.0.mlp.experts.down_proj")));
     List<String> names = together.architecture().tensorNames(7, together);
     assertTrue(names.contains(stacked), names.toString());
     assertEquals(List.of(3L, 32L, 64L), shape(together, 7, LayerRole.GATE));

@@ -165,6 +165,7 @@ class MixturePruneTest {
     "qwen3_moe, out",
     "olmoe, out",
     "gpt_oss, out",
+    "qwen3_vl_moe, out",
     "granitemoe.f16.gguf, out",
     "qwen2_moe.f16.gguf, out",
     "mxfp4, out",

@@ -28,6 +28,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -226,6 +227,70 @@ class MultimodalPruneTest {
     }
   }
 
+  /** Published models have matrices of experts transposed, those that transformers 5 wrote not. */
+  @Test
+  void expertsStayAsTheyAreStored() throws IOException {
+    Path published = Fixtures.model("qwen3_vl_moe");
+    Path turned = Files.createDirectory(folder.resolve("turned"));
+    Files.copy(published.resolve("config.json"), turned.resolve("config.json"));
+    try (Checkpoint model = Checkpoint.open(published)) {
+      List<OutputTensor> tensors =
+          model.weightNames().stream()
+              .map(name -> turned(model.tensor(name)))
+              .map(t -> OutputTensor.of(t.name(), t.dtype(), t.shape(), t.data()))
+              .toList();
+      new SafetensorsWriter(tensors).write(turned.resolve("model.safetensors"), bytes -> {});
+    }
+    try (Checkpoint original = Checkpoint.open(published);
+        Checkpoint expected = Checkpoint.open(merged(published, "merged"));
+        Checkpoint found = Checkpoint.open(merged(turned, "merged turned"))) {
+      assertEquals(expected.configJson(), found.configJson());
+      assertEquals(expected.weightNames(), found.weightNames());
+      for (String name : expected.weightNames()) {
+        assertSame(turned(expected.tensor(name)), found.tensor(name));
+        if (name.startsWith("model.visual.")) {
+          assertSame(original.tensor(name), found.tensor(name));
+        }
+      }
+    }
+  }
+
+  private Path merged(Path source, String name) {
+    try (Model model = Model.open(source);
+        PruneJob job = new PruneJob(model, CPU, request(SearchSettings.DEFAULT).withRule("mean"))) {
+      PruneResult result = job.run();
+      assertTrue(result.report().plan().layers().stream().anyMatch(layer -> layer.sources() > 1));
+      result.writeTo(folder.resolve(name), WriteSettings.DEFAULT);
+    }
+    return folder.resolve(name);
+  }
+
+  private static void assertSame(HostTensor expected, HostTensor found) {
+    assertEquals(expected.shape(), found.shape(), found.name());
+    assertEquals(-1, expected.data().mismatch(found.data()), found.name());
+  }
+
+  /** Matrices of experts {@code [experts, rows, columns]} in f32 transposed, other tensors not. */
+  private static HostTensor turned(HostTensor tensor) {
+    if (!tensor.name().contains(".experts.")) {
+      return tensor;
+    }
+    long rows = tensor.shape().get(1);
+    long columns = tensor.shape().get(2);
+    float[] values = new float[Math.toIntExact(tensor.elements())];
+    for (int i = 0; i < values.length; i++) {
+      long expert = i / (rows * columns);
+      long from = expert * rows * columns + i % rows * columns + i / rows % columns;
+      values[i] = tensor.data().getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, from);
+    }
+    byte[] bytes = MemorySegment.ofArray(values).toArray(ValueLayout.JAVA_BYTE);
+    return new HostTensor(
+        tensor.name(),
+        tensor.dtype(),
+        List.of(tensor.shape().getFirst(), columns, rows),
+        MemorySegment.ofArray(bytes));
+  }
+
   /** Releases of transformers before 5 wrote of an inner config what differs from its defaults. */
   @Test
   void whatTheInnerConfigLeavesOutIsTheDefault() throws IOException {
@@ -240,6 +305,23 @@ class MultimodalPruneTest {
     text.put("num_hidden_layers", 8).remove(List.of("tie_word_embeddings", "hidden_activation"));
     TestFiles.write(model.resolve("config.json"), config.toPrettyString());
     Checkpoint.open(model).close();
+  }
+
+  /** Releases of transformers differ in the base of rotation, and in the key of experts. */
+  @ParameterizedTest
+  @CsvSource({
+    "rope_parameters, 'text_config: rope_theta: expected the base that the model was trained with'",
+    "num_local_experts, 'config.json calls for [60, 32]'",
+    "moe_intermediate_size, 'config.json calls for [6, 32, 2816]'"
+  })
+  void whatAnInnerConfigOfExpertsLeavesOut(String key, String said) throws IOException {
+    Path model = TestCheckpoints.copy("qwen3_vl_moe", folder.resolve("model"));
+    ObjectNode config = (ObjectNode) Fixtures.read(model.resolve("config.json"));
+    ((ObjectNode) config.get("text_config")).remove(key);
+    TestFiles.write(model.resolve("config.json"), config.toPrettyString());
+    BadInputException refused =
+        assertThrows(BadInputException.class, () -> Checkpoint.open(model).close());
+    assertTrue(refused.getMessage().contains(said), refused.getMessage());
   }
 
   @ParameterizedTest

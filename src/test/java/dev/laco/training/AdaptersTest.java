@@ -74,7 +74,7 @@ class AdaptersTest {
    * side by side, the matrices of all experts in one tensor.
    */
   @ParameterizedTest
-  @ValueSource(strings = {"llama_untied_gqa", "phi3_std", "gpt_neox", "gpt_oss"})
+  @ValueSource(strings = {"llama_untied_gqa", "phi3_std", "gpt_neox", "gpt_oss", "qwen3_vl_moe"})
   void gradientsAreDerivativesOfTheLoss(String fixture) {
     try (Backend backend = new ReferenceBackend(Compute.F32);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));

@@ -70,7 +70,8 @@ class CudaFitTest {
     FIXTURE + ", refine",
     FIXTURE + ", reconstruct",
     "mixtral, reconstruct",
-    "gpt_oss, reconstruct"
+    "gpt_oss, reconstruct",
+    "qwen3_vl_moe, reconstruct"
   })
   void fitsWhatTheReferenceFits(String name, String preset) {
     FitRule rule = FitRule.named(preset);
