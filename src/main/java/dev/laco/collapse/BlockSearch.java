@@ -55,6 +55,11 @@ public final class BlockSearch {
       return sum * (1 + APART * (blocks.size() - 1));
     }
 
+    /** Whether the model lacks all of these layers. */
+    boolean hasAll(Set<Integer> layers) {
+      return layers.stream().allMatch(layer -> blocks.stream().anyMatch(b -> b.has(layer)));
+    }
+
     Removal with(Block block, double more) {
       List<Block> longer = new ArrayList<>(blocks);
       longer.add(block);
@@ -70,26 +75,60 @@ public final class BlockSearch {
    * @param listener told of every removal of a block that leads to one of the models
    */
   public SearchResult run(List<BlockCost> costs, TrialListener listener) {
-    return scored(cheapest(costs, original.depth(), settings.removed()), costs, listener);
+    List<Removal> removals = cheapest(settings, costs, original.depth(), settings.removed());
+    return scored(removals, costs, listener);
   }
 
   /**
    * The models of {@link #run} that lack so many layers; none is scored.
    *
+   * @param settings which must have been checked
    * @param source names the original
-   * @param costs one for every block of settings that were checked
-   * @param removed at most as many as those settings remove, a multiple of their alignment
+   * @param costs one for every block of the settings
+   * @param removed at most as many as the settings remove, a multiple of their alignment
    */
   public static List<CollapsePlan> cheapest(
-      CollapsePlan.Source source, List<BlockCost> costs, int removed) {
+      BlockSettings settings, CollapsePlan.Source source, List<BlockCost> costs, int removed) {
     CollapsePlan original = CollapsePlan.identity(source);
-    return cheapest(costs, original.depth(), removed).stream()
+    return cheapest(settings, costs, original.depth(), removed).stream()
         .map(removal -> path(original, removal).getLast())
         .toList();
   }
 
-  /** The cheapest removals of so many of {@code depth} layers. */
-  private static List<Removal> cheapest(List<BlockCost> costs, int depth, int most) {
+  /**
+   * The cheapest removals of so many of {@code depth} layers, behind which one of the needed layers
+   * is left if any such removal is.
+   */
+  private static List<Removal> cheapest(
+      BlockSettings settings, List<BlockCost> costs, int depth, int most) {
+    Set<Integer> needed = settings.needed();
+    List<Removal> all = removals(costs, depth, most);
+    if (needed.isEmpty() || all.stream().noneMatch(removal -> removal.hasAll(needed))) {
+      return closest(all);
+    }
+    // Of the removals that leave one of them, the cheapest leave this one or that one.
+    List<Removal> found =
+        needed.stream()
+            .map(layer -> costs.stream().filter(cost -> !cost.block().has(layer)).toList())
+            .flatMap(others -> removals(others, depth, most).stream())
+            .distinct()
+            .toList();
+    return closest(found.isEmpty() ? all : found);
+  }
+
+  /** The cheapest of some removals, and those that cost about as little. */
+  private static List<Removal> closest(List<Removal> removals) {
+    List<Removal> found =
+        removals.stream().sorted(Comparator.comparingDouble(Removal::cost)).toList();
+    Removal first = found.getFirst();
+    return found.stream()
+        .limit(first.cost() < TOLD_APART ? 1 : FOUND)
+        .filter(removal -> removal.equals(first) || removal.cost() <= CLOSE * first.cost())
+        .toList();
+  }
+
+  /** Removals of so many of {@code depth} layers, the cheapest among them. */
+  private static List<Removal> removals(List<BlockCost> costs, int depth, int most) {
     Map<Integer, List<BlockCost>> byBeginning =
         costs.stream().collect(Collectors.groupingBy(cost -> cost.block().from()));
     // Of the first layers, all those that remove so many of them and keep the next layer or end.
@@ -119,12 +158,7 @@ public final class BlockSearch {
     }
     List<Removal> found = new ArrayList<>(best.get(depth).get(most));
     found.addAll(best.get(depth + 1).get(most));
-    found.sort(Comparator.comparingDouble(Removal::cost));
-    Removal first = found.getFirst();
-    return found.stream()
-        .limit(first.cost() < TOLD_APART ? 1 : FOUND)
-        .filter(removal -> removal.equals(first) || removal.cost() <= CLOSE * first.cost())
-        .toList();
+    return found;
   }
 
   /**

@@ -4,6 +4,7 @@ import dev.laco.Setting;
 import dev.laco.UsageException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 
 /**
  * Which blocks of consecutive layers may be removed. The layer in front of a block, its base,
@@ -13,8 +14,19 @@ import java.util.List;
  * @param highest exclusive end: no layer from here on is removed
  * @param align the length of every block is a multiple of this number
  * @param removed layers that all blocks of a model have together, a multiple of {@code align}
+ * @param needed layers of which one stays in every model, where so many others can be removed; none
+ *     where the model needs none of them
  */
-public record BlockSettings(int lowest, int highest, int align, int removed) {
+public record BlockSettings(int lowest, int highest, int align, int removed, Set<Integer> needed) {
+  public BlockSettings {
+    needed = Set.copyOf(needed);
+  }
+
+  /** Blocks of a model that needs no layer but the first. */
+  public BlockSettings(int lowest, int highest, int align, int removed) {
+    this(lowest, highest, align, removed, Set.of());
+  }
+
   /**
    * A block of consecutive layers: {@code from} to {@code to}, exclusive.
    *
@@ -24,6 +36,11 @@ public record BlockSettings(int lowest, int highest, int align, int removed) {
     /** Number of layers. */
     public int length() {
       return to - from;
+    }
+
+    /** Whether a layer is one of the block's. */
+    boolean has(int layer) {
+      return from <= layer && layer < to;
     }
   }
 

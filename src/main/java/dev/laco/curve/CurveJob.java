@@ -424,7 +424,8 @@ public final class CurveJob extends ModelJob<CurveJob> {
       costs = SearchChoice.costs(running, texts.fit, blocks, stage::updateShare);
     }
     for (int depth : depths) {
-      List<CollapsePlan> models = BlockSearch.cheapest(source, costs, source.layers() - depth);
+      List<CollapsePlan> models =
+          BlockSearch.cheapest(blocks, source, costs, source.layers() - depth);
       folder.get(searchFile(depth), () -> of(SearchResult.known(models)));
     }
     tell(new CurveEvent.Searched(0, costs.size()));

@@ -420,6 +420,17 @@ public record ModelConfig(
     return attention.stream().mapToLong(layer -> attendedWidth(layer.mixer())).max().orElseThrow();
   }
 
+  /**
+   * The layers of the kind that the first layer is not of, in a family that has layers of two
+   * kinds: programs need a layer of each. None where all layers are of one kind.
+   */
+  public Set<Integer> otherThanFirst() {
+    return IntStream.range(1, numHiddenLayers)
+        .filter(layer -> attention.get(layer).mixer() != attention.getFirst().mixer())
+        .boxed()
+        .collect(Collectors.toUnmodifiableSet());
+  }
+
   /** Whether all layers are of one kind, in a family that has layers of two. */
   public boolean mixesTokensAlike() {
     return architecture.mixesTokensUnlike()

@@ -304,7 +304,12 @@ public record SearchChoice(
     int depth = config.numHiddenLayers();
     int align = search.align() != null ? search.align() : 1;
     BlockSettings settings =
-        new BlockSettings(lowest(search, depth), highest(search, depth), align, depth - target);
+        new BlockSettings(
+            lowest(search, depth),
+            highest(search, depth),
+            align,
+            depth - target,
+            config.otherThanFirst());
     settings.check(depth);
     requireAligned(align, depth, target);
     return new SearchChoice(

@@ -1,6 +1,7 @@
 package dev.laco.collapse;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -13,6 +14,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Random;
+import java.util.Set;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -83,10 +86,43 @@ final class BlockSearchTest {
       List<Removal> all = everyRemoval(new BlockSettings(1, DEPTH, 1, removed), costs);
       assertEquals(
           best(all),
-          BlockSearch.cheapest(source, costs, removed).stream()
+          BlockSearch.cheapest(settings, source, costs, removed).stream()
               .map(plan -> KeptLayers.of(plan).removed())
               .toList());
     }
+  }
+
+  /** Where the cheapest model lacks all needed layers, the cheapest that has one is found. */
+  @ParameterizedTest
+  @CsvSource({"1,1,4", "1,2,6", "1,3,8", "2,1,6"})
+  void aNeededLayerStays(int align, int needed, int removed) {
+    int lacked = 0;
+    for (int seed = 0; seed < 40; seed++) {
+      Random random = new Random(seed);
+      Set<Integer> layers =
+          random.ints(2, DEPTH).distinct().limit(needed).boxed().collect(Collectors.toSet());
+      BlockSettings settings = new BlockSettings(0, DEPTH, align, removed, layers);
+      List<BlockCost> costs = costs(settings, random);
+      List<Removal> all = everyRemoval(settings, costs);
+      lacked += all.getFirst().layers.containsAll(layers) ? 1 : 0;
+      all.removeIf(removal -> removal.layers.containsAll(layers));
+      SearchResult result = search(settings, costs, new Depths(), new ArrayList<>());
+      assertEquals(
+          best(all).getFirst(), KeptLayers.of(result.ranked().getFirst().plan()).removed());
+      for (SearchResult.Scored scored : result.ranked()) {
+        assertFalse(KeptLayers.of(scored.plan()).removed().containsAll(layers), layers::toString);
+      }
+    }
+    assertTrue(lacked > 0, "the cheapest removals of all leave needed layers, too");
+  }
+
+  /** A model of one layer has that layer alone. */
+  @Test
+  void neededLayersAreRemovedWhereNothingElseIsLeft() {
+    BlockSettings settings = new BlockSettings(0, DEPTH, 1, DEPTH - 1, Set.of(4, 7));
+    SearchResult result =
+        search(settings, costs(settings, new Random(1)), new Depths(), new ArrayList<>());
+    assertEquals(List.of(0), KeptLayers.of(result.ranked().getFirst().plan()).kept());
   }
 
   /**

@@ -14,10 +14,13 @@ import dev.laco.collapse.FitRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.report.PruneSettings;
+import java.nio.file.Path;
 import java.util.List;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -69,6 +72,18 @@ final class SearchChoiceTest {
           SearchChoice.of(PruneRequest.of(Goal.QUARTER).withSearch(byDivergence), storyteller)
                   .settings()
               instanceof PruneSettings.BestMerges);
+    }
+  }
+
+  /** Programs that generate text need layers of both kinds; the first layer always stays. */
+  @Test
+  void oneLayerOfTheOtherKindStays(@TempDir Path folder) {
+    Path tokens = Fixtures.tokens(folder, "lfm2", "calib");
+    PruneRequest request = PruneRequest.of(Goal.layers(3)).withFit(new FitSettings(tokens, null));
+    try (Model convolutions = Model.open(Fixtures.model("lfm2"))) {
+      assertEquals(
+          new PruneSettings.Blocks(new BlockSettings(1, 8, 1, 5, Set.of(2, 4, 7)), 3),
+          SearchChoice.of(request, convolutions).settings());
     }
   }
 
