@@ -48,10 +48,6 @@ final class LinearAttentionTest {
         .toList();
   }
 
-  private static List<Long> shape(ModelConfig config, int layer, LayerRole role) {
-    return config.architecture().layerTensor(config, layer, role).shape();
-  }
-
   @Test
   void sparseConfigsHaveTheSizesOfTheirClass() {
     ModelConfig config = parse(dense());
@@ -71,15 +67,18 @@ final class LinearAttentionTest {
     config.put("linear_key_head_dim", 8).put("linear_value_head_dim", 6);
     config.put("linear_conv_kernel_dim", 3).put("head_dim", 16).put("attention_bias", true);
     ModelConfig sizes = parse(config);
-    assertEquals(List.of(56L, 64L), shape(sizes, 0, LayerRole.LINEAR_HEADS));
-    assertEquals(List.of(24L, 64L), shape(sizes, 0, LayerRole.LINEAR_GATE));
-    assertEquals(List.of(4L, 64L), shape(sizes, 0, LayerRole.LINEAR_DECAY));
-    assertEquals(List.of(56L, 1L, 3L), shape(sizes, 0, LayerRole.CONVOLUTION));
-    assertEquals(List.of(6L), shape(sizes, 0, LayerRole.LINEAR_NORM));
-    assertEquals(List.of(64L, 24L), shape(sizes, 0, LayerRole.OUTPUT));
-    assertEquals(List.of(128L, 64L), shape(sizes, 3, LayerRole.QUERY), "queries and their gates");
-    assertEquals(List.of(128L), shape(sizes, 3, LayerRole.QUERY_BIAS));
-    assertEquals(List.of(64L, 64L), shape(sizes, 3, LayerRole.OUTPUT));
+    assertEquals(List.of(56L, 64L), TestConfigs.shape(sizes, 0, LayerRole.LINEAR_HEADS));
+    assertEquals(List.of(24L, 64L), TestConfigs.shape(sizes, 0, LayerRole.LINEAR_GATE));
+    assertEquals(List.of(4L, 64L), TestConfigs.shape(sizes, 0, LayerRole.LINEAR_DECAY));
+    assertEquals(List.of(56L, 1L, 3L), TestConfigs.shape(sizes, 0, LayerRole.CONVOLUTION));
+    assertEquals(List.of(6L), TestConfigs.shape(sizes, 0, LayerRole.LINEAR_NORM));
+    assertEquals(List.of(64L, 24L), TestConfigs.shape(sizes, 0, LayerRole.OUTPUT));
+    assertEquals(
+        List.of(128L, 64L),
+        TestConfigs.shape(sizes, 3, LayerRole.QUERY),
+        "queries and their gates");
+    assertEquals(List.of(128L), TestConfigs.shape(sizes, 3, LayerRole.QUERY_BIAS));
+    assertEquals(List.of(64L, 64L), TestConfigs.shape(sizes, 3, LayerRole.OUTPUT));
     assertEquals(64, sizes.widestAttended());
     List<String> first = sizes.architecture().tensorNames(0, sizes);
     List<String> fourth = sizes.architecture().tensorNames(3, sizes);
@@ -98,9 +97,9 @@ final class LinearAttentionTest {
     ModelConfig sizes = parse(config);
     assertTrue(sizes.linearHeadsByKey());
     assertFalse(parse(mixture()).linearHeadsByKey());
-    assertEquals(List.of(80L, 64L), shape(sizes, 0, LayerRole.LINEAR_HEADS_GATE));
-    assertEquals(List.of(8L, 64L), shape(sizes, 0, LayerRole.LINEAR_RATE_DECAY));
-    assertEquals(List.of(56L, 1L, 4L), shape(sizes, 0, LayerRole.CONVOLUTION));
+    assertEquals(List.of(80L, 64L), TestConfigs.shape(sizes, 0, LayerRole.LINEAR_HEADS_GATE));
+    assertEquals(List.of(8L, 64L), TestConfigs.shape(sizes, 0, LayerRole.LINEAR_RATE_DECAY));
+    assertEquals(List.of(56L, 1L, 4L), TestConfigs.shape(sizes, 0, LayerRole.CONVOLUTION));
     List<String> first = sizes.architecture().tensorNames(0, sizes);
     assertTrue(first.contains("model.layers.0.linear_attn.in_proj_qkvz.weight"), first.toString());
     assertTrue(first.contains("model.layers.0.linear_attn.in_proj_ba.weight"), first.toString());
@@ -189,8 +188,8 @@ final class LinearAttentionTest {
                     .filter(shape -> name.equals("model.layers.0.mlp.experts.down_proj")));
     List<String> names = together.architecture().tensorNames(7, together);
     assertTrue(names.contains(stacked), names.toString());
-    assertEquals(List.of(3L, 32L, 64L), shape(together, 7, LayerRole.GATE));
-    assertEquals(List.of(3L, 64L, 16L), shape(together, 7, LayerRole.DOWN));
+    assertEquals(List.of(3L, 32L, 64L), TestConfigs.shape(together, 7, LayerRole.GATE));
+    assertEquals(List.of(3L, 64L, 16L), TestConfigs.shape(together, 7, LayerRole.DOWN));
     names = apart.architecture().tensorNames(7, apart);
     assertTrue(names.contains("model.layers.7.mlp.experts.2.up_proj.weight"), names.toString());
     assertFalse(names.contains(stacked), names.toString());

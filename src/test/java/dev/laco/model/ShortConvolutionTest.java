@@ -36,10 +36,6 @@ final class ShortConvolutionTest {
         .toList();
   }
 
-  private static List<Long> shape(ModelConfig config, int layer, LayerRole role) {
-    return config.architecture().layerTensor(config, layer, role).shape();
-  }
-
   @Test
   void sparseConfigsHaveTheSizesOfTheirClass() {
     ModelConfig config = parse(config());
@@ -59,9 +55,12 @@ final class ShortConvolutionTest {
   @Test
   void layersHaveTheTensorsOfTheirKind() {
     ModelConfig config = parse(config());
-    assertEquals(List.of(192L, 64L), shape(config, 0, LayerRole.CONVOLUTION_INPUT), "one tensor");
-    assertEquals(List.of(64L, 1L, 3L), shape(config, 0, LayerRole.CONVOLUTION));
-    assertEquals(List.of(64L, 64L), shape(config, 0, LayerRole.OUTPUT));
+    assertEquals(
+        List.of(192L, 64L),
+        TestConfigs.shape(config, 0, LayerRole.CONVOLUTION_INPUT),
+        "one tensor");
+    assertEquals(List.of(64L, 1L, 3L), TestConfigs.shape(config, 0, LayerRole.CONVOLUTION));
+    assertEquals(List.of(64L, 64L), TestConfigs.shape(config, 0, LayerRole.OUTPUT));
     List<String> first = config.architecture().tensorNames(0, config);
     assertTrue(first.contains("model.layers.0.conv.out_proj.weight"), first.toString());
     assertFalse(first.toString().contains("self_attn"), first.toString());

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
+import java.util.List;
 
 /** Configs of small models, of the file "c". */
 final class TestConfigs {
@@ -25,5 +26,10 @@ final class TestConfigs {
     BadInputException refused =
         assertThrows(BadInputException.class, () -> ModelConfig.parse("c", config));
     assertTrue(refused.getMessage().startsWith("c: " + key), refused.getMessage());
+  }
+
+  /** The extents of the tensor of a layer that has a role. */
+  static List<Long> shape(ModelConfig config, int layer, LayerRole role) {
+    return config.architecture().layerTensor(config, layer, role).shape();
   }
 }
