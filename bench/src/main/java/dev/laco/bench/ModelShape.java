@@ -69,6 +69,7 @@ public final class ModelShape {
         config.latentAttention(),
         config.gatedHeads(),
         config.linearAttention(),
+        config.convolution(),
         config.mixture(),
         config.attention(),
         config.visualLayers(),

@@ -267,19 +267,7 @@ final class GgufVocabulary {
 
   /** The name of the way to cut words; null where it has none. */
   private @Nullable String words() {
-    JsonNode cut = part("pre_tokenizer");
-    if (cut.path("type").asText().equals("ByteLevel") && cut.path("use_regex").asBoolean(true)) {
-      return "gpt-2";
-    }
-    JsonNode first = cut.path("pretokenizers").path(0);
-    if (cut.path("pretokenizers").size() != 2) {
-      return null;
-    }
-    if (first.path("type").asText().equals("Digits")) {
-      return "smollm";
-    }
-    boolean whole = part("model.ignore_merges").asBoolean();
-    return GgufTokenizer.wordsOf(first.path("pattern").path("Regex").asText(), whole);
+    return GgufTokenizer.wordsOf(part("pre_tokenizer"), part("model.ignore_merges").asBoolean());
   }
 
   /**

@@ -12,7 +12,6 @@ import dev.laco.InputFile;
 import dev.laco.InputJson;
 import dev.laco.Legible;
 import dev.laco.checkpoint.tokenizer.TokenizerJson.Added;
-import dev.laco.checkpoint.tokenizer.TokenizerJson.Words;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;

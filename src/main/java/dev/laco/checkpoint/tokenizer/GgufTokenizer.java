@@ -1,5 +1,6 @@
 package dev.laco.checkpoint.tokenizer;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -7,7 +8,6 @@ import dev.laco.BadInputException;
 import dev.laco.Legible;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.tokenizer.TokenizerJson.Added;
-import dev.laco.checkpoint.tokenizer.TokenizerJson.Words;
 import dev.laco.model.HuggingFaceJson;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -90,45 +90,30 @@ public final class GgufTokenizer {
     return metadata.has(KEY + "model") && !NONE.contains(metadata.show(KEY + "model"));
   }
 
-  /** How words are cut, and whether a text begins with BOS where the metadata do not say. */
-  private record Before(TokenizerJson.Words words, boolean begins) {}
-
-  private Before before() {
+  private Words words() {
     String name = metadata.string(KEY + "pre").orElse("default");
-    return switch (name) {
-      case "gpt-2", "phi-2", "olmo", "mpt" -> new Before(Words.GPT2, false);
-      case "smollm", "starcoder", "refact", "command-r" ->
-          new Before(new Words(null, true, false, false), false);
-      case "llama-bpe", "llama3", "llama-v3" ->
-          new Before(new Words(TokenizerJson.THREE_DIGITS, false, false, true), true);
-      case "dbrx" -> new Before(new Words(TokenizerJson.THREE_DIGITS, false, false, false), false);
-      case "qwen2", "deepseek-r1-qwen" -> new Before(Words.QWEN2, false);
-      case "tekken" -> new Before(new Words(TokenizerJson.TEKKEN, false, false, true), true);
-      default ->
-          throw new BadInputException(
-              String.format(
-                  Locale.ROOT,
-                  "%s: metadata '%spre' is %s, a way to cut words that is not known here; give token ids"
-                      + " instead of texts, or put the original's tokenizer.json beside the pruned model",
-                  file,
-                  KEY,
-                  Legible.excerpt(name)));
-    };
+    return Words.named(name)
+        .orElseThrow(
+            () ->
+                new BadInputException(
+                    String.format(
+                        Locale.ROOT,
+                        "%s: metadata '%spre' is %s, a way to cut words that is not known here; give token ids"
+                            + " instead of texts, or put the original's tokenizer.json beside the pruned model",
+                        file,
+                        KEY,
+                        Legible.excerpt(name))));
   }
 
   /**
-   * The name that llama.cpp has for a way to cut words; null where it has none.
+   * The name that llama.cpp has for the way in which a tokenizer cuts words; null where it has
+   * none.
    *
-   * @param pattern of words
+   * @param preTokenizer of {@code tokenizer.json}
    * @param wholeWords whether a word that is a token is not built by merges
    */
-  public static @Nullable String wordsOf(String pattern, boolean wholeWords) {
-    return switch (pattern) {
-      case TokenizerJson.THREE_DIGITS -> wholeWords ? "llama-bpe" : "dbrx";
-      case TokenizerJson.ONE_DIGIT -> "qwen2";
-      case TokenizerJson.TEKKEN -> "tekken";
-      default -> null;
-    };
+  public static @Nullable String wordsOf(JsonNode preTokenizer, boolean wholeWords) {
+    return Words.of(preTokenizer, wholeWords).map(words -> words.names().getFirst()).orElse(null);
   }
 
   /**
@@ -145,9 +130,8 @@ public final class GgufTokenizer {
     String model = metadata.string(KEY + "model").orElse("");
     return switch (model) {
       case "gpt2" -> {
-        Before before = before();
-        yield vocabulary(tokens, before.begins)
-            .byteLevel(before.words, metadata.strings(KEY + "merges"));
+        Words words = words();
+        yield vocabulary(tokens, words.begins()).byteLevel(words, metadata.strings(KEY + "merges"));
       }
       case "llama" ->
           vocabulary(tokens, true)

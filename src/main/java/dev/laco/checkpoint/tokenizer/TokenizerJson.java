@@ -55,36 +55,6 @@ record TokenizerJson(
   /** Most characters of all merges; those of the largest published vocabularies have 6 million. */
   private static final long MAX_MERGED = 16L << 20;
 
-  private static final String CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
-  private static final String OTHERS =
-      "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-
-  /** Splits numbers into groups of three digits. */
-  static final String THREE_DIGITS =
-      CONTRACTION + "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" + OTHERS;
-
-  /** Splits numbers into digits. */
-  static final String ONE_DIGIT = CONTRACTION + "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" + OTHERS;
-
-  /** Splits numbers into digits, and words where lower case becomes upper case. */
-  static final String TEKKEN =
-      "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
-          + "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
-          + "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-
-  /**
-   * How a text is cut into words before BPE.
-   *
-   * @param pattern of words; null for that of GPT-2
-   * @param digits whether numbers are cut into digits before
-   * @param normalise whether the text gets Unicode's form NFC
-   * @param wholeWords whether a word that is a token is not built by merges
-   */
-  record Words(@Nullable String pattern, boolean digits, boolean normalise, boolean wholeWords) {
-    static final Words GPT2 = new Words(null, false, false, false);
-    static final Words QWEN2 = new Words(ONE_DIGIT, false, true, false);
-  }
-
   /**
    * How a token is found in a text before all others.
    *
@@ -125,41 +95,18 @@ record TokenizerJson(
    */
   String byteLevel(Words words, List<String> merges) {
     ObjectNode frame = JsonNodeFactory.instance.objectNode();
-    if (words.normalise) {
+    if (words.normalise()) {
       frame.putObject("normalizer").put("type", "NFC");
     } else {
       frame.putNull("normalizer");
     }
-    ObjectNode cut = frame.putObject("pre_tokenizer");
-    ObjectNode bytes = byteLevelPart(words.pattern == null);
-    if (words.pattern == null && !words.digits) {
-      cut.setAll(bytes);
-    } else {
-      cut.put("type", "Sequence");
-      ObjectNode first = cut.putArray("pretokenizers").addObject();
-      if (words.digits) {
-        first.put("type", "Digits").put("individual_digits", true);
-      } else {
-        first.put("type", "Split").putObject("pattern").put("Regex", words.pattern);
-        first.put("behavior", "Isolated").put("invert", false);
-      }
-      cut.withArray("pretokenizers").add(bytes);
-    }
+    frame.set("pre_tokenizer", words.preTokenizer());
     frame.set("post_processor", ends());
-    frame.set("decoder", byteLevelPart(true));
+    frame.set("decoder", Words.byteLevel(true));
     ObjectNode model = frame.putObject("model");
     model.put("type", "BPE").putNull("unk_token").put("fuse_unk", false);
-    model.put("byte_fallback", false).put("ignore_merges", words.wholeWords);
+    model.put("byte_fallback", false).put("ignore_merges", words.wholeWords());
     return write(frame, merges);
-  }
-
-  private static ObjectNode byteLevelPart(boolean regex) {
-    return JsonNodeFactory.instance
-        .objectNode()
-        .put("type", "ByteLevel")
-        .put("add_prefix_space", false)
-        .put("trim_offsets", true)
-        .put("use_regex", regex);
   }
 
   /**
