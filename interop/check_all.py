@@ -29,6 +29,7 @@ import support
 import torch
 import torch_files
 import vllm_names
+import words
 from transformers.utils import logging
 
 RESOURCES = engine.ROOT / "src/test/resources"
@@ -329,10 +330,15 @@ def check_gemma3(work):
         checks.at_most(difference, QUANTISED_TOLERANCE, f"Gemma 3 270M, {what}: logits in llama.cpp")
 
 
+def check_words(work):
+    words.check(work, MANY_SCRIPTS, LLAMA_CPP)
+
+
 PARTS = {
     "published": check_published_algorithm,
     "fixtures": check_fixtures,
     "torch": check_torch,
+    "words": check_words,
     "families": check_families,
     "multimodal": check_multimodal,
     "storyteller": check_storyteller,

@@ -96,8 +96,8 @@ record Words(
                   "\\p{N}{1,3}",
                   "[一-龥぀-ゟ゠-ヿ]+",
                   "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"
-                      + "|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*"
-                      + "|\\s*[\r\n]+"
+                      + "|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*"
+                      + "|\\s*[\\r\\n]+"
                       + BLANKS),
               "deepseek-v3",
               "hunyuan-dense"));
@@ -144,10 +144,11 @@ record Words(
         .min(Comparator.comparing(words -> words.wholeWords != wholeWords));
   }
 
+  /** What a part cuts by. Some tokenizers have ends of lines themselves in their patterns. */
   private static String pattern(JsonNode part) {
     return part.path("type").asText().equals("Digits")
         ? DIGITS
-        : part.path("pattern").path("Regex").asText();
+        : part.path("pattern").path("Regex").asText().replace("\r", "\\r").replace("\n", "\\n");
   }
 
   /** Whether the part {@code ByteLevel} cuts words by the pattern of GPT-2. */

@@ -2,11 +2,13 @@ package dev.laco.checkpoint.tokenizer;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.MutatedFiles;
@@ -23,6 +25,8 @@ import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 class GgufTokenizerTest {
   private static final Path FOLDER = Fixtures.RESOURCES.resolve("gguf");
@@ -137,6 +141,49 @@ class GgufTokenizerTest {
     made.put(old.slice(0, 16)).putLong(old.getLong(16) + 1);
     made.putLong(key.length).put(key).putInt(8).putLong(value.length).put(value);
     return made.put(old.slice(24, old.capacity() - 24)).array();
+  }
+
+  /** Files of several models have names of their own for the same way. */
+  @ParameterizedTest
+  @CsvSource({
+    "lfm2, llama-bpe",
+    "glm4, dbrx",
+    "minimax-m2, gpt-4o",
+    "hunyuan-dense, deepseek-v3",
+    "refact, smollm",
+    "exaone4, gpt-2"
+  })
+  void aNameStandsForAWay(String name, String usual) throws IOException {
+    String json = tokenizer(metadata(cutAs(name))).json();
+    JsonNode made = JSON.readTree(json);
+    assertEquals(JSON.readTree(tokenizer(metadata(cutAs(usual))).json()), made);
+    boolean whole = made.path("model").path("ignore_merges").booleanValue();
+    assertEquals(usual, GgufTokenizer.wordsOf(made.get("pre_tokenizer"), whole));
+  }
+
+  @Test
+  void aTokenizerWithAPatternOfItsOwnHasNoName() throws IOException {
+    JsonNode json = JSON.readTree(tokenizer(metadata(cutAs("qwen2"))).json());
+    ((ObjectNode) json.at("/pre_tokenizer/pretokenizers/0/pattern")).put("Regex", "\\p{L}+");
+    assertNull(GgufTokenizer.wordsOf(json.get("pre_tokenizer"), false));
+  }
+
+  /** A file of the demo model's vocabulary with another name in the place of "gpt-2". */
+  private static byte[] cutAs(String name) throws IOException {
+    byte[] old = Files.readAllBytes(FOLDER.resolve("storyteller.vocab.gguf"));
+    String text = new String(old, StandardCharsets.ISO_8859_1);
+    String key = "tokenizer.ggml.pre";
+    // Behind the key stand the type of a text and its length.
+    int length = text.indexOf(key) + key.length() + 4;
+    int end = length + 8 + 5;
+    assertEquals("gpt-2", text.substring(length + 8, end));
+    return ByteBuffer.allocate(old.length - 5 + name.length())
+        .order(ByteOrder.LITTLE_ENDIAN)
+        .put(old, 0, length)
+        .putLong(name.length())
+        .put(name.getBytes(StandardCharsets.US_ASCII))
+        .put(old, end, old.length - end)
+        .array();
   }
 
   @Test
