@@ -30,6 +30,8 @@ TEXT = {
     "pad_token_id": 0,
 }
 HEADS_OF_24 = {"head_dim": 24}
+# Of Qwen2-VL and Qwen2.5-VL llama.cpp takes 0 for this epsilon.
+WITHOUT_EPS = {"rms_norm_eps": 1e-9}
 OF_THREE_POSITIONS = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}}
 
 IMAGES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
@@ -69,11 +71,11 @@ MODELS = {
         OF_THREE_POSITIONS | {"head_dim": 16},
         {"vision_config": {"deepstack_visual_indexes": [0, 1], **QWEN3_IMAGES}},
     ),
-    "qwen2_vl": ("Qwen2VL", "float32", OF_THREE_POSITIONS, {"vision_config": {"embed_dim": 32, "hidden_size": 64, **QWEN_IMAGES}}),
+    "qwen2_vl": ("Qwen2VL", "float32", OF_THREE_POSITIONS | WITHOUT_EPS, {"vision_config": {"embed_dim": 32, "hidden_size": 64, **QWEN_IMAGES}}),
     "qwen2_5_vl": (
         "Qwen2_5_VL",
         "bfloat16",
-        OF_THREE_POSITIONS,
+        OF_THREE_POSITIONS | WITHOUT_EPS,
         {"vision_config": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "fullatt_block_indexes": [1], **QWEN_IMAGES}, "tie_word_embeddings": True},
     ),
     "qwen3_5_images": ("Qwen3_5", "bfloat16", OF_DELTA, {"vision_config": QWEN3_IMAGES}),

@@ -46,7 +46,8 @@ public final class GgufFamily {
   private boolean valueHeadsTiled;
   private boolean convolutions;
   private String finalNorm = GgufNames.FINAL_NORM;
-  private boolean threePositions;
+  private @Nullable Positions positions;
+  private boolean withoutEps;
   private final Map<LayerRole, String> names = new EnumMap<>(LayerRole.class);
   private String activationKey = "hidden_act";
   private Activation activation = Activation.SILU;
@@ -72,6 +73,16 @@ public final class GgufFamily {
   private final List<Value> values = new ArrayList<>();
   private BiFunction<ModelConfig, Integer, @Nullable String> refused = (model, window) -> null;
   private BiConsumer<ObjectNode, Set<String>> config = (node, tensors) -> {};
+
+  /** Which pairs of a head's elements each of the three positions of an image's part rotates. */
+  public enum Positions {
+    /**
+     * The first pairs by the first position, the next ones by the second, the last by the third.
+     */
+    IN_RUNS,
+    /** Pairs take turns. */
+    IN_TURN
+  }
 
   /** In which files the metadata say the width of windows. */
   public enum WindowKey {
@@ -165,9 +176,15 @@ public final class GgufFamily {
     return this;
   }
 
-  /** Metadata say the elements of a head that each of three positions of an image rotates. */
-  GgufFamily threePositions() {
-    threePositions = true;
+  /** Metadata say how many elements of a head each of three positions of an image rotates. */
+  GgufFamily positions(Positions pairs) {
+    positions = pairs;
+    return this;
+  }
+
+  /** Recent releases of llama.cpp do not read the epsilon of norms, and take 0. */
+  GgufFamily withoutEps() {
+    withoutEps = true;
     return this;
   }
 
@@ -507,9 +524,14 @@ public final class GgufFamily {
     return convolutions;
   }
 
-  /** Whether metadata say which elements of heads each of three positions rotates. */
-  public boolean hasThreePositions() {
-    return threePositions;
+  /** Whether recent releases of llama.cpp take 0 for the epsilon of norms. */
+  public boolean isWithoutEps() {
+    return withoutEps;
+  }
+
+  /** Which elements each of three positions of an image rotates; null where there is one. */
+  public @Nullable Positions positions() {
+    return positions;
   }
 
   /** Whether metadata say that attention and feed-forward network are parallel. */

@@ -103,21 +103,20 @@ public final class Multimodal {
               .without(Loader.VLLM),
           new Multimodal("Idefics3ForConditionalGeneration", "idefics3", TEXT_MODEL, LLAMA),
           new Multimodal("SmolVLMForConditionalGeneration", "smolvlm", TEXT_MODEL, LLAMA),
-          // With three positions a token they are architectures of their own in llama.cpp.
           new Multimodal(
-                  "Qwen2VLForConditionalGeneration",
-                  "qwen2_vl",
-                  OUTSIDE,
-                  ofQwen("qwen2_vl_text"),
-                  ofQwen("qwen2_vl"))
-              .without(Loader.LLAMA_CPP),
+              "Qwen2VLForConditionalGeneration",
+              "qwen2_vl",
+              OUTSIDE,
+              ofQwen("qwen2_vl_text"),
+              ofQwen("qwen2_vl")),
           new Multimodal(
-                  "Qwen2_5_VLForConditionalGeneration",
-                  "qwen2_5_vl",
-                  OUTSIDE,
-                  ofQwen("qwen2_5_vl_text"),
-                  ofQwen("qwen2_5_vl"))
-              .without(Loader.LLAMA_CPP),
+              "Qwen2_5_VLForConditionalGeneration",
+              "qwen2_5_vl",
+              OUTSIDE,
+              ofQwen("qwen2_5_vl_text"),
+              ofQwen("qwen2_5_vl")),
+          // Pairs of elements that are left over in turn have a fourth position in llama.cpp, which
+          // is 0 in texts, and the first one in transformers.
           new Multimodal("Qwen3VLForConditionalGeneration", "qwen3_vl", AS_IN_MEMORY, QWEN3_VL)
               .without(Loader.LLAMA_CPP)
               .saysTheta()
@@ -191,7 +190,7 @@ public final class Multimodal {
   private static Text ofQwen(String modelType) {
     return new Text(
         modelType,
-        Qwen2.FAMILY,
+        Qwen2.BESIDE_IMAGES,
         sizes(8192, 29568, 80, 64, 8, 152064)
             .put("rms_norm_eps", 1e-5)
             .put("max_window_layers", 80));

@@ -2,6 +2,7 @@ package dev.laco.model;
 
 import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Architecture.QueryKeyNorm;
+import dev.laco.model.GgufFamily.Positions;
 import dev.laco.model.RopeParameters.Rotates;
 import java.util.Map;
 import java.util.Objects;
@@ -16,7 +17,7 @@ final class Qwen35 {
       named("Qwen3_5ForCausalLM", "qwen3_5_text")
           .names(TensorNames.LLAMA.with(LinearAttention.NAMES).with(LinearAttention.PROJECTIONS))
           .defaultKeyValueHeads(4)
-          .gguf(gguf("qwen35", true).threePositions())
+          .gguf(gguf("qwen35", true).positions(Positions.IN_TURN))
           .build();
 
   /** What is added to squared lengths of queries and keys of linear attention. */

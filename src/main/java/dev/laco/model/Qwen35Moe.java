@@ -1,5 +1,7 @@
 package dev.laco.model;
 
+import dev.laco.model.GgufFamily.Positions;
+
 /** Qwen3.5 with mixtures of experts (Qwen Team 2026), one of which all tokens share. */
 final class Qwen35Moe {
   static final Architecture FAMILY =
@@ -11,7 +13,7 @@ final class Qwen35Moe {
                   .shared(config -> config.positiveOr("shared_expert_intermediate_size", 512)))
           .channels(config -> config.requiredPositive("moe_intermediate_size"))
           .defaultKeyValueHeads(2)
-          .gguf(Qwen35.gguf("qwen35moe", true).threePositions().sharesOfChosen())
+          .gguf(Qwen35.gguf("qwen35moe", true).positions(Positions.IN_TURN).sharesOfChosen())
           .build();
 
   private Qwen35Moe() {}

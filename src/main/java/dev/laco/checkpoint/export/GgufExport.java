@@ -1,5 +1,6 @@
 package dev.laco.checkpoint.export;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputTensor;
@@ -7,6 +8,7 @@ import dev.laco.checkpoint.WrittenSizes;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.DType;
 import dev.laco.model.GgufFamily;
+import dev.laco.model.GgufFamily.Positions;
 import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
 import dev.laco.model.LatentAttention;
@@ -20,6 +22,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
 /**
  * Writes a model as a GGUF file, with the metadata and the names of llama.cpp's converter: matrices
@@ -298,8 +302,9 @@ public final class GgufExport extends GgufFile {
     }
     int rotated = rope.rotated(config.rotaryDim());
     writer.number(prefix + "rope.dimension_count", rotated);
-    if (rules.family().hasThreePositions()) {
-      writer.numbers(prefix + "rope.dimension_sections", sections(rotated / 2));
+    Positions positions = rules.family().positions();
+    if (positions != null) {
+      writer.numbers(prefix + "rope.dimension_sections", sections(positions, rotated / 2));
     }
     switch (rope.scaling()) {
       case RopeParameters.Default none -> {}
@@ -333,24 +338,29 @@ public final class GgufExport extends GgufFile {
 
   /**
    * Pairs of elements that each of four positions rotates, of which images have three and texts one
-   * three times. Pairs take turns; one whose turn is behind the number of its position is the
+   * three times. Where pairs take turns, one whose turn is behind the number of its position is the
    * fourth's in llama.cpp, and the first's in transformers.
    *
    * @param pairs of all positions
    */
-  private List<Integer> sections(int pairs) {
+  private List<Integer> sections(Positions positions, int pairs) {
     List<Integer> named = new ArrayList<>();
-    model
-        .configValue("rope_parameters")
-        .path("mrope_section")
-        .forEach(section -> named.add(section.asInt()));
+    Stream.of("rope_parameters", "rope_scaling")
+        .map(key -> model.configValue(key).path("mrope_section"))
+        .filter(JsonNode::isArray)
+        .findFirst()
+        .ifPresent(list -> list.forEach(section -> named.add(section.asInt())));
     List<Integer> sections =
         named.size() == 3 ? List.of(named.get(0), named.get(1), named.get(2), 0) : USUAL_SECTIONS;
-    for (int pair = 0; pair < pairs; pair++) {
-      if (pair / 3 >= sections.get(pair % 3)) {
-        throw rules.unsupported(
-            "an mrope_section of " + sections.subList(0, 3) + " for " + pairs + " rotated pairs");
-      }
+    boolean all =
+        switch (positions) {
+          case IN_RUNS -> sections.stream().mapToInt(Integer::intValue).sum() == pairs;
+          case IN_TURN ->
+              IntStream.range(0, pairs).allMatch(pair -> pair / 3 < sections.get(pair % 3));
+        };
+    if (!all) {
+      throw rules.unsupported(
+          "an mrope_section of " + sections.subList(0, 3) + " for " + pairs + " rotated pairs");
     }
     return sections;
   }

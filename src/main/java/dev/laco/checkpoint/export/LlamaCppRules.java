@@ -191,6 +191,15 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     if (family.hasLatentAttention()) {
       requireLatentsOfLayers(warnings);
     }
+    if (family.isWithoutEps()) {
+      warnings.accept(
+          String.format(
+              Locale.ROOT,
+              "%s: recent releases of llama.cpp take 0 for rms_norm_eps, %s, in a file of this architecture, so that"
+                  + " logits differ a little",
+              model,
+              config.rmsNormEps()));
+    }
     if (config.hiddenAct() == Activation.GELU) {
       warnings.accept(model + ": llama.cpp computes GELU by its approximation with tanh");
     }
