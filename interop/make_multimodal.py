@@ -32,6 +32,8 @@ TEXT = {
 HEADS_OF_24 = {"head_dim": 24}
 # Of Qwen2-VL and Qwen2.5-VL llama.cpp takes 0 for this epsilon.
 WITHOUT_EPS = {"rms_norm_eps": 1e-9}
+# By which no pair of elements is left over.
+IN_TURN = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [3, 3, 2]}}
 OF_THREE_POSITIONS = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}}
 
 IMAGES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
@@ -68,7 +70,7 @@ MODELS = {
     "qwen3_vl": (
         "Qwen3VL",
         "bfloat16",
-        OF_THREE_POSITIONS | {"head_dim": 16},
+        IN_TURN | {"head_dim": 16},
         {"vision_config": {"deepstack_visual_indexes": [0, 1], **QWEN3_IMAGES}},
     ),
     "qwen2_vl": ("Qwen2VL", "float32", OF_THREE_POSITIONS | WITHOUT_EPS, {"vision_config": {"embed_dim": 32, "hidden_size": 64, **QWEN_IMAGES}}),
@@ -94,7 +96,7 @@ MODELS = {
     "qwen3_vl_moe": (
         "Qwen3VLMoe",
         "bfloat16",
-        OF_THREE_POSITIONS | {"head_dim": 16, "moe_intermediate_size": 40, "num_experts": 6, "num_experts_per_tok": 2, "mlp_only_layers": [3], "decoder_sparse_step": 1},
+        IN_TURN | {"head_dim": 16, "moe_intermediate_size": 40, "num_experts": 6, "num_experts_per_tok": 2, "decoder_sparse_step": 1},
         {"vision_config": {"deepstack_visual_indexes": [0, 1], **QWEN3_IMAGES}},
     ),
 }

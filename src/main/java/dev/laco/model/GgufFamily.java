@@ -47,6 +47,7 @@ public final class GgufFamily {
   private boolean convolutions;
   private String finalNorm = GgufNames.FINAL_NORM;
   private @Nullable Positions positions;
+  private List<Integer> usualSections = List.of();
   private boolean withoutEps;
   private final Map<LayerRole, String> names = new EnumMap<>(LayerRole.class);
   private String activationKey = "hidden_act";
@@ -176,9 +177,14 @@ public final class GgufFamily {
     return this;
   }
 
-  /** Metadata say how many elements of a head each of three positions of an image rotates. */
-  GgufFamily positions(Positions pairs) {
+  /**
+   * Metadata say how many pairs of a head's elements each of three positions of an image rotates.
+   *
+   * @param usual these numbers where a config has no {@code mrope_section}
+   */
+  GgufFamily positions(Positions pairs, Integer... usual) {
     positions = pairs;
+    usualSections = List.of(usual);
     return this;
   }
 
@@ -522,6 +528,11 @@ public final class GgufFamily {
   /** Whether metadata say which layers have a {@link ShortConvolution}. */
   public boolean hasConvolutions() {
     return convolutions;
+  }
+
+  /** How many pairs each of three positions rotates where a config does not say so. */
+  public List<Integer> usualSections() {
+    return usualSections;
   }
 
   /** Whether recent releases of llama.cpp take 0 for the epsilon of norms. */

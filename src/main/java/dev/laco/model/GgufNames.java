@@ -306,14 +306,21 @@ public final class GgufNames {
    */
   private static List<Held> transposed(
       ModelConfig config, String weight, TensorSpec spec, Part part) {
-    long width = Objects.requireNonNull(config.mixture()).width();
+    Mixture mixture = Objects.requireNonNull(config.mixture());
+    long width = mixture.width();
     return switch (part.role()) {
-      case GATE_UP_TRANSPOSED ->
-          List.of(
-              new Held(LayerRole.GATE, columns(weight, spec, part, 0, width)),
-              new Held(LayerRole.UP, columns(weight, spec, part, 1, width)));
-      case DOWN_TRANSPOSED ->
-          List.of(new Held(LayerRole.DOWN, columns(weight, spec, part, 0, spec.shape().getLast())));
+      case GATE_UP_TRANSPOSED -> {
+        boolean sideBySide = mixture.gate() != null;
+        long distance = sideBySide ? 2 : 1;
+        long firstUp = sideBySide ? 1 : width;
+        yield List.of(
+            new Held(LayerRole.GATE, columns(weight, spec, part, 0, width, distance)),
+            new Held(LayerRole.UP, columns(weight, spec, part, firstUp, width, distance)));
+      }
+      case DOWN_TRANSPOSED -> {
+        long columns = spec.shape().getLast();
+        yield List.of(new Held(LayerRole.DOWN, columns(weight, spec, part, 0, columns, 1)));
+      }
       default ->
           List.of(
               new Held(LayerRole.GATE_BIAS, everySecond(weight, spec, part, 0)),
@@ -322,7 +329,8 @@ public final class GgufNames {
   }
 
   /** So many columns of a part, at equal distances. */
-  private static Rows columns(String weight, TensorSpec spec, Part part, long first, long count) {
+  private static Rows columns(
+      String weight, TensorSpec spec, Part part, long first, long count, long distance) {
     long width = spec.shape().getLast();
     long begin = part.from() * width + first;
     return new Rows(
@@ -333,7 +341,7 @@ public final class GgufNames {
         1,
         count,
         0,
-        width / count,
+        distance,
         width,
         Order.SAME,
         Order.SAME);

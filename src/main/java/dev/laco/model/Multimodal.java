@@ -53,7 +53,8 @@ public final class Multimodal {
   private static final Text GEMMA3 =
       new Text("gemma3_text", Gemma3.FAMILY, sizes(2304, 9216, 26, 8, 4, 262208));
 
-  private static final Text QWEN3_VL = new Text("qwen3_vl_text", Qwen3.FAMILY, QWEN3.defaults);
+  private static final Text QWEN3_VL =
+      new Text("qwen3_vl_text", Qwen3.BESIDE_IMAGES, QWEN3.defaults);
   private static final Text QWEN3_VL_MOE =
       new Text(
           "qwen3_vl_moe_text",
@@ -115,15 +116,11 @@ public final class Multimodal {
               OUTSIDE,
               ofQwen("qwen2_5_vl_text"),
               ofQwen("qwen2_5_vl")),
-          // Pairs of elements that are left over in turn have a fourth position in llama.cpp, which
-          // is 0 in texts, and the first one in transformers.
           new Multimodal("Qwen3VLForConditionalGeneration", "qwen3_vl", AS_IN_MEMORY, QWEN3_VL)
-              .without(Loader.LLAMA_CPP)
               .saysTheta()
               .addingImages("deepstack_visual_indexes", 3),
           new Multimodal(
                   "Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe", AS_IN_MEMORY, QWEN3_VL_MOE)
-              .without(Loader.LLAMA_CPP)
               .saysTheta()
               .addingImages("deepstack_visual_indexes", 3),
           new Multimodal("Qwen3_5ForConditionalGeneration", "qwen3_5", AS_IN_MEMORY, QWEN35),

@@ -12,7 +12,9 @@ final class Qwen2 {
 
   /** The language model of Qwen2-VL and Qwen2.5-VL, which has a name of its own in GGUF files. */
   static final Architecture BESIDE_IMAGES =
-      parts().gguf(GgufFamily.named("qwen2vl").positions(Positions.IN_RUNS).withoutEps()).build();
+      parts()
+          .gguf(GgufFamily.named("qwen2vl").positions(Positions.IN_RUNS, 16, 24, 24).withoutEps())
+          .build();
 
   private Qwen2() {}
 

@@ -17,7 +17,7 @@ final class Qwen35 {
       named("Qwen3_5ForCausalLM", "qwen3_5_text")
           .names(TensorNames.LLAMA.with(LinearAttention.NAMES).with(LinearAttention.PROJECTIONS))
           .defaultKeyValueHeads(4)
-          .gguf(gguf("qwen35", true).positions(Positions.IN_TURN))
+          .gguf(gguf("qwen35", true).positions(Positions.IN_TURN, 11, 11, 10))
           .build();
 
   /** What is added to squared lengths of queries and keys of linear attention. */

@@ -13,7 +13,10 @@ final class Qwen35Moe {
                   .shared(config -> config.positiveOr("shared_expert_intermediate_size", 512)))
           .channels(config -> config.requiredPositive("moe_intermediate_size"))
           .defaultKeyValueHeads(2)
-          .gguf(Qwen35.gguf("qwen35moe", true).positions(Positions.IN_TURN).sharesOfChosen())
+          .gguf(
+              Qwen35.gguf("qwen35moe", true)
+                  .positions(Positions.IN_TURN, 11, 11, 10)
+                  .sharesOfChosen())
           .build();
 
   private Qwen35Moe() {}

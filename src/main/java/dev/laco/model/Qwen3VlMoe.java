@@ -25,6 +25,7 @@ final class Qwen3VlMoe {
           .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
           .queryKeyNorm(QueryKeyNorm.EACH_HEAD)
           .defaultPositions(128_000)
+          .gguf(Qwen3.besideImages("qwen3vlmoe").sharesOfChosen())
           .build();
 
   private Qwen3VlMoe() {}

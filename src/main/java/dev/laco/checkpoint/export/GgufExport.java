@@ -21,6 +21,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -31,17 +32,24 @@ import java.util.stream.Stream;
  * F32; and the tokenizer.
  */
 public final class GgufExport extends GgufFile {
+  /** Tokens of a text over which angles are told. */
+  private static final int TOKENS = 10_000;
+
+  /** The angle, in radians, up to which a rotation may be left out. */
+  private static final double LEAST_ANGLE = 1e-2;
+
   /** The version of the quantised types that llama.cpp reads. */
   private static final int QUANTISATION_VERSION = 2;
 
   /** Those of transformers where a config names none. */
-  private static final List<Integer> USUAL_SECTIONS = List.of(11, 11, 10, 0);
-
   private final Checkpoint model;
+
   private final ModelConfig config;
   private final GgufType type;
   private final LlamaCppRules rules;
   private int inMxfp4;
+
+  private final Consumer<String> warnings;
 
   /**
    * Prepares the file of a checkpoint; writes nothing yet.
@@ -83,6 +91,7 @@ public final class GgufExport extends GgufFile {
     if (original.hasPredictionLayers()) {
       warnings.accept("the layers that predict tokens beyond the next one are left out");
     }
+    this.warnings = warnings;
     metadata(rules.family());
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize(), warnings);
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);
@@ -205,6 +214,9 @@ public final class GgufExport extends GgufFile {
     if (config.logits().softCap() > 0) {
       writer.real(prefix + "final_logit_softcapping", config.logits().softCap());
     }
+    if (config.visualLayers() > 0) {
+      writer.number(prefix + "n_deepstack_layers", config.visualLayers());
+    }
     Mixture mixture = config.mixture();
     rules.leadingDense().ifPresent(dense -> writer.number(prefix + GgufNames.LEADING_DENSE, dense));
     if (mixture != null) {
@@ -304,7 +316,8 @@ public final class GgufExport extends GgufFile {
     writer.number(prefix + "rope.dimension_count", rotated);
     Positions positions = rules.family().positions();
     if (positions != null) {
-      writer.numbers(prefix + "rope.dimension_sections", sections(positions, rotated / 2));
+      writer.numbers(
+          prefix + "rope.dimension_sections", sections(positions, rope.theta(), rotated / 2));
     }
     switch (rope.scaling()) {
       case RopeParameters.Default none -> {}
@@ -343,26 +356,37 @@ public final class GgufExport extends GgufFile {
    *
    * @param pairs of all positions
    */
-  private List<Integer> sections(Positions positions, int pairs) {
+  private List<Integer> sections(Positions positions, double theta, int pairs) {
     List<Integer> named = new ArrayList<>();
     Stream.of("rope_parameters", "rope_scaling")
         .map(key -> model.configValue(key).path("mrope_section"))
         .filter(JsonNode::isArray)
         .findFirst()
         .ifPresent(list -> list.forEach(section -> named.add(section.asInt())));
-    List<Integer> sections =
-        named.size() == 3 ? List.of(named.get(0), named.get(1), named.get(2), 0) : USUAL_SECTIONS;
-    boolean all =
+    List<Integer> sections = named.size() == 3 ? named : rules.family().usualSections();
+    IntStream leftOver =
         switch (positions) {
-          case IN_RUNS -> sections.stream().mapToInt(Integer::intValue).sum() == pairs;
+          case IN_RUNS ->
+              IntStream.range(0, pairs).skip(sections.stream().mapToInt(Integer::intValue).sum());
           case IN_TURN ->
-              IntStream.range(0, pairs).allMatch(pair -> pair / 3 < sections.get(pair % 3));
+              IntStream.range(0, pairs).filter(pair -> pair / 3 >= sections.get(pair % 3));
         };
-    if (!all) {
-      throw rules.unsupported(
-          "an mrope_section of " + sections.subList(0, 3) + " for " + pairs + " rotated pairs");
+    int fastest = leftOver.findFirst().orElse(pairs);
+    if (fastest < pairs) {
+      double angle = TOKENS * Math.pow(theta, -(double) fastest / pairs);
+      String what = "an mrope_section of " + sections + " for " + pairs + " rotated pairs";
+      if (angle > LEAST_ANGLE) {
+        throw rules.unsupported(what);
+      }
+      warnings.accept(
+          String.format(
+              Locale.ROOT,
+              "%s: llama.cpp does not turn the pairs that are left over in texts, by %.1e radians in %,d tokens",
+              what,
+              angle,
+              TOKENS));
     }
-    return sections;
+    return List.of(sections.get(0), sections.get(1), sections.get(2), 0);
   }
 
   private void factors(String name, List<Double> factors) {

@@ -482,6 +482,7 @@ final class RowOps {
                 .int32(0)
                 .int32(1)
                 .float32(1)
+                .float32(0)
                 .int32(1)
                 .int32(1)
                 .int32(1))
