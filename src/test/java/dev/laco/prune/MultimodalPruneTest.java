@@ -2,11 +2,11 @@ package dev.laco.prune;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Compute;
@@ -23,6 +23,8 @@ import dev.laco.checkpoint.SafetensorsWriter;
 import dev.laco.checkpoint.StopTokens;
 import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.export.GgufExport;
+import dev.laco.checkpoint.gguf.GgufHeader;
+import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
@@ -38,7 +40,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.UnaryOperator;
@@ -400,12 +401,58 @@ class MultimodalPruneTest {
     assertTrue(warnings.toString().contains("mmproj"), warnings.toString());
   }
 
+  /** A file says how many pairs of a head's elements each position of an image rotates. */
   @Test
-  void modelsOfThreePositionsATokenAreNoGguf() throws IOException {
-    try (Checkpoint model = Checkpoint.open(write(Kind.QWEN2_VL))) {
-      assertThrows(
-          BadInputException.class, () -> new GgufExport(model, GgufType.F32, warning -> {}));
-      assertFalse(Objects.requireNonNull(model.config()).architecture().gguf().isPresent());
+  void aFileHasThePositionsOfImages() throws IOException {
+    Path two = write(Kind.QWEN2_VL);
+    ObjectNode config = (ObjectNode) Fixtures.read(two.resolve("config.json"));
+    assertRefused(two, "an mrope_section of [16, 24, 24]");
+    ArrayNode sections = ((ObjectNode) config.get("rope_scaling")).putArray("mrope_section");
+    int pairs = Fixtures.config(Kind.QWEN2_VL.fixture).headDim() / 2;
+    sections.add(1).add(1).add(pairs - 2);
+    TestFiles.write(two.resolve("config.json"), config.toPrettyString());
+    GgufMetadata runs = exported(two, "take 0 for rms_norm_eps");
+    assertEquals("qwen2vl", runs.string("general.architecture").orElseThrow());
+    assertEquals(List.of(1, 1, pairs - 2, 0), runs.integers("qwen2vl.rope.dimension_sections"));
+
+    GgufMetadata turns = exported(write(Kind.QWEN3_VL), "mmproj");
+    assertEquals(List.of(24, 20, 20, 0), turns.integers("qwen3vl.rope.dimension_sections"));
+    assertEquals(3, turns.integer("qwen3vl.n_deepstack_layers").orElseThrow());
+  }
+
+  private GgufMetadata exported(Path folder, String warning) throws IOException {
+    List<String> warnings = new ArrayList<>();
+    Path file = folder.resolve("a.gguf");
+    try (Checkpoint model = Checkpoint.open(folder)) {
+      new GgufExport(model, GgufType.F32, warnings::add).write(file, bytes -> {});
     }
+    assertTrue(warnings.toString().contains(warning), warnings.toString());
+    MemorySegment bytes = MemorySegment.ofArray(Files.readAllBytes(file));
+    return GgufHeader.read(file, bytes, 10_000).metadata();
+  }
+
+  private static void assertRefused(Path folder, String named) {
+    try (Checkpoint model = Checkpoint.open(folder)) {
+      BadInputException refused =
+          assertThrows(
+              BadInputException.class, () -> new GgufExport(model, GgufType.F32, warning -> {}));
+      assertTrue(refused.getMessage().contains(named), refused.getMessage());
+    }
+  }
+
+  /** Pairs in turn that are left over are refused where they turn visibly. */
+  @Test
+  void pairsThatLlamaCppDoesNotTurnAreTold() throws IOException {
+    Path model = write(Kind.QWEN3_VL);
+    ObjectNode config = (ObjectNode) Fixtures.read(model.resolve("config.json"));
+    ObjectNode text = (ObjectNode) config.get("text_config");
+    int pairs = Fixtures.config(Kind.QWEN3_VL.fixture).headDim() / 2;
+    ObjectNode rope = text.putObject("rope_scaling").put("rope_type", "default");
+    rope.putArray("mrope_section").add(pairs).add(0).add(pairs);
+    TestFiles.write(model.resolve("config.json"), config.toPrettyString());
+    assertRefused(model, "mrope_section");
+    text.put("rope_theta", 1e300);
+    TestFiles.write(model.resolve("config.json"), config.toPrettyString());
+    exported(model, "does not turn the pairs that are left over");
   }
 }

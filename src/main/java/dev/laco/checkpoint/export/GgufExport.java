@@ -367,7 +367,9 @@ public final class GgufExport extends GgufFile {
     IntStream leftOver =
         switch (positions) {
           case IN_RUNS ->
-              IntStream.range(0, pairs).skip(sections.stream().mapToInt(Integer::intValue).sum());
+              sections.stream().mapToInt(Integer::intValue).sum() == pairs
+                  ? IntStream.empty()
+                  : IntStream.of(0);
           case IN_TURN ->
               IntStream.range(0, pairs).filter(pair -> pair / 3 >= sections.get(pair % 3));
         };
