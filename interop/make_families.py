@@ -661,7 +661,7 @@ FAMILIES = {
         "float32",
         {"q_lora_rank": 24, **LATENTS, **EXPERTS, "v_head_dim": 24, "rms_norm_eps": 1e-6},
     ),
-    "lfm2": (LFM2, "float32", {"full_attn_idxs": [2, 4, 7], "intermediate_size": 160, "block_multiple_of": 32}),
+    "lfm2_convolutions": (LFM2, "float32", {"full_attn_idxs": [2, 4, 7], "intermediate_size": 160, "block_multiple_of": 32}),
     "lfm2_kinds": (
         LFM2,
         "bfloat16",
