@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.stream.IntStream;
@@ -184,8 +185,11 @@ final class LinearAttentionTest {
             "c",
             mixture(),
             name ->
-                Optional.of(List.of(3L, 64L, 16L))
-                    .filter(shape -> name.equals("model.layers.0.mlp.experts.down_proj")));
+                Optional.ofNullable(
+                    Map.of(
+                            "model.layers.0.mlp.experts.gate_up_proj", List.of(3L, 32L, 64L),
+                            "model.layers.0.mlp.experts.down_proj", List.of(3L, 64L, 16L))
+                        .get(name)));
     List<String> names = together.architecture().tensorNames(7, together);
     assertTrue(names.contains(stacked), names.toString());
     assertEquals(List.of(3L, 32L, 64L), TestConfigs.shape(together, 7, LayerRole.GATE));

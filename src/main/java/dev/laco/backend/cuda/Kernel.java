@@ -149,6 +149,7 @@ enum Kernel {
       INT32,
       INT32,
       FLOAT32,
+      FLOAT32,
       INT32,
       INT32,
       INT32),
