@@ -36,7 +36,8 @@ def answer(*arguments):
         raise EngineError(f"the engine's process ended at `laco {' '.join(words)}`")
     result = json.loads(line)
     if result["code"] != 0:
-        reason = next((said for said in result["err"].splitlines() if said.startswith("laco: ")), "no reason on stderr")
+        said = [line for line in result["err"].splitlines() if line.startswith("laco: ") and not line.startswith("laco: warning: ")]
+        reason = said[0] if said else "no reason on stderr"
         raise EngineError(f"`laco {' '.join(words)}` ended with {result['code']}: {reason}")
     return result
 
